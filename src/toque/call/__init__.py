@@ -1,0 +1,1 @@
+"""How one call runs: the single path that every transport enters by the same door."""

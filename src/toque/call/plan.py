@@ -1,0 +1,184 @@
+"""The plan: what an operation is compiled to when the app starts.
+
+Every transport calls the same `Plan.call`. A stage is put around the function only where the operation uses it, in
+one fixed order, so nothing is decided again for a request and what is not used costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from toque.call.context import Context
+from toque.call.resources import Pantry
+from toque.call.threads import Threads
+from toque.contract import schema
+from toque.contract.errors import Invalid
+from toque.contract.operation import Operation
+from toque.contract.signature import MISSING, Place, Signature
+
+__all__ = ["Arguments", "Handler", "Plan", "Stage", "StageName", "compile_plan"]
+
+Arguments = Sequence[Any]
+"""The values of an operation's inputs, in the order of its signature."""
+
+Handler = Callable[[Context, Arguments], Coroutine[Any, Any, Any]]
+
+StageName = str
+ORDER: tuple[StageName, ...] = ("observe", "admit", "authenticate", "authorise", "cache", "transact", "deduplicate")
+"""The policies, outermost first (design, section 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One policy as one operation uses it."""
+
+    name: StageName
+    why: str
+    """What put it there, for `toque explain`."""
+    wrap: Callable[[Handler], Handler]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """An operation, ready to be called."""
+
+    operation: Operation
+    signature: Signature
+    stages: tuple[Stage, ...]
+    call: Handler
+    shape: Callable[[Any], Any] | None
+    """Makes what the function returned into its declared output, and nothing more; None where it cannot differ."""
+    named: type[msgspec.Struct]
+    """A struct with one field an input: how JSON-RPC, the command line and tests give the inputs by name."""
+    deadline_s: float
+    reads_credential: bool
+
+    def arguments(self, values: Mapping[str, Any], *, strict: bool = True) -> Arguments:
+        """The inputs from *values* by name, converted to their declared types.
+
+        Args:
+            strict: text stays text; else "4" may become 4, as on a command line.
+        Raises: Invalid with the path of each field that does not fit.
+        """
+        if unknown := values.keys() - set(self.named.__struct_fields__):
+            raise Invalid(
+                f"{self.operation.name} has no input {sorted(unknown)[0]!r}; "
+                f"it takes: {', '.join(self.named.__struct_fields__) or 'nothing'}"
+            )
+        return msgspec.structs.astuple(schema.convert(values, self.named, strict=strict))
+
+
+def compile_plan(
+    operation: Operation,
+    signature: Signature,
+    stages: Sequence[Stage],
+    pantry: Pantry,
+    threads: Threads,
+    *,
+    shape: Callable[[Any], Any] | None,
+    deadline_s: float,
+    reads_credential: bool,
+) -> Plan:
+    """Put *stages* around the function of *operation*, in the fixed order."""
+    ordered = tuple(sorted(stages, key=lambda stage: ORDER.index(stage.name)))
+    call = _innermost(operation, signature, pantry, threads)
+    for stage in reversed(ordered):
+        call = stage.wrap(call)
+    return Plan(
+        operation=operation,
+        signature=signature,
+        stages=ordered,
+        call=call,
+        shape=shape,
+        named=_named_inputs(operation, signature),
+        deadline_s=deadline_s,
+        reads_credential=reads_credential,
+    )
+
+
+Run = Callable[[Context, Sequence[Any]], Coroutine[Any, Any, Any]]
+"""Calls the function with all its parameters filled."""
+
+
+def _innermost(operation: Operation, signature: Signature, pantry: Pantry, threads: Threads) -> Handler:
+    run = _run_of(_positional(operation.function, signature.keywords), signature, threads)
+    providers = [(position, pantry.provider(tp)) for position, tp in signature.resources]
+    if not providers:
+        return run
+    at_hand = [(position, provide) for position, provide in providers if provide is not None]
+    if len(at_hand) == len(providers):
+        return _with_providers(run, at_hand)
+    return _with_recipes(run, signature.resources, pantry)
+
+
+def _run_of(function: Callable[..., Any], signature: Signature, threads: Threads) -> Run:
+    def run(context: Context, values: Sequence[Any]) -> Coroutine[Any, Any, Any]:
+        return function(*values)  # type: ignore[no-any-return]
+
+    def run_in_thread(context: Context, values: Sequence[Any]) -> Coroutine[Any, Any, Any]:
+        return threads.run(function, *values)
+
+    async def drain(context: Context, values: Sequence[Any]) -> None:
+        sink = context.sink
+        assert sink is not None, "a transport that calls a streamed operation gives the context a sink"
+        items = function(*values)
+        try:
+            async for item in items:
+                await sink(item)
+        finally:
+            await items.aclose()
+
+    if signature.is_stream:
+        return drain
+    return run if signature.is_async else run_in_thread
+
+
+def _with_providers(run: Run, providers: Sequence[tuple[int, Callable[[Context], Any]]]) -> Handler:
+    """Resources that every context has at hand. Positions ascend, so inserting keeps those before in place."""
+
+    def invoke(context: Context, arguments: Sequence[Any]) -> Coroutine[Any, Any, Any]:
+        values = list(arguments)
+        for position, provide in providers:
+            values.insert(position, provide(context))
+        return run(context, values)
+
+    return invoke
+
+
+def _with_recipes(run: Run, resources: Sequence[tuple[int, type]], pantry: Pantry) -> Handler:
+    """Resources that recipes make, some of them for this call only."""
+
+    async def invoke(context: Context, arguments: Sequence[Any]) -> Any:
+        values = list(arguments)
+        made: dict[type, Any] = {}
+        async with AsyncExitStack() as ends:
+            for position, tp in resources:
+                values.insert(position, await pantry.make(tp, context, ends, made))
+            return await run(context, values)
+
+    return invoke
+
+
+def _positional(function: Callable[..., Any], keywords: tuple[str, ...]) -> Callable[..., Any]:
+    """*function* with its keyword-only parameters taken by position, after the others."""
+    if not keywords:
+        return function
+
+    def call(*values: Any) -> Any:
+        return function(*values[: -len(keywords)], **dict(zip(keywords, values[-len(keywords) :], strict=True)))
+
+    return call
+
+
+def _named_inputs(operation: Operation, signature: Signature) -> type[msgspec.Struct]:
+    fields: list[Any] = [
+        (found.name, found.type) if found.default is MISSING else (found.name, found.type, found.default)
+        for found in signature.inputs
+        if found.place is not Place.UPLOAD
+    ]
+    return msgspec.defstruct("Inputs", fields, kw_only=True, module=operation.function.__module__)

@@ -1,0 +1,181 @@
+"""A named group of operations, resources, files and mounted apps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from toque.contract.access import Access
+from toque.contract.errors import Error
+from toque.contract.operation import Kind, Operation
+
+__all__ = ["Lifetime", "Module", "Mount", "Recipe", "StaticFiles"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Lifetime = Literal["app", "call"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a resource is made: a factory, and how long what it makes lives."""
+
+    factory: Callable[..., Any]
+    lifetime: Lifetime
+    namespace: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFiles:
+    """A folder whose files are served below a path."""
+
+    path: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """An ASGI application that answers below a path."""
+
+    path: str
+    asgi: Callable[..., Any]
+
+
+class Module:
+    """A named group of operations and resources, included in an app with `App(modules=[...])`.
+
+    Args:
+        name: the first part of every operation's name: `kitchen.cook`.
+        prefix: put before the path of every operation: `/kitchen`.
+        tags: how the operations are grouped in the documentation; the module's name unless given.
+    """
+
+    def __init__(self, name: str, *, prefix: str = "", tags: Sequence[str] = ()) -> None:
+        if not name.replace("_", "").replace("-", "").isalnum():
+            raise ValueError(f"a module's name is letters, digits, '_' and '-', got {name!r}")
+        if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
+            raise ValueError(f"a prefix starts with '/' and does not end with one, got {prefix!r}")
+        self.name = name
+        self.prefix = prefix
+        self.tags = tuple(tags) or (name,)
+        self.operations: list[Operation] = []
+        self.recipes: list[Recipe] = []
+        self.static_files: list[StaticFiles] = []
+        self.mounts: list[Mount] = []
+        self.folder = _folder_of(sys._getframe(1).f_globals)
+
+    def query(
+        self,
+        path: str | None = None,
+        *,
+        allow: Access | None = None,
+        name: str | None = None,
+        page: str | None = None,
+        media_type: str | None = None,
+        errors: Sequence[type[Error]] = (),
+        deadline_s: float | None = None,
+        is_deprecated: bool = False,
+    ) -> Callable[[Function], Function]:
+        """Offer a function that only reads.
+
+        Args:
+            path: where HTTP finds it: `/orders/{id}`. Without one it is offered by name only.
+            allow: who may call; obligatory, an app does not start without it.
+            name: the last part of its name; the function's own unless given.
+            page: a template that shows the answer to browsers, beside the data formats.
+            media_type: what the bytes are, where the answer is `bytes` or a stream of them.
+            errors: what it raises besides the table's own codes; they join the documentation.
+            deadline_s: seconds until the call is stopped; the settings' `calls.deadline_s` unless given.
+        """
+        return self._declare(
+            Kind.QUERY, path, "GET", allow, name,
+            page=page, media_type=media_type, errors=tuple(errors), deadline_s=deadline_s, is_deprecated=is_deprecated,
+        )  # fmt: skip
+
+    def command(
+        self,
+        path: str | None = None,
+        *,
+        allow: Access | None = None,
+        name: str | None = None,
+        method: Literal["POST", "PUT", "PATCH", "DELETE"] = "POST",
+        status: int = 200,
+        location: str | None = None,
+        errors: Sequence[type[Error]] = (),
+        deadline_s: float | None = None,
+        body_bytes_max: int | None = None,
+        is_deprecated: bool = False,
+    ) -> Callable[[Function], Function]:
+        """Offer a function that writes, in one transaction which is committed before the answer leaves.
+
+        Args:
+            method: the HTTP method.
+            status: the HTTP status of success; an operation that answers nothing has 204.
+            location: where what was made is found, from the answer's fields: `/orders/{id}`.
+            body_bytes_max: the largest body; the settings' `http.body_bytes_max` unless given.
+            path, allow, name, errors, deadline_s: as for `query`.
+        """
+        return self._declare(
+            Kind.COMMAND, path, method, allow, name,
+            status=status, location=location, errors=tuple(errors), deadline_s=deadline_s,
+            body_bytes_max=body_bytes_max, is_deprecated=is_deprecated,
+        )  # fmt: skip
+
+    def resource(self, *, lifetime: Lifetime = "app") -> Callable[[Function], Function]:
+        """Offer what a function makes to every operation that asks for its type.
+
+        The function's return annotation is the type. An (async) generator yields the resource once and cleans up
+        after the `yield`; what it needs itself it asks for by type. An `app` resource is made at its first use and
+        lives until the app stops, a `call` resource lives for one call; both end in the reverse order.
+        """
+
+        def declare(factory: Function) -> Function:
+            self.recipes.append(Recipe(factory, lifetime, _locals_around(factory)))
+            return factory
+
+        return declare
+
+    def static(self, path: str, folder: str | Path) -> None:
+        """Serve the files of *folder*, relative to this module's own folder, below *path*."""
+        self.static_files.append(StaticFiles(self.prefix + path.rstrip("/"), self.folder / folder))
+
+    def mount(self, path: str, asgi: Callable[..., Any]) -> None:
+        """Let an ASGI application (FastAPI, Starlette, Django) answer below *path*."""
+        self.mounts.append(Mount(self.prefix + path.rstrip("/"), asgi))
+
+    def _declare(
+        self, kind: Kind, path: str | None, method: str, allow: Access | None, name: str | None, **details: Any
+    ) -> Callable[[Function], Function]:
+        if path is not None and not path.startswith("/"):
+            raise ValueError(f"a path starts with '/', got {path!r}")
+
+        def declare(function: Function) -> Function:
+            operation = Operation(
+                name=f"{self.name}.{name or function.__name__}",
+                kind=kind,
+                function=function,
+                allow=allow,
+                path=None if path is None else self.prefix + path,
+                method=method,
+                tags=self.tags,
+                namespace=_locals_around(function),
+                **details,
+            )
+            self.operations.append(operation)
+            return function
+
+        return declare
+
+
+def _folder_of(module_globals: Mapping[str, Any]) -> Path:
+    file = module_globals.get("__file__")
+    return Path(file).resolve().parent if file else Path.cwd()
+
+
+def _locals_around(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """The local names where a nested function is declared; a function of a module needs none."""
+    if "<locals>" not in getattr(function, "__qualname__", ""):
+        return {}
+    return dict(sys._getframe(2).f_locals)

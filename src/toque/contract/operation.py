@@ -1,0 +1,83 @@
+"""What an app offers: an operation, as its author declared it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from toque.contract.access import Access
+from toque.contract.errors import Error
+
+__all__ = ["Header", "InBody", "InQuery", "Kind", "Operation"]
+
+
+class Kind(StrEnum):
+    """What an operation does to the data, and so what may be done with the operation."""
+
+    QUERY = "query"
+    """Only reads: cacheable, retryable, may be run again for one consistent snapshot."""
+    COMMAND = "command"
+    """Writes: one transaction, committed before the answer leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Marks an input that comes from an HTTP header: `Annotated[str, Header("x-station")]`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class InQuery:
+    """Marks an input of a command that comes from the query string: `Annotated[bool, InQuery()]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class InBody:
+    """Marks an input of a query that comes from the body: `Annotated[Search, InBody()]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A typed function with a name, a kind, an access rule and, for HTTP, a path.
+
+    Plain data: it is resolved against an app's resources and compiled to a plan when the app starts.
+    """
+
+    name: str
+    kind: Kind
+    function: Callable[..., Any]
+    allow: Access | None
+    path: str | None = None
+    method: str = "GET"
+    status: int = 200
+    location: str | None = None
+    page: str | None = None
+    media_type: str | None = None
+    errors: tuple[type[Error], ...] = ()
+    deadline_s: float | None = None
+    body_bytes_max: int | None = None
+    tags: tuple[str, ...] = ()
+    is_deprecated: bool = False
+    namespace: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The local names around a nested function, so that its annotations can be read."""
+
+    @property
+    def summary(self) -> str:
+        """The first line of the function's docstring, or its name as words."""
+        first, _, _ = (self.function.__doc__ or "").strip().partition("\n")
+        return first.rstrip(".") or self.function.__name__.replace("_", " ").capitalize()
+
+    @property
+    def description(self) -> str:
+        """The docstring after its first line."""
+        _, _, rest = (self.function.__doc__ or "").strip().partition("\n")
+        return "\n".join(line.strip() for line in rest.strip().splitlines())
+
+    @property
+    def where(self) -> str:
+        """`file.py:12`, where the function stands."""
+        code = getattr(self.function, "__code__", None)
+        return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(self.function)

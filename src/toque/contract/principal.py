@@ -1,0 +1,28 @@
+"""Who is calling, as far as it was proven."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+__all__ = ["ANONYMOUS", "Principal"]
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """The proven caller of an operation: a person, a service, or nobody (`ANONYMOUS`)."""
+
+    subject: str = ""
+    roles: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+    tenant: str = ""
+    claims: Mapping[str, Any] = {}
+
+    @property
+    def is_authenticated(self) -> bool:
+        return self.subject != ""
+
+
+ANONYMOUS = Principal()
+"""The principal of a call that proved nothing."""

@@ -1,0 +1,1 @@
+"""Bytes in, bytes out: one file a protocol. HTTP speaks RSGI inside; ASGI and the tests adapt to it."""

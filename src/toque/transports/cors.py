@@ -1,0 +1,53 @@
+"""Which pages of other origins may read our answers (Fetch Standard, section 3.3). Closed unless listed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from toque.transports.replies import Headers
+from toque.transports.router import Route
+
+__all__ = ["Cors"]
+
+MAX_AGE_S = 600
+"""How long a browser may remember a preflight: Safari's ceiling, the lowest of the large browsers."""
+
+EXPOSED = "location, retry-after, traceparent"
+
+
+class Cors:
+    """The answer's headers for an allowed origin, and nothing for any other."""
+
+    def __init__(self, origins: Sequence[str], *, with_credentials: bool) -> None:
+        self._origins = frozenset(origins)
+        self._with_credentials = with_credentials
+
+    def headers(self, origin: str) -> Headers:
+        """What lets a page of *origin* read the answer; always `Vary`, so that no cache mixes origins up."""
+        allowed = self._allowed(origin)
+        if allowed is None:
+            return [("vary", "origin")]
+        headers = [
+            ("access-control-allow-origin", allowed),
+            ("access-control-expose-headers", EXPOSED),
+            ("vary", "origin"),
+        ]
+        if self._with_credentials:
+            headers.append(("access-control-allow-credentials", "true"))
+        return headers
+
+    def preflight(self, scope: Any, route: Route) -> Headers:
+        """What a browser asks before it sends a request that a form could not send."""
+        if self._allowed(scope.headers.get("origin") or "") is None:
+            return []
+        return [
+            ("access-control-allow-methods", route.allow),
+            ("access-control-allow-headers", "accept, authorization, content-type, idempotency-key, traceparent, x-timeout-ms"),
+            ("access-control-max-age", str(MAX_AGE_S)),
+        ]
+
+    def _allowed(self, origin: str) -> str | None:
+        if "*" in self._origins:
+            return "*"
+        return origin if origin in self._origins else None

@@ -1,0 +1,104 @@
+"""What goes back over HTTP: header tables made once, problem documents, and compressed bodies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from toque.codecs import compression
+from toque.codecs.codec import CODECS
+from toque.codecs.negotiation import choose, choose_coding
+from toque.contract.errors import CODES, Error, NotAcceptable
+
+__all__ = ["DATA_HEADERS", "PAGE_HEADERS", "Headers", "Offer", "Offers", "compressed", "send_problem"]
+
+Headers = list[tuple[str, str]]
+
+_ALWAYS: Headers = [
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+]
+DATA_HEADERS: Headers = [*_ALWAYS, ("content-security-policy", "default-src 'none'; frame-ancestors 'none'")]
+"""On every answer that is data: no browser may run, frame or sniff it (OWASP REST security cheat sheet)."""
+
+PAGE_HEADERS: Headers = [
+    *_ALWAYS,
+    (
+        "content-security-policy",
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'",
+    ),
+    ("cross-origin-opener-policy", "same-origin"),
+]
+"""On every page: scripts, styles and calls from our own origin only, none of them inline."""
+
+CLOSING = frozenset({"request_timeout", "too_large"})
+"""After these the rest of the request may still be on its way: the connection is not used again (RFC 9110, 15.5.14)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One format of an answer: its headers, and how a value becomes its bytes."""
+
+    media_type: str
+    headers: Headers
+    encode: Callable[[Any], bytes]
+    encode_item: Callable[[Any], bytes] | None = None
+
+
+class Offers:
+    """The formats that an operation answers in; the first is for those who do not care."""
+
+    __slots__ = ("_all", "_by_accept", "media_types")
+
+    # Accept is the client's to choose, so what is remembered of it is bounded: browsers and libraries send few.
+    REMEMBERED_MAX = 256
+
+    def __init__(self, offers: Sequence[Offer]) -> None:
+        self._all = tuple(offers)
+        self.media_types = tuple(offer.media_type for offer in offers)
+        self._by_accept: dict[str | None, Offer] = {None: self._all[0], "*/*": self._all[0]}
+
+    def choose(self, accept: str | None) -> Offer:
+        """The offer that *accept* prefers. Raises: NotAcceptable when it takes none."""
+        return self._by_accept.get(accept) or self._negotiate(accept or "")
+
+    def _negotiate(self, accept: str) -> Offer:
+        at = choose(accept, self.media_types)
+        if at is None:
+            raise NotAcceptable(f"expected Accept to take one of {', '.join(self.media_types)}")
+        if len(self._by_accept) < self.REMEMBERED_MAX:
+            self._by_accept[accept] = self._all[at]
+        return self._all[at]
+
+
+_PROBLEM_CODECS = tuple(codec for codec in CODECS.values() if codec.problem_media_type)
+_PROBLEM_MEDIA_TYPES = tuple(codec.media_types[0] for codec in _PROBLEM_CODECS)
+
+
+def send_problem(scope: Any, proto: Any, error: Error, trace_id: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+    """Answer with *error* as a problem document, in the format that the caller prefers (RFC 9457)."""
+    problem = error.problem(trace_id)
+    codec = _PROBLEM_CODECS[choose(scope.headers.get("accept") or "", _PROBLEM_MEDIA_TYPES) or 0]
+    reply: Headers = [("content-type", codec.problem_media_type), *DATA_HEADERS, ("cache-control", "no-store"), *headers]
+    if error.retry_after_s is not None:
+        reply.append(("retry-after", str(math.ceil(error.retry_after_s))))
+    if problem.status == 401:
+        reply.append(("www-authenticate", "Bearer"))
+    if error.code in CLOSING and scope.http_version.startswith("1"):
+        reply.append(("connection", "close"))
+    encode = codec.encoder(type(problem))
+    assert encode is not None, "a codec with a problem media type encodes problems"
+    proto.response_bytes(CODES[error.code].http, reply, encode(problem))
+
+
+def compressed(scope: Any, headers: Headers, body: bytes) -> tuple[Headers, bytes]:
+    """*body* in the content coding that the caller prefers, with the headers that say so (RFC 9110, 12.5.3)."""
+    coding = choose_coding(scope.headers.get("accept-encoding") or "", compression.AVAILABLE)
+    headers = [*headers, ("vary", "accept-encoding")]
+    if coding is None:
+        return headers, body
+    return [*headers, ("content-encoding", coding)], compression.compress(body, coding)

@@ -1,0 +1,123 @@
+"""The app as an RSGI application: the edge that every HTTP request and WebSocket passes first.
+
+granian parses HTTP/1.1 and HTTP/2; what it leaves to the application is done here: which host is meant, what a path
+and a method mean, and what may be said while the app is stopping.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from toque.call.trace import Trace
+from toque.contract.errors import BadRequest, Error, MethodNotAllowed, Misdirected, UnknownOperation
+from toque.transports.cors import Cors
+from toque.transports.replies import send_problem
+from toque.transports.router import Route, Router
+from toque.transports.rewriting import Headless, ReplyWith
+
+__all__ = ["Edge", "HostRule"]
+
+WEBSOCKET_PATH = "/ws"
+
+# A name that no stranger can own, and so none can point at this machine (DNS rebinding): an address, or one label.
+_PRIVATE_HOST = re.compile(r"\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+\]|[a-z0-9_-]+|([a-z0-9_-]+\.)+localhost", re.I)
+
+
+class HostRule:
+    """Which hosts the app answers for: those listed, `*` for any, and without a list only private names."""
+
+    REMEMBERED_MAX = 1_000
+
+    def __init__(self, hosts: Sequence[str]) -> None:
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._good: set[str] = set()
+
+    def check(self, hosts: list[str]) -> None:
+        """Raises: BadRequest unless there is exactly one host (RFC 9112, 3.2), Misdirected if it is not ours."""
+        if len(hosts) != 1:
+            raise BadRequest(f"a request names exactly one host (RFC 9112, 3.2), received {len(hosts)}")
+        host = hosts[0]
+        if host in self._good:
+            return
+        if not self._is_ours(host):
+            raise Misdirected(f"this app does not answer for {host[:100]!r}; add it to http.hosts")
+        if len(self._good) < self.REMEMBERED_MAX:
+            self._good.add(host)
+
+    def _is_ours(self, host: str) -> bool:
+        name = re.sub(r":\d*$", "", host).lower()
+        if self._hosts:
+            return name in self._hosts or ("*" in self._hosts and name != "")
+        return _PRIVATE_HOST.fullmatch(name) is not None
+
+
+class Edge:
+    """Sends each request to what answers it."""
+
+    def __init__(
+        self,
+        router: Router,
+        hosts: HostRule,
+        cors: Cors | None,
+        websocket: Callable[[Any, Any], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
+        self._router = router
+        self._hosts = hosts
+        self._cors = cors
+        self._websocket = websocket
+        self.is_stopping = False
+        """Once set, every answer asks its client to use another connection: this one is about to end."""
+
+    def __call__(self, scope: Any, proto: Any) -> Awaitable[None]:
+        """Answer one request. Plain, not async: what answers is awaited by the server itself."""
+        try:
+            return self._dispatch(scope, proto)
+        except Error as error:
+            if scope.proto == "http":
+                trace = Trace.incoming(scope.headers.get("traceparent"))
+                send_problem(scope, proto, error, trace.trace_id, _allow(error))
+            else:
+                proto.close(error.problem().status)
+            return _answered()
+
+    def _dispatch(self, scope: Any, proto: Any) -> Awaitable[None]:
+        headers = scope.headers
+        self._hosts.check(headers.get_all("host") or [scope.authority or ""])
+        if scope.proto != "http":
+            if self._websocket is None or scope.path != WEBSOCKET_PATH:
+                raise UnknownOperation(f"no WebSocket answers at {scope.path[:200]}")
+            return self._websocket(scope, proto)
+        if self.is_stopping and scope.http_version[0] == "1":
+            proto = ReplyWith(proto, [("connection", "close")])
+        if self._cors is not None and (origin := headers.get("origin")) is not None:
+            proto = ReplyWith(proto, self._cors.headers(origin))
+        found = self._router.find(scope.path)
+        if found is None:
+            raise UnknownOperation(f"nothing answers at {scope.path[:200]}")
+        route, segments = found
+        endpoint = route.methods.get(scope.method)
+        if endpoint is not None:
+            return endpoint(scope, proto, segments)
+        return self._other_method(scope, proto, route, segments)
+
+    def _other_method(self, scope: Any, proto: Any, route: Route, segments: tuple[str, ...]) -> Awaitable[None]:
+        method = scope.method
+        if method == "HEAD" and (endpoint := route.methods.get("GET")) is not None:
+            return endpoint(scope, Headless(proto), segments)
+        if method == "OPTIONS":
+            asked = scope.headers.get("access-control-request-method")
+            extra = self._cors.preflight(scope, route) if self._cors is not None and asked is not None else []
+            proto.response_empty(204, [("allow", route.allow), *extra])
+            return _answered()
+        raise MethodNotAllowed(f"expected one of {route.allow}; received {method[:20]}", allow=route.allow)
+
+
+async def _answered() -> None:
+    """Nothing is left to do."""
+
+
+def _allow(error: Error) -> list[tuple[str, str]]:
+    """405 must say what is allowed (RFC 9110, 15.5.6)."""
+    return [("allow", error.extra["allow"])] if isinstance(error, MethodNotAllowed) else []
