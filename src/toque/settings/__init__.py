@@ -1,0 +1,27 @@
+"""One frozen tree of typed settings, and the only reader of environment and settings files.
+
+`toque.toml` first, then the environment (`TOQUE_HTTP_PORT`), then the command line: the later wins.
+"""
+
+from toque.settings.rules import problems
+from toque.settings.secret import Secret
+from toque.settings.sources import SettingsError, load
+from toque.settings.table import Row, describe
+from toque.settings.tree import App, Auth, Calls, Database, Http, Log, Observe, Settings
+
+__all__ = [
+    "App",
+    "Auth",
+    "Calls",
+    "Database",
+    "Http",
+    "Log",
+    "Observe",
+    "Row",
+    "Secret",
+    "Settings",
+    "SettingsError",
+    "describe",
+    "load",
+    "problems",
+]

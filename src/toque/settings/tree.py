@@ -1,0 +1,257 @@
+"""Every setting: its type, its default with the reason for it, and what it does. Plain data.
+
+The text below a setting is what `toque settings` prints beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+from msgspec import Meta, Struct
+
+from toque.settings.secret import Secret
+
+__all__ = ["SECTIONS", "App", "Auth", "Calls", "Database", "Http", "Log", "Observe", "Settings", "type_of"]
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Duration = Annotated[float, Meta(ge=0)]
+HeaderBytes = Annotated[int, Meta(ge=8192)]  # The least that granian takes.
+HeaderTime = Annotated[float, Meta(ge=1, le=60)]  # What granian takes.
+Leeway = Annotated[float, Meta(ge=0, le=300)]  # "Usually no more than a few minutes" (RFC 7519, 4.1.4).
+
+KIB = 1024
+MIB = 1024 * KIB
+
+Environment = Literal["development", "production"]
+Algorithm = Literal[
+    "EdDSA", "Ed25519", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512",
+    "RS256", "RS384", "RS512", "HS256", "HS384", "HS512",
+]  # fmt: skip
+
+
+class App(Struct, frozen=True, kw_only=True):
+    """What the app is run for."""
+
+    environment: Environment = "development"
+    """Development is convenient; production is strict."""
+
+
+class Http(Struct, frozen=True, kw_only=True):
+    """The web server and its edge."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; the default is reachable from this machine only."""
+
+    port: Port = 8000
+    """Port to listen on; 0 takes a free one."""
+
+    workers: Positive = 1
+    """Processes that serve; more than one a core gains nothing."""
+
+    hosts: tuple[str, ...] = ()
+    """Names that the app answers for, `*` for any. Empty: addresses, localhost and names without a dot, which
+    no stranger can point at this machine (DNS rebinding)."""
+
+    # nginx has the same default (client_max_body_size): apps behind a proxy live with it already.
+    body_bytes_max: Positive = MIB
+    """Largest request body; an operation may set its own."""
+
+    # A megabyte at the speed of a poor mobile line (1 Mbit/s) takes eight seconds.
+    body_timeout_s: Duration = 10.0
+    """Longest time that a request's body may take to arrive."""
+
+    header_timeout_s: HeaderTime = 10.0
+    """Longest time that a request's head may take to arrive."""
+
+    # Twice what nginx and Apache take for one line of it; granian itself would take 400 kB.
+    header_bytes_max: HeaderBytes = 16 * KIB
+    """Largest head of a request."""
+
+    # granian's backlog: as many again may wait in the kernel.
+    connections_max: Positive = 1024
+    """Most open connections of a worker; more wait in the kernel."""
+
+    # Kubernetes kills 30 s after SIGTERM; five remain for what ends after the last answer.
+    drain_s: Duration = 25.0
+    """Longest time that running calls get when the server stops."""
+
+    cors_origins: tuple[str, ...] = ()
+    """Web origins whose scripts may call: `https://shop.example`, or `*` for any. Empty: none."""
+
+    cors_credentials: bool = False
+    """Whether those scripts may send cookies; never together with `*`."""
+
+    tls_certificate: Path | None = None
+    """PEM file with the certificate chain; set together with `tls_key`."""
+
+    tls_key: Path | None = None
+    """PEM file with the certificate's private key."""
+
+    docs: bool | None = None
+    """Whether /docs and /openapi.json are served. Unset: only in development."""
+
+    # A smaller answer fits with its head into one Ethernet frame (1,500 bytes): compressing saves no packet.
+    compress_bytes_min: Count = KIB
+    """Smallest answer that is compressed."""
+
+
+class Calls(Struct, frozen=True, kw_only=True):
+    """How much work at once, and for how long."""
+
+    # What a person waits for before giving up (Nielsen, Usability Engineering, 1993, chapter 5).
+    deadline_s: Duration = 10.0
+    """Time after which a call is stopped; a caller may ask for less, never for more."""
+
+    # Ten times the queue of the database below: calls wait for other services, bodies and readers too.
+    in_flight_max: Positive = 1000
+    """Most calls of a worker that may wait for something at once; more are refused."""
+
+    # AnyIO's default, and so Starlette's and FastAPI's: what runs there runs here.
+    threads_max: Positive = 40
+    """Most plain `def` operations of a worker that run at once."""
+
+    # Five rounds: at 100 ms of blocking work the last one waits half a second.
+    thread_queue_max: Count = 200
+    """Most plain `def` operations that wait for a thread; more are refused."""
+
+
+class Database(Struct, frozen=True, kw_only=True):
+    """Where the data is kept."""
+
+    url: Secret = Secret("")
+    """`postgresql://user:password@host/name` or `sqlite:///file`. Empty: `.toque/app.db` beside the app."""
+
+    # PostgreSQL takes 100 connections (max_connections): nine workers, and some for its keeper.
+    pool_size: Positive = 10
+    """Most connections of a worker."""
+
+    # Ten rounds: at 10 ms a transaction the last one waits 100 ms.
+    waiting_max: Count = 100
+    """Most calls that wait for a connection; more are refused."""
+
+    # A call's own default deadline: a statement that outlives it works for nobody.
+    statement_timeout_s: Duration = 10.0
+    """Longest time of one statement, even where its call may take longer."""
+
+
+class Auth(Struct, frozen=True, kw_only=True):
+    """Who signs the tokens that callers show. Development without a key uses its own (`toque token`)."""
+
+    algorithms: tuple[Algorithm, ...] = ()
+    """Signatures that are accepted. Empty: EdDSA, ES256, PS256, RS256 of public keys, HS256 of a secret."""
+
+    key: Secret = Secret("")
+    """The issuer's public key (PEM), or a secret of 32 bytes or more that is shared with it."""
+
+    key_file: Path | None = None
+    """File that holds `key`."""
+
+    jwks_file: Path | None = None
+    """JSON Web Key Set (RFC 7517); read again when it changes."""
+
+    audience: tuple[str, ...] = ()
+    """Names of this app, one of which a token must be meant for (`aud`)."""
+
+    issuer: str = ""
+    """Who a token must come from (`iss`). Empty: anybody who holds the key."""
+
+    # Machines with NTP differ by milliseconds; ten seconds forgive one that has lost it for days.
+    leeway_s: Leeway = 10.0
+    """How far the issuer's clock may be off."""
+
+    roles_claim: str = "roles"
+    """Claim with the caller's roles; dots go deeper: `realm_access.roles`."""
+
+    scopes_claim: str = "scope"
+    """Claim with the token's scopes (RFC 8693, 4.2)."""
+
+    tenant_claim: str = "tenant"
+    """Claim with the caller's tenant."""
+
+    @property
+    def has_key(self) -> bool:
+        """Whether a key is configured, wherever it stands."""
+        return bool(self.key) or self.key_file is not None or self.jwks_file is not None
+
+
+class Log(Struct, frozen=True, kw_only=True):
+    """What the log says, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
+
+    format: Literal["auto", "text", "json"] = "auto"
+    """`text` for people, `json` for machines, `auto`: text on a terminal, JSON elsewhere."""
+
+    calls: Literal["none", "failed", "refused", "all"] = "failed"
+    """Calls that get a line: those that failed by the app's fault, also those that were refused, or all."""
+
+    # What breaks a person's flow of thought (Nielsen, Usability Engineering, 1993, chapter 5).
+    slow_ms: Duration = 1000.0
+    """A call that takes longer gets a line in any case but `none`."""
+
+
+class Observe(Struct, frozen=True, kw_only=True):
+    """What others may watch."""
+
+    metrics: bool | None = None
+    """Whether /metrics is served. Unset: only in development."""
+
+    traces: bool = False
+    """Whether calls and statements become OpenTelemetry spans; OTEL_* variables say where to."""
+
+
+SECTIONS: Mapping[str, type[Struct]] = {
+    "app": App,
+    "http": Http,
+    "calls": Calls,
+    "database": Database,
+    "auth": Auth,
+    "log": Log,
+    "observe": Observe,
+}
+"""The sections by name, in the order in which they are listed."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """All settings of a running app."""
+
+    app: App = App()
+    http: Http = Http()
+    calls: Calls = Calls()
+    database: Database = Database()
+    auth: Auth = Auth()
+    log: Log = Log()
+    observe: Observe = Observe()
+    folder: Path | None = None
+    """The app's folder: toque.toml stands there, `.toque` is kept there, relative paths start there."""
+    sources: Mapping[str, str] = {}
+    """Where each setting that is not a default came from: `http.port` -> `TOQUE_HTTP_PORT`."""
+
+    @property
+    def is_production(self) -> bool:
+        return self.app.environment == "production"
+
+
+class SettingType(NamedTuple):
+    """What one setting takes."""
+
+    annotation: Any
+    is_list: bool
+    is_optional: bool
+    is_secret: bool
+
+
+def type_of(section: str, name: str) -> SettingType:
+    """The type of a setting that exists."""
+    annotation = get_type_hints(SECTIONS[section], include_extras=True)[name]
+    return SettingType(
+        annotation,
+        is_list=get_origin(annotation) is tuple,
+        is_optional=type(None) in get_args(annotation),
+        is_secret=annotation is Secret,
+    )
