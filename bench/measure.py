@@ -1,0 +1,149 @@
+"""Rounds: every contender of a work in turn, again and again, so that a neighbour's burst hits all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from bench import load
+from bench.machine import Cores, cpu_seconds, memory_mb, tree
+from bench.postgres import Postgres, postgres
+from bench.seed import script, seed_sqlite
+from bench.server import Server, Unfit, prove, served
+from bench.works import Contender, Work
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long and how often."""
+
+    rounds: int
+    seconds: float
+    warm_up_s: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one contender showed at one work; None where it does not apply."""
+
+    requests_per_s: float | None = None
+    cpu_us_per_request: float | None = None
+    p99_ms: float | None = None
+    database_cpu_us_per_request: float | None = None
+    first_answer_s: float | None = None
+    worker_mb: float | None = None
+    errors: int | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The medians of a contender's rounds at a work, or why there are none."""
+
+    work: Work
+    contender: Contender
+    figures: Figures
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Kitchen:
+    """What the contenders work with: cores and databases."""
+
+    cores: Cores
+    sqlite_file: Path
+    postgres: Postgres | None
+
+    @property
+    def places(self) -> dict[str, str]:
+        places = {"sqlite_file": str(self.sqlite_file)}
+        if self.postgres is not None:
+            places |= {"postgres_url": self.postgres.url, "postgres_address": self.postgres.address}
+        return places
+
+
+@contextmanager
+def kitchen(works: tuple[Work, ...], cores: Cores) -> Iterator[Kitchen]:
+    """Seed the databases that *works* need, and take them away at the end."""
+    with ExitStack() as stack:
+        sqlite_file = Path(stack.enter_context(TemporaryDirectory(prefix="toque-bench-sqlite-"))) / "bench.db"
+        seed_sqlite(sqlite_file)
+        server = None
+        if any(work.uses_postgres for work in works):
+            server = stack.enter_context(postgres(cores.database))
+            server.execute(script())
+        yield Kitchen(cores, sqlite_file, server)
+
+
+def measure(
+    work: Work, effort: Effort, kitchen: Kitchen, on_turn: Callable[[str, str, int], None]
+) -> list[Result]:
+    """Run all rounds of *work*; *on_turn* hears of each contender's turn before it begins."""
+    seen: dict[str, list[Figures]] = {contender.name: [] for contender in work.contenders}
+    failures: dict[str, str] = {}
+    for number in range(1, effort.rounds + 1):
+        for contender in work.contenders:
+            on_turn(work.name, contender.name, number)
+            if contender.name in failures:
+                continue
+            try:
+                seen[contender.name].append(turn(work, contender, effort, kitchen))
+            except Unfit as error:
+                failures[contender.name] = str(error)
+    return [
+        Result(work, contender, merged(seen[contender.name]), failures.get(contender.name, ""))
+        for contender in work.contenders
+    ]
+
+
+def turn(work: Work, contender: Contender, effort: Effort, kitchen: Kitchen) -> Figures:
+    """Start the contender, see that it does the work, measure it, end it."""
+    with served(contender, work.exchange, kitchen.cores.server, kitchen.places) as server:
+        if work.measured == "at start":
+            figures = at_start(server)
+            prove(server, work.exchange)
+            return figures
+        prove(server, work.exchange)
+        return under_load(server, work, effort, kitchen)
+
+
+def at_start(server: Server) -> Figures:
+    """The worker is the largest process of the tree: granian and toque have a small one above it."""
+    return Figures(first_answer_s=server.first_answer_s, worker_mb=max(map(memory_mb, tree(server.pid))))
+
+
+def under_load(server: Server, work: Work, effort: Effort, kitchen: Kitchen) -> Figures:
+    before: list[float] = []
+    watched = [server.pid, *([kitchen.postgres.pid] if kitchen.postgres and work.uses_postgres else [])]
+
+    def cpu_now() -> list[float]:
+        return [cpu_seconds(pid) for pid in watched]
+
+    found = load.run(
+        server.port,
+        work.exchange.requests,
+        connections=work.connections,
+        warm_up_s=effort.warm_up_s,
+        seconds=effort.seconds,
+        on_measuring=lambda: before.extend(cpu_now()),
+    )
+    if found.requests == 0:
+        raise Unfit(f"no request succeeded under load: {found}")
+    used = [(after - start) / found.requests * 1e6 for after, start in zip(cpu_now(), before, strict=True)]
+    return Figures(
+        requests_per_s=found.requests / found.seconds,
+        cpu_us_per_request=used[0],
+        p99_ms=found.p99_ms,
+        database_cpu_us_per_request=used[1] if len(used) > 1 else None,
+        errors=found.errors,
+    )
+
+
+def merged(rounds: list[Figures]) -> Figures:
+    """The median of each figure; of errors the most, since a single one asks for an explanation."""
+    columns = {field.name: [getattr(each, field.name) for each in rounds] for field in fields(Figures)}
+    known = {name: values for name, values in columns.items() if values and None not in values}
+    return Figures(**{name: (max if name == "errors" else median)(values) for name, values in known.items()})

@@ -1,0 +1,100 @@
+"""docs/benchmarks.md, written from a run: machine, date, versions, goals, and where we lose."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.goals import losses, verdicts
+from bench.measure import Effort, Result
+from bench.report import FIGURES_HEAD, GOALS_HEAD, Row, conditions, figures_rows, goals_rows
+
+FILE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+
+PACKAGES = (
+    "granian",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "msgspec",
+    "sqlalchemy",
+    "asyncpg",
+    "aiosqlite",
+    "fastapi",
+    "pydantic",
+    "litestar",
+    "blacksheep",
+)
+
+PAGE = """# Benchmarks
+
+Toque beside its peers, in one run on one machine. `python -m bench --write-docs` writes this page; change its
+text in `bench/page.py`.
+
+{date}. {conditions}
+
+{versions}.
+
+## Goals
+
+{goals}
+
+## Where we lose
+
+{losses}
+
+## Figures
+
+{figures}
+
+## How it is measured
+
+- Each contender runs one worker on a core of its own, in its fastest documented set-up (below). The load
+  generator, `bench/load.c`, runs on another core, and so does PostgreSQL; of two cores, these two share one.
+- The load is a closed loop over connections that are kept open. It checks status and framing of every answer;
+  errors are counted.
+- Contenders take turns (A B C A B C ...), each with a fresh server. A figure is the median of its rounds.
+- Before each turn the contender proves that it does the work: its first answer is compared with the expected
+  one, and where the work validates, bad requests must be refused.
+- CPU is user and system time of the server's whole process tree in the measured window, per request.
+  PostgreSQL's is in a column of its own and not counted. Where database and load share a core, requests/s
+  depends on that core too: CPU is the figure to trust.
+- p99 runs from sending a request to having its whole answer, with all connections busy.
+- First answer is the time from starting the command to its first 200; memory is the worker's PSS after it.
+
+{set_ups}
+"""
+
+
+def write(results: list[Result], effort: Effort) -> None:
+    FILE.parent.mkdir(exist_ok=True)
+    FILE.write_text(
+        PAGE.format(
+            date=datetime.now(UTC).date(),
+            conditions=conditions(effort),
+            versions=", ".join(f"{name} {version(name)}" for name in PACKAGES),
+            goals=markdown(GOALS_HEAD, goals_rows(verdicts(results))),
+            losses=bullets(losses(results)) or "- nowhere in this run",
+            figures=markdown(FIGURES_HEAD, figures_rows(results)),
+            set_ups=bullets(set_ups(results)),
+        )
+    )
+    print(f"wrote {FILE}")
+
+
+def set_ups(results: list[Result]) -> list[str]:
+    """Each contender's command line, once."""
+    servers = {each.contender.name: each.contender.server for each in results}
+    return [
+        f"{name}: `{' '.join(words).format(port='PORT', target='APP')}`" for name, words in servers.items()
+    ]
+
+
+def bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def markdown(head: Row, rows: list[Row]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,221 @@
+"""The tables: which works are done, by whom, and what Toque promises to reach beside the others.
+
+To add a work, write its handler in the files of `contenders/` and one `Work` here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bench import requests
+from bench.requests import Exchange
+
+Metric = Literal["requests_per_s", "cpu_us_per_request", "first_answer_s", "worker_mb"]
+Compare = Literal["times", "times less", "share", "more", "alone"]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Who does a work: a server's command line, with {target} and {port}, and the environment it wants."""
+
+    name: str
+    server: tuple[str, ...]
+    target: str
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What Toque's figure has to be, compared with another contender's (see `report.COMPARISONS`)."""
+
+    metric: Metric
+    compare: Compare
+    bound: float
+    against: str = ""
+
+
+@dataclass(frozen=True)
+class Work:
+    name: str
+    title: str
+    contenders: tuple[Contender, ...]
+    goals: tuple[Goal, ...]
+    exchange: Exchange
+    connections: int = 64
+    measured: Literal["under load", "at start"] = "under load"
+
+    @property
+    def uses_postgres(self) -> bool:
+        return any("{postgres" in value for each in self.contenders for _, value in each.environment)
+
+
+# ------------------------------------------------- servers, each in its fastest documented set-up
+
+# granian's README: the HTTP version fixed, WebSockets off, uvloop. Its other runtime and task options made no
+# difference that stood out from the noise here.
+GRANIAN = (
+    "granian",
+    "--http",
+    "1",
+    "--no-ws",
+    "--loop",
+    "uvloop",
+    "--log-level",
+    "error",
+    "--port",
+    "{port}",
+    "{target}",
+)
+RSGI = (*GRANIAN, "--interface", "rsgi")
+ASGI = (*GRANIAN, "--interface", "asgi")
+# uvicorn's settings page: uvloop and httptools are the fast ones, and the access log costs.
+UVICORN = (
+    "uvicorn",
+    "--loop",
+    "uvloop",
+    "--http",
+    "httptools",
+    "--no-access-log",
+    "--log-level",
+    "error",
+    "--port",
+    "{port}",
+    "{target}",
+)
+TOQUE = ("toque", "run", "{target}", "--port", "{port}", "--workers", "1")
+
+PRODUCTION = ("TOQUE_APP_ENVIRONMENT", "production")
+TOQUE_ON_POSTGRES = (PRODUCTION, ("TOQUE_DATABASE_URL", "{postgres_url}"))
+TOQUE_ON_SQLITE = (PRODUCTION, ("TOQUE_DATABASE_URL", "sqlite:///{sqlite_file}"))
+ALCHEMY_ON_POSTGRES = (("BENCH_SQLALCHEMY_URL", "postgresql+asyncpg://{postgres_address}"),)
+ALCHEMY_ON_SQLITE = (("BENCH_SQLALCHEMY_URL", "sqlite+aiosqlite:///{sqlite_file}"),)
+
+
+def resources(count: int) -> tuple[tuple[str, str], ...]:
+    """Two operations a resource, so ten operations are five resources."""
+    return (("BENCH_RESOURCES", str(count)),)
+
+
+# ---------------------------------------------------------------- contenders
+
+TOQUE_PLAIN = Contender("toque", TOQUE, "toque_plain.py", (PRODUCTION,))
+RAW_PLAIN = Contender("raw", RSGI, "raw_plain:app")
+FASTAPI_PLAIN = Contender("fastapi", UVICORN, "fastapi_plain:app")
+LITESTAR_PLAIN = Contender("litestar", UVICORN, "litestar_plain:app")
+BLACKSHEEP_PLAIN = Contender("blacksheep", ASGI, "blacksheep_plain:app", (("BENCH_JSON", "msgspec"),))
+BLACKSHEEP_STOCK = Contender("blacksheep-stock", ASGI, "blacksheep_plain:app")
+
+PLAIN = (RAW_PLAIN, TOQUE_PLAIN, FASTAPI_PLAIN, LITESTAR_PLAIN)
+ON_POSTGRES = (
+    Contender("raw", RSGI, "raw_postgres:app", (("BENCH_POSTGRES_URL", "{postgres_url}"),)),
+    Contender("toque", TOQUE, "toque_database.py", TOQUE_ON_POSTGRES),
+    Contender("fastapi", UVICORN, "fastapi_database:app", ALCHEMY_ON_POSTGRES),
+)
+ON_SQLITE = (
+    Contender("raw", RSGI, "raw_sqlite:app", (("BENCH_SQLITE_FILE", "{sqlite_file}"),)),
+    Contender("toque", TOQUE, "toque_database.py", TOQUE_ON_SQLITE),
+    Contender("fastapi", UVICORN, "fastapi_database:app", ALCHEMY_ON_SQLITE),
+)
+
+# ---------------------------------------------------------------- goals
+
+VALIDATED = (
+    Goal("requests_per_s", "times", 5, "fastapi"),
+    Goal("requests_per_s", "times", 2, "litestar"),
+)
+MANY_STATEMENTS = (
+    Goal("cpu_us_per_request", "share", 1.5, "raw"),
+    Goal("cpu_us_per_request", "times less", 6, "fastapi"),
+)
+
+# ---------------------------------------------------------------- works
+
+WORKS = (
+    Work(
+        "hello",
+        "JSON hello",
+        (*PLAIN, BLACKSHEEP_PLAIN, BLACKSHEEP_STOCK),
+        (
+            Goal("requests_per_s", "times", 0.85, "raw"),
+            Goal("requests_per_s", "times", 4, "fastapi"),
+            Goal("requests_per_s", "times", 3, "litestar"),
+            Goal("requests_per_s", "times", 1.2, "blacksheep"),
+            Goal("requests_per_s", "times", 1.2, "blacksheep-stock"),
+        ),
+        requests.HELLO,
+    ),
+    Work("parameters", "path and query parameters, validated", PLAIN, VALIDATED, requests.PARAMETERS),
+    Work("body", "POST of 1 KB JSON, validated and echoed", PLAIN, VALIDATED, requests.BODY),
+    Work(
+        "row_postgres",
+        "one row by key, PostgreSQL",
+        ON_POSTGRES,
+        (
+            Goal("cpu_us_per_request", "share", 1.7, "raw"),
+            Goal("cpu_us_per_request", "times less", 8, "fastapi"),
+        ),
+        requests.ROW,
+        connections=32,
+    ),
+    Work(
+        "twenty_rows",
+        "twenty rows by key, PostgreSQL",
+        ON_POSTGRES,
+        MANY_STATEMENTS,
+        requests.TWENTY_ROWS,
+        32,
+    ),
+    Work("fortunes", "fortunes as JSON, PostgreSQL", ON_POSTGRES, MANY_STATEMENTS, requests.FORTUNES, 32),
+    Work(
+        "five_updates",
+        "five reads and updates, PostgreSQL",
+        ON_POSTGRES,
+        MANY_STATEMENTS,
+        requests.FIVE_UPDATES,
+        32,
+    ),
+    Work(
+        "row_sqlite",
+        "one row by key, SQLite",
+        ON_SQLITE,
+        (Goal("requests_per_s", "times", 10, "fastapi"),),
+        requests.ROW,
+        connections=32,
+    ),
+    Work(
+        "start",
+        "first answer, 10 operations",
+        (
+            Contender("raw", RSGI, "raw_start:app"),
+            Contender("toque", TOQUE, "toque_start.py", (PRODUCTION, *resources(5))),
+            Contender("fastapi", UVICORN, "fastapi_start:app", resources(5)),
+        ),
+        (Goal("first_answer_s", "share", 2, "raw"), Goal("worker_mb", "alone", 60)),
+        requests.START,
+        measured="at start",
+    ),
+    Work(
+        "start_models",
+        "first answer, 10 operations with models",
+        (
+            Contender("toque", TOQUE, "toque_start_models.py", TOQUE_ON_SQLITE),
+            Contender("fastapi", UVICORN, "fastapi_start_models:app", ALCHEMY_ON_SQLITE),
+        ),
+        (Goal("first_answer_s", "share", 0.8, "fastapi"), Goal("worker_mb", "alone", 85)),
+        requests.START_MODELS,
+        measured="at start",
+    ),
+    Work(
+        "start_1000",
+        "first answer, 1 000 operations",
+        (
+            Contender("toque", TOQUE, "toque_start.py", (PRODUCTION, *resources(500))),
+            Contender("toque-10", TOQUE, "toque_start.py", (PRODUCTION, *resources(5))),
+            Contender("fastapi", UVICORN, "fastapi_start:app", resources(500)),
+        ),
+        (Goal("first_answer_s", "more", 1, "toque-10"),),
+        requests.START,
+        measured="at start",
+    ),
+)

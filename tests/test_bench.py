@@ -1,0 +1,49 @@
+"""The benchmark runs: the load generator compiles, and a contender is started, proved, measured and ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_benchmark_measures_a_contender_and_writes_its_table(tmp_path: Path) -> None:
+    if shutil.which("cc") is None:
+        skip = pytest.fail if os.environ.get("CI") else pytest.skip
+        skip("no C compiler (cc) for bench/load.c")
+    table = tmp_path / "bench.json"
+    asked = [
+        "--work",
+        "hello",
+        "--contender",
+        "raw",
+        "--rounds",
+        "1",
+        "--seconds",
+        "0.3",
+        "--json",
+        str(table),
+    ]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *asked],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    [row] = json.loads(table.read_text())
+    assert (row["work"], row["contender"], row["errors"]) == ("hello", "raw", 0)
+    assert row["requests_per_s"] > 0
+    assert row["cpu_us_per_request"] > 0
+    assert row["p99_ms"] > 0
