@@ -92,8 +92,8 @@ static int chunked(const char *at, const char *end, size_t *length) {
         char *after_size;
         unsigned long size = strtoul(at, &after_size, 16);
         if (after_size == at || size > ANSWER_BYTES_MAX) return -1;
+        if ((size_t)(end - line_end) < size + 4) return 0;
         at = line_end + 2 + size;
-        if (end < at + 2) return 0;
         if (memcmp(at, "\r\n", 2) != 0) return -1;      /* for the last chunk: trailers are not expected */
         at += 2;
         if (size == 0) return *length = (size_t)(at - start), 1;

@@ -1,0 +1,59 @@
+"""Toque with its store: SQLAlchemy models and statements, answered as views.
+
+TOQUE_DATABASE_URL chooses the database.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Mapped, mapped_column
+
+from toque import App, Database, Model, Struct, public
+
+app = App("bench")
+
+
+class World(Model):
+    __tablename__ = "world"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    random_number: Mapped[int]
+
+
+class Fortune(Model):
+    __tablename__ = "fortune"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    message: Mapped[str]
+
+
+class WorldView(Struct):
+    id: int
+    random_number: int
+
+
+class FortuneView(Struct):
+    id: int
+    message: str
+
+
+@app.query("/world/{id}", allow=public)
+async def world(id: int, db: Database) -> WorldView:
+    return await db.one(WorldView, select(World).where(World.id == id))
+
+
+@app.query("/worlds/{first}", allow=public)
+async def worlds(first: int, db: Database) -> list[WorldView]:
+    return [await db.one(WorldView, select(World).where(World.id == id)) for id in range(first, first + 20)]
+
+
+@app.query("/fortunes", allow=public)
+async def fortunes(db: Database) -> list[FortuneView]:
+    return await db.all(FortuneView, select(Fortune).order_by(Fortune.message))
+
+
+@app.command("/renewals/{first}/{number}", allow=public)
+async def renew(first: int, number: int, db: Database) -> list[WorldView]:
+    found = [await db.one(WorldView, select(World).where(World.id == id)) for id in range(first, first + 5)]
+    for each in found:
+        each.random_number = number
+        await db.execute(update(World).where(World.id == each.id).values(random_number=number))
+    return found
