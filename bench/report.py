@@ -42,15 +42,22 @@ def print_tables(results: list[Result], effort: Effort) -> None:
     for head, rows in ((FIGURES_HEAD, figures_rows(results)), (GOALS_HEAD, goals_rows(verdicts(results)))):
         table = Table()
         for number, column in enumerate(head):
-            table.add_column(column, justify="left" if number < 2 else "right")
+            table.add_column(column, justify="left" if number < 2 else "right", no_wrap=number < 2)
         for row in rows:
             table.add_row(*map(escape, row), style=STYLES.get(row[-1]))
         console.print(table)
     console.print(conditions(effort))
+    for failure, where in failures(results).items():
+        console.print(f"\n[yellow]Not measured: {escape(where)}[/]\n{escape(failure)}")
+
+
+def failures(results: list[Result]) -> dict[str, str]:
+    """Each reason for a missing figure, once, with all the places where it struck."""
+    where: dict[str, list[str]] = {}
     for result in results:
         if result.failure:
-            failure = escape(result.failure)
-            console.print(f"[yellow]{result.contender.name} at {result.work.title}:[/] {failure}\n")
+            where.setdefault(result.failure, []).append(f"{result.contender.name} at {result.work.name}")
+    return {failure: ", ".join(places) for failure, places in where.items()}
 
 
 def conditions(effort: Effort) -> str:

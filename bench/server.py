@@ -26,7 +26,7 @@ PROGRAMS = Path(sys.executable).parent  # granian, uvicorn and toque lie beside 
 FIRST_ANSWER_WITHIN_S = 20
 ASK_AGAIN_AFTER_S = 0.001  # the error of a first answer's time
 STOP_WITHIN_S = 5
-LOG_TAIL_BYTES = 2000
+LOG_TAIL_BYTES = 1000
 
 
 class Unfit(Exception):

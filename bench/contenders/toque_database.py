@@ -5,7 +5,7 @@ TOQUE_DATABASE_URL chooses the database.
 
 from __future__ import annotations
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from toque import App, Database, Model, Struct, public
@@ -35,6 +35,11 @@ class FortuneView(Struct):
     message: str
 
 
+# Statements that run many times in one call are built once, as SQLAlchemy's own guide advises.
+WORLD = select(World).where(World.id == bindparam("id"))
+RENEWAL = update(World).where(World.id == bindparam("key")).values(random_number=bindparam("number"))
+
+
 @app.query("/world/{id}", allow=public)
 async def world(id: int, db: Database) -> WorldView:
     return await db.one(WorldView, select(World).where(World.id == id))
@@ -42,7 +47,7 @@ async def world(id: int, db: Database) -> WorldView:
 
 @app.query("/worlds/{first}", allow=public)
 async def worlds(first: int, db: Database) -> list[WorldView]:
-    return [await db.one(WorldView, select(World).where(World.id == id)) for id in range(first, first + 20)]
+    return [await db.one(WorldView, WORLD, {"id": id}) for id in range(first, first + 20)]
 
 
 @app.query("/fortunes", allow=public)
@@ -52,8 +57,6 @@ async def fortunes(db: Database) -> list[FortuneView]:
 
 @app.command("/renewals/{first}/{number}", allow=public)
 async def renew(first: int, number: int, db: Database) -> list[WorldView]:
-    found = [await db.one(WorldView, select(World).where(World.id == id)) for id in range(first, first + 5)]
-    for each in found:
-        each.random_number = number
-        await db.execute(update(World).where(World.id == each.id).values(random_number=number))
-    return found
+    found = [await db.one(WorldView, WORLD, {"id": id}) for id in range(first, first + 5)]
+    await db.execute(RENEWAL, [{"key": each.id, "number": number} for each in found])
+    return [WorldView(each.id, number) for each in found]
