@@ -1,0 +1,25 @@
+"""The database behind an app: models, statements, transactions, migrations.
+
+Names are looked up late, because a model needs SQLAlchemy and an app without models must never import it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from toque.store.database import Database
+from toque.store.store import StatementObserver, Store, open_store
+
+if TYPE_CHECKING:
+    from toque.store.models import Model as Model
+
+__all__ = ["Database", "Model", "StatementObserver", "Store", "open_store"]
+
+_LATE = {"Model": "toque.store.models"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; known: {', '.join(__all__)}")
+    return getattr(import_module(_LATE[name]), name)

@@ -1,0 +1,104 @@
+"""The database as an operation sees it: statements in, views out, all within the one call that it was given to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from toque.contract.errors import NotFound
+from toque.store.transaction import ALL, Transaction
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql.base import Executable
+
+__all__ = ["Database"]
+
+V = TypeVar("V")
+Parameters = Mapping[str, Any]
+
+
+class Database:
+    """What an operation asks for by type; it belongs to one call and ends with it.
+
+    In a query, all that is read is one state of the database, and writing is refused. In a command, all statements are
+    one transaction, committed before the caller hears the answer.
+
+    A view is a msgspec Struct, dataclass, attrs class, TypedDict or pydantic model whose fields are named like columns,
+    attributes or labels; or the type of a single column. A field that holds views and is named like a relationship is
+    read with one more statement.
+    """
+
+    __slots__ = ("_transaction",)
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    async def one(self, view: type[V], statement: Executable, parameters: Parameters | None = None) -> V:
+        """The only row. Raises NotFound when there is none, ValueError when there are more."""
+        # Two rows are enough to know that it is not the only one.
+        rows = await self._read(view, statement, parameters, 2)
+        if len(rows) == 1:
+            return rows[0]
+        if not rows:
+            raise NotFound(f"There is no such {getattr(view, '__name__', 'row')}.")
+        raise ValueError("expected one row, got more; narrow the statement, or use first() or all().")
+
+    async def first(
+        self, view: type[V], statement: Executable, parameters: Parameters | None = None
+    ) -> V | None:
+        """The first row, or None when there is none."""
+        rows = await self._read(view, statement, parameters, 1)
+        return rows[0] if rows else None
+
+    async def all(
+        self, view: type[V], statement: Executable, parameters: Parameters | None = None
+    ) -> list[V]:
+        """Every row. For more rows than fit into memory there is `stream`."""
+        return await self._read(view, statement, parameters, ALL)
+
+    async def scalar(self, statement: Executable, parameters: Parameters | None = None) -> Any:
+        """The first row's only column, or None when there is no row."""
+        return await self.first(_ANYTHING, statement, parameters)
+
+    async def execute(
+        self, statement: Executable, rows: Sequence[Parameters] | Parameters | None = None
+    ) -> int:
+        """Run *statement* for its effect, once or once per row of values: the number of rows affected."""
+        transaction = self._transaction
+        if rows is None or isinstance(rows, Mapping):
+            plan, binds = transaction.plans.plan(statement, None, rows or ())
+            return await transaction.execute(*plan.arguments(binds, rows))
+        if not rows:
+            return 0
+        plan, binds = transaction.plans.plan(statement, None, rows[0])
+        each = [plan.arguments(binds, row) for row in rows]
+        return await transaction.execute_many(each[0][0], [arguments for _, arguments in each])
+
+    async def stream(
+        self, view: type[V], statement: Executable, parameters: Parameters | None = None
+    ) -> AsyncIterator[V]:
+        """Every row in turn, in constant memory."""
+        transaction = self._transaction
+        plan, binds = transaction.plans.plan(statement, view, parameters or ())
+        if plan.relations:
+            raise TypeError("a stream holds its connection, so its view cannot have nested views; use all().")
+        async for views in transaction.stream(*plan.arguments(binds, parameters), plan.build):
+            for item in views:
+                yield item
+
+    async def _read(
+        self, view: type[V], statement: Executable, parameters: Parameters | None, rows_max: int
+    ) -> list[V]:
+        transaction = self._transaction
+        plan, binds = transaction.plans.plan(statement, view, parameters or ())
+        if plan.relations:
+            from toque.store.relations import read
+
+            return await read(transaction, plan, binds, parameters, rows_max)
+        prepared, arguments = plan.arguments(binds, parameters)
+        views: list[V] = await transaction.fetch(prepared, arguments, rows_max, plan.build)
+        return views
+
+
+_ANYTHING: Any = object
+"""The view of a single column whose type does not matter."""

@@ -1,0 +1,108 @@
+"""The two SQL dialects, with the types that stock SQLAlchemy does not keep exactly on SQLite.
+
+Instants: stored as UTC text, given back aware. Decimals: a column of SQLite's NUMERIC affinity keeps 15 significant
+digits exactly (https://www.sqlite.org/datatype3.html, section 3), so that they sort, compare and add up as numbers in
+every tool that opens the file; a value with more digits is refused instead of rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+import msgspec
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.dialects.sqlite.base import DATETIME
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import DateTime, Float, Numeric
+
+__all__ = ["postgresql", "sqlite"]
+
+Process = Callable[[Any], Any]
+
+
+class _Instant(DATETIME):
+    """`DateTime(timezone=True)` on SQLite: aware in, UTC text in the file, aware UTC out."""
+
+    def bind_processor(self, dialect: Dialect) -> Process | None:
+        store = super().bind_processor(dialect)
+        if not self.timezone or store is None:
+            return store
+
+        def process(value: Any) -> Any:
+            if not isinstance(value, datetime):
+                return value if value is None else store(value)
+            if value.tzinfo is None:
+                raise ValueError("expected a time with its zone, got one without; use datetime.now(UTC).")
+            return store(value.astimezone(UTC).replace(tzinfo=None))
+
+        return process
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Process | None:
+        load = super().result_processor(dialect, coltype)
+        if not self.timezone or load is None:
+            return load
+
+        def process(value: Any) -> Any:
+            return None if value is None else load(value).replace(tzinfo=UTC)
+
+        return process
+
+
+class _ExactNumeric(Numeric[Any]):
+    """`Numeric` on SQLite: exact to 15 significant digits, refused beyond."""
+
+    def bind_processor(self, dialect: Dialect) -> Process | None:
+        scale = self.scale
+
+        def process(value: Any) -> Any:
+            if value is None or isinstance(value, (int, float)):
+                return value
+            if not value.is_finite():
+                raise ValueError("expected a finite number.")
+            # PostgreSQL rounds to the column's scale; so do we, half up as it does.
+            rounded = value if scale is None else value.quantize(Decimal(1).scaleb(-scale), "ROUND_HALF_UP")
+            stored = float(rounded)
+            if Decimal(repr(stored)) != rounded:
+                raise ValueError("SQLite keeps 15 significant digits of a decimal, and this one has more.")
+            return stored
+
+        return process
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Process | None:
+        if not self.asdecimal:
+            return None
+        unit = None if self.scale is None else Decimal(1).scaleb(-self.scale)
+
+        def process(value: Any) -> Any:
+            if value is None:
+                return None
+            number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+            return number if unit is None else number.quantize(unit)
+
+        return process
+
+
+class _Sqlite(SQLiteDialect_pysqlite):
+    supports_statement_cache = True
+    colspecs = {**SQLiteDialect_pysqlite.colspecs, DateTime: _Instant, Numeric: _ExactNumeric, Float: Float}
+
+
+def _to_json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+@cache
+def sqlite() -> Dialect:
+    """SQL for the standard library's sqlite3: `?` parameters."""
+    return _Sqlite(paramstyle="qmark", json_serializer=_to_json, json_deserializer=msgspec.json.decode)
+
+
+@cache
+def postgresql() -> Dialect:
+    """SQL for asyncpg: `$1` parameters with their types, so that the server never has to guess one."""
+    return PGDialect_asyncpg(json_serializer=_to_json)

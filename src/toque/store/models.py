@@ -1,0 +1,75 @@
+"""`Model`: the base of an app's mapped classes.
+
+A model is a plain SQLAlchemy 2.1 mapped class with `Mapped[...]` annotations; SQLAlchemy's documentation holds. Added
+are a table name, names for every constraint (a migration can only change what has a name), and types that keep a value
+exactly on both databases.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import JSON, DateTime, Enum, MetaData, Numeric, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, declared_attr, has_inherited_table
+
+__all__ = ["Model"]
+
+# As in SQLAlchemy's documentation, "Configuring Constraint Naming Conventions", with every column in the name.
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+# Long enough that a new member of an enum does not change the column's type.
+_ENUM_LENGTH = 64
+
+
+def _stored_values(kind: type[enum.Enum]) -> list[str]:
+    """What a column holds for an enum: its members' values, as on the wire; their names where values are no text."""
+    values = [member.value for member in kind]
+    return values if all(isinstance(value, str) for value in values) else [member.name for member in kind]
+
+
+_JSON = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+# Other documents are declared with their column: mapped_column(JSON).
+_DOCUMENTS: tuple[Any, ...] = (
+    *(dict, dict[str, Any], dict[str, object], dict[str, str], dict[str, int]),
+    *(list, list[Any], list[object], list[str], list[int], list[dict[str, Any]]),
+)
+
+
+class Model(DeclarativeBase):
+    """Subclass it once per table; the table is named like the class, in snake_case, unless `__tablename__` says else."""
+
+    metadata = MetaData(naming_convention=_NAMES)
+    type_annotation_map = {
+        datetime: DateTime(timezone=True),
+        Decimal: Numeric(),
+        UUID: Uuid(),
+        **dict.fromkeys(_DOCUMENTS, _JSON),
+        # Text with a CHECK: a native enum needs its own migration steps on PostgreSQL and does not exist on SQLite.
+        enum.Enum: Enum(
+            enum.Enum,
+            native_enum=False,
+            create_constraint=True,
+            length=_ENUM_LENGTH,
+            values_callable=_stored_values,
+        ),
+    }
+
+    @declared_attr.directive
+    @classmethod
+    def __tablename__(cls) -> str | None:
+        # A class that inherits a table shares it (single-table inheritance) unless it names its own.
+        if has_inherited_table(cls):
+            return None
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()

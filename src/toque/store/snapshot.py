@@ -1,0 +1,62 @@
+"""One snapshot for a query, at no price for a query of one statement.
+
+A single statement reads one state of the database anyway. So a query starts without BEGIN; if it turns out to have a
+second statement, it starts again inside a snapshot, and its key is remembered so that it will not have to again. That
+is safe because a query only reads.
+"""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Callable, Hashable
+from typing import Protocol, TypeVar
+
+from toque.store.observed import database
+from toque.store.store import Run, StatementObserver
+from toque.store.transaction import Transaction
+
+__all__ = ["Reading", "Snapshots"]
+
+T = TypeVar("T")
+
+# Keys are operation names, as many as the app has; a caller that passes something else must not fill the memory.
+KEYS_MAX = 10_000
+
+
+class Reading(Transaction, Protocol):
+    """A query's transaction."""
+
+    must_restart: bool
+    """Whether it was asked for more than a call without a snapshot can give."""
+
+    async def close(self, error: BaseException | None) -> None:
+        """End it and give its connection back."""
+
+
+class Snapshots:
+    """Runs queries, and knows which need a snapshot."""
+
+    def __init__(
+        self, begin: Callable[[bool], Reading], observer: StatementObserver | None
+    ) -> None:
+        self._begin = begin
+        self._observer = observer
+        self._keys: set[Hashable] = set()
+
+    async def query(self, run: Run[T], key: Hashable) -> T:
+        reading = self._begin(key in self._keys)
+        for _ in range(2):
+            try:
+                result = await run(database(reading, self._observer))
+            except BaseException as error:
+                await reading.close(error)
+                if not reading.must_restart or isinstance(error, CancelledError):
+                    raise
+            else:
+                await reading.close(None)
+                if not reading.must_restart:
+                    return result
+            if key is not None and len(self._keys) < KEYS_MAX:
+                self._keys.add(key)
+            reading = self._begin(True)
+        raise RuntimeError("a query asked to be restarted twice, which a snapshot rules out.")

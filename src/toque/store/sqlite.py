@@ -1,0 +1,114 @@
+"""SQLite: reads beside each other, writes in groups, everything acknowledged on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Hashable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from toque.store.dialects import sqlite
+from toque.store.observed import database
+from toque.store.plans import Plans
+from toque.store.snapshot import Snapshots
+from toque.store.sqlite_connection import open_writer
+from toque.store.sqlite_errors import translate
+from toque.store.sqlite_readers import Readers
+from toque.store.sqlite_reading import SqliteReading
+from toque.store.sqlite_writer import Writer
+from toque.store.sqlite_writing import SqliteWriting
+from toque.store.store import Run, StatementObserver
+
+__all__ = ["SqliteStore", "copy_file", "open_store", "path_of"]
+
+T = TypeVar("T")
+
+
+def open_store(
+    url: str, *, slots: int, waiting_max: int, observer: StatementObserver | None
+) -> SqliteStore:
+    return SqliteStore(path_of(url), slots=slots, waiting_max=waiting_max, observer=observer)
+
+
+def path_of(url: str) -> Path | None:
+    """The file of `sqlite:///relative` or `sqlite:////absolute`; None for a database in memory."""
+    _, _, rest = url.partition("://")
+    name = rest.removeprefix("/").partition("?")[0]
+    return None if name in ("", ":memory:") else Path(name)
+
+
+def copy_file(template: Path, target: Path) -> None:
+    """A new database that starts as *template*, which no process has open: a fresh one per test in milliseconds."""
+    if template.with_name(f"{template.name}-wal").exists():
+        raise ValueError(f"{template} is open in some process; stop its store before it is copied.")
+    shutil.copyfile(template, target)
+
+
+class SqliteStore:
+    """One SQLite file, for this process and others.
+
+    Args:
+        path: the file; None is a database of this store's own that is gone when it stops.
+        is_durable: whether a commit waits for the disk. Only tests can do without.
+    """
+
+    dialect_name = "sqlite"
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        slots: int = 10,
+        waiting_max: int = 1000,
+        observer: StatementObserver | None = None,
+        is_durable: bool = True,
+    ) -> None:
+        self._observer = observer
+        # A database in memory is a file that nobody else knows: several connections to one file are the same code
+        # everywhere, SQLite's shared memory cache has locks of its own.
+        self._folder = tempfile.TemporaryDirectory(prefix="toque-") if path is None else None
+        self.path = Path(self._folder.name) / "memory.db" if self._folder else path or Path()
+        is_durable = is_durable and path is not None
+        self._plans = Plans(sqlite())
+        self._readers = Readers(self.path, slots, waiting_max)
+        self.writer = Writer(partial(open_writer, self.path, is_durable=is_durable), waiting_max)
+        self._snapshots = Snapshots(partial(SqliteReading, self._readers, self._plans), observer)
+
+    async def start(self) -> None:
+        try:
+            await self.writer.start()
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+    async def stop(self) -> None:
+        await self._readers.close()
+        # The last connection to close empties the WAL into the file.
+        await self.writer.stop()
+        if self._folder is not None:
+            await asyncio.to_thread(self._folder.cleanup)
+
+    async def query(self, run: Run[T], *, key: Hashable = None) -> T:
+        return await self._snapshots.query(run, key)
+
+    async def command(self, run: Run[T]) -> T:
+        writing = SqliteWriting(self.writer, self._plans)
+        try:
+            result = await run(database(writing, self._observer))
+        except BaseException:
+            writing.roll_back()
+            raise
+        await writing.commit()
+        return result
+
+    async def ping(self) -> None:
+        reader = await self._readers.take()
+        try:
+            reader.connection.execute("SELECT 1").fetchone()
+        except sqlite3.Error as error:
+            raise translate(error) from error
+        finally:
+            self._readers.give(reader)

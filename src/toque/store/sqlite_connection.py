@@ -1,0 +1,58 @@
+"""Connections to one SQLite file, set up for several processes and for full durability."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+from toque.store.sqlite_errors import is_busy
+
+__all__ = ["READER_BUSY_MS", "open_reader", "open_writer"]
+
+# A reader waits only for a recovery after a crash; a writer waits for the other processes' batches in short turns, so
+# that it can be called off in between (`sqlite_writer`).
+READER_BUSY_MS = 5000
+WRITER_BUSY_MS = 20
+# Several workers that start at once all try to switch the file to WAL, for which SQLite does not wait.
+START_TIMEOUT_S = 10.0
+# As many texts as an app of a thousand operations has; the module's default is 128.
+CACHED_STATEMENTS = 1024
+
+
+def open_writer(path: Path, *, is_durable: bool) -> sqlite3.Connection:
+    """The one connection that writes: WAL; a commit is on the disk when it returns, unless *is_durable* is false."""
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, cached_statements=CACHED_STATEMENTS
+    )
+    connection.execute(f"PRAGMA busy_timeout = {WRITER_BUSY_MS}")
+    _switch_to_wal(connection)
+    connection.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'OFF'}")
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that refuses to write. One thread at a time may use it."""
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=CACHED_STATEMENTS,
+    )
+    connection.execute(f"PRAGMA busy_timeout = {READER_BUSY_MS}")
+    return connection
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    until = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)

@@ -1,0 +1,76 @@
+"""What SQLite's errors mean to a caller.
+
+Source: https://www.sqlite.org/rescode.html. Messages of SQLite may hold values and SQL, so none of them travels.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from toque.contract.errors import Conflict, DeadlineExceeded, Error, Invalid, Unavailable
+from toque.store.constraints import broken, unique_name
+
+__all__ = ["is_busy", "is_interrupted", "translate"]
+
+
+def is_interrupted(error: BaseException) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+
+
+def is_busy(error: BaseException) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def translate(error: BaseException, tables: tuple[Any, ...] = ()) -> BaseException:
+    """The error to raise instead; *error* itself when it is the app author's mistake."""
+    if isinstance(error, (OverflowError, UnicodeError)):
+        return Invalid("A value is outside what the database can hold.")
+    if not isinstance(error, sqlite3.Error):
+        return error
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return _unnumbered(error)
+    if code & 0xFF == sqlite3.SQLITE_CONSTRAINT:
+        return _constraint(code, str(error), tables)
+    make = _BY_CODE.get(code & 0xFF)
+    return error if make is None else make()
+
+
+def _unnumbered(error: sqlite3.Error) -> BaseException:
+    # The module itself refuses a value of a Python type that SQLite has no place for.
+    if "binding" in str(error):
+        return Invalid("A value has a type that the database cannot hold.")
+    return error
+
+
+def _constraint(code: int, message: str, tables: tuple[Any, ...]) -> Error:
+    name = message.partition(": ")[2]
+    if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
+        return broken(unique_name(name, tables))
+    if code == sqlite3.SQLITE_CONSTRAINT_NOTNULL:
+        return broken(f"{name} may not be empty")
+    return broken(name if code == sqlite3.SQLITE_CONSTRAINT_CHECK else "")
+
+
+def _read_only() -> BaseException:
+    return PermissionError("a query only reads, and this statement writes; make the operation a command.")
+
+
+def _unavailable() -> BaseException:
+    return Unavailable("The database does not answer.", retry_after_s=1)
+
+
+_BY_CODE = {
+    sqlite3.SQLITE_BUSY: _unavailable,
+    sqlite3.SQLITE_LOCKED: _unavailable,
+    sqlite3.SQLITE_FULL: _unavailable,
+    sqlite3.SQLITE_IOERR: _unavailable,
+    sqlite3.SQLITE_CANTOPEN: _unavailable,
+    sqlite3.SQLITE_CORRUPT: _unavailable,
+    sqlite3.SQLITE_NOTADB: _unavailable,
+    sqlite3.SQLITE_READONLY: _read_only,
+    sqlite3.SQLITE_INTERRUPT: lambda: DeadlineExceeded("The statement was stopped."),
+    sqlite3.SQLITE_TOOBIG: lambda: Invalid("A value is larger than the database can hold."),
+    sqlite3.SQLITE_MISMATCH: lambda: Invalid("A value does not have its column's type."),
+}

@@ -1,0 +1,138 @@
+"""Reads of SQLite: a few read-only connections, the loop's own thread for what is cheap, and threads for the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeVar
+
+from toque.contract.errors import Overloaded
+from toque.store.sqlite_connection import open_reader
+from toque.store.sqlite_errors import is_interrupted
+
+__all__ = ["OverBudget", "Reader", "Readers", "fetch", "stop_statement"]
+
+T = TypeVar("T")
+
+# Reads that are no reads by key: SQLite's work gives up the interpreter lock, so a few can use a second core.
+THREADS = 4
+# How long a statement may hold up the loop before it is stopped and sent to a thread, for good: below the 5 ms that
+# Python lets a thread hold the interpreter anyway.
+BUDGET_S = 0.002
+# SQLite looks at the clock every so many instructions of its virtual machine. A read by key has about 15.
+INSTRUCTIONS_PER_LOOK = 1000
+# A thread may be between two instructions when it is told to stop, and miss it: it is told again.
+STOP_AGAIN_S = 0.005
+
+
+class OverBudget(Exception):
+    """A statement took longer than the loop can spare."""
+
+
+class Reader:
+    """One read-only connection, used by one call at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.connection = open_reader(path)
+        self._is_guarded = False
+        self._looked_at = 0.0
+
+    def fetch_here(self, sql: str, arguments: Sequence[Any], rows_max: int) -> list[Any]:
+        """Run it in this thread. Raises OverBudget when that takes too long."""
+        if not self._is_guarded:
+            self.connection.set_progress_handler(self._look, INSTRUCTIONS_PER_LOOK)
+            self._is_guarded = True
+        self._looked_at = 0.0
+        try:
+            return fetch(self.connection, sql, arguments, rows_max)
+        except sqlite3.OperationalError as error:
+            if is_interrupted(error):
+                raise OverBudget from error
+            raise
+
+    def leave_loop(self) -> None:
+        """Take the guard off: in a thread it would only fight for the interpreter lock."""
+        if self._is_guarded:
+            self.connection.set_progress_handler(None, 0)
+            self._is_guarded = False
+
+    def _look(self) -> bool:
+        now = perf_counter()
+        if not self._looked_at:
+            self._looked_at = now
+        return now - self._looked_at > BUDGET_S
+
+
+def fetch(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any], rows_max: int) -> list[Any]:
+    cursor = connection.execute(sql, arguments)
+    try:
+        return cursor.fetchmany(rows_max) if rows_max else cursor.fetchall()
+    finally:
+        # A cursor that is not at its end would hold its snapshot into the next call.
+        cursor.close()
+
+
+def stop_statement(connection: sqlite3.Connection, is_over: Callable[[], bool]) -> None:
+    """Interrupt what *connection* runs, again and again until *is_over*."""
+    if is_over():
+        return
+    connection.interrupt()
+    asyncio.get_running_loop().call_later(STOP_AGAIN_S, stop_statement, connection, is_over)
+
+
+class Readers:
+    """The connections that read, and the threads for what is not cheap."""
+
+    def __init__(self, path: Path, size: int, waiting_max: int) -> None:
+        self._path = path
+        self._size = size
+        self._waiting_max = waiting_max
+        self._idle: list[Reader] = []
+        self._all: list[Reader] = []
+        self._line: deque[asyncio.Future[Reader]] = deque()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="toque-sqlite-reader")
+
+    async def take(self) -> Reader:
+        """A connection that nobody else uses; waits for one when all are taken."""
+        if self._idle:
+            return self._idle.pop()
+        if len(self._all) < self._size:
+            reader = Reader(self._path)
+            self._all.append(reader)
+            return reader
+        if len(self._line) >= self._waiting_max:
+            raise Overloaded("Too many calls are waiting for the database.", retry_after_s=1)
+        turn: asyncio.Future[Reader] = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give(turn.result())
+            raise
+
+    def give(self, reader: Reader) -> None:
+        """Take a connection back and hand it to whoever waits longest."""
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(reader)
+                return
+        self._idle.append(reader)
+
+    def submit(self, reader: Reader, act: Callable[[], T]) -> asyncio.Future[T]:
+        """Start *act*, which uses *reader*, in a thread."""
+        reader.leave_loop()
+        return asyncio.get_running_loop().run_in_executor(self._threads, act)
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+        for reader in self._all:
+            reader.connection.close()
+        self._all.clear()
+        self._idle.clear()

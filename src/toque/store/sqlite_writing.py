@@ -1,0 +1,124 @@
+"""One command on SQLite: its statements in its own savepoint on the writer's connection."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from toque.store.prepared import Prepared
+from toque.store.sqlite_batch import Act, Command
+from toque.store.sqlite_errors import translate
+from toque.store.sqlite_readers import fetch
+from toque.store.sqlite_reading import STREAM_ROWS
+from toque.store.sqlite_writer import Writer
+from toque.store.transaction import Build
+
+if TYPE_CHECKING:
+    from toque.store.plans import Plans
+
+__all__ = ["SqliteWriting"]
+
+
+class SqliteWriting:
+    """A command's statements. It takes its turn to write at the first of them."""
+
+    def __init__(self, writer: Writer, plans: Plans) -> None:
+        self.plans = plans
+        self._writer = writer
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._command = Command(self._tell)
+        self._has_turn = False
+        self._is_closed = False
+        self._lock = asyncio.Lock()
+        self._tables: tuple[Any, ...] = ()
+
+    def announce_more(self) -> None:
+        """A command is one transaction whatever it runs."""
+
+    async def fetch(self, prepared: Prepared, arguments: Sequence[Any], rows_max: int, build: Build) -> Any:
+        rows = await self._run(prepared, partial(_fetch, prepared.sql, arguments, rows_max))
+        return build(rows)
+
+    async def execute(self, prepared: Prepared, arguments: Sequence[Any]) -> int:
+        affected: int = await self._run(prepared, partial(_execute, prepared.sql, arguments))
+        return affected
+
+    async def execute_many(self, prepared: Prepared, rows: Sequence[Sequence[Any]]) -> int:
+        affected: int = await self._run(prepared, partial(_execute_many, prepared.sql, rows))
+        return affected
+
+    async def stream(self, prepared: Prepared, arguments: Sequence[Any], build: Build) -> AsyncIterator[Any]:
+        # Its rows are not noted, so that memory stays constant: the command cannot be run again from its notes.
+        self._command.is_repeatable = False
+        cursor = await self._run(prepared, partial(_open, prepared.sql, arguments))
+        while rows := await self._run(prepared, lambda _: cursor.fetchmany(STREAM_ROWS)):
+            self._command.notes.clear()
+            yield build(rows)
+
+    async def commit(self) -> None:
+        self._is_closed = True
+        if not self._has_turn:
+            return
+        try:
+            await self._writer.commit(self._command, self._done)
+        except (sqlite3.Error, OverflowError) as error:
+            raise translate(error, self._tables) from error
+
+    def roll_back(self) -> None:
+        self._is_closed = True
+        if self._has_turn:
+            self._writer.roll_back(self._command)
+
+    async def _run(self, prepared: Prepared, act: Act) -> Any:
+        if self._is_closed:
+            raise RuntimeError("this Database belongs to a call that has ended; ask for it in the operation.")
+        self._tables = prepared.tables or self._tables
+        try:
+            if not self._has_turn:
+                await self._take_turn()
+            return await self._writer.run(self._command, act)
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:
+            raise translate(error, prepared.tables) from error
+
+    async def _take_turn(self) -> None:
+        async with self._lock:
+            if not self._has_turn:
+                await self._writer.take_turn(self._command)
+                self._has_turn = True
+
+    def _tell(self, failure: BaseException | None) -> None:
+        self._loop.call_soon_threadsafe(_end, self._done, failure)
+
+
+def _end(done: asyncio.Future[None], failure: BaseException | None) -> None:
+    if done.done():
+        return
+    if failure is None:
+        done.set_result(None)
+    else:
+        done.set_exception(failure)
+
+
+def _fetch(sql: str, arguments: Sequence[Any], rows_max: int, connection: sqlite3.Connection) -> list[Any]:
+    return fetch(connection, sql, arguments, rows_max)
+
+
+def _execute(sql: str, arguments: Sequence[Any], connection: sqlite3.Connection) -> int:
+    cursor = connection.execute(sql, arguments)
+    # A RETURNING that nobody reads still has to run to its end.
+    rows = cursor.fetchall()
+    affected = cursor.rowcount
+    cursor.close()
+    return max(affected, len(rows))
+
+
+def _execute_many(sql: str, rows: Sequence[Sequence[Any]], connection: sqlite3.Connection) -> int:
+    return max(connection.executemany(sql, rows).rowcount, 0)
+
+
+def _open(sql: str, arguments: Sequence[Any], connection: sqlite3.Connection) -> sqlite3.Cursor:
+    return connection.execute(sql, arguments)

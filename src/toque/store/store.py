@@ -1,0 +1,81 @@
+"""The port: what an app needs of a database, and `open_store`, which picks one by its address."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable
+from importlib import import_module
+from typing import Protocol, TypeVar
+
+from toque.store.database import Database
+
+__all__ = ["Run", "StatementObserver", "Store", "open_store"]
+
+T = TypeVar("T")
+Run = Callable[[Database], Awaitable[T]]
+
+StatementObserver = Callable[[str, int, int, int], None]
+"""Hears of every statement that ended: its SQL, when it started and ended (ns since the epoch), how many rows."""
+
+
+class Store(Protocol):
+    """One database. Every implementation passes the suite in tests/store."""
+
+    @property
+    def dialect_name(self) -> str:
+        """`sqlite` or `postgresql`."""
+        ...
+
+    async def start(self) -> None:
+        """Open it. Raises Unavailable when it does not answer."""
+
+    async def stop(self) -> None:
+        """Close it; what was acknowledged stays."""
+
+    async def query(self, run: Run[T], *, key: Hashable = None) -> T:
+        """Run it on one snapshot, read-only. It may run twice: see RestartInSnapshot.
+
+        Args:
+            key: what it is, an operation's name say: a query that needed a snapshot once begins with one.
+        """
+        ...
+
+    async def command(self, run: Run[T]) -> T:
+        """Run it in one transaction: committed when this returns, rolled back on any error or cancellation."""
+        ...
+
+    async def ping(self) -> None:
+        """Come back when the database answers. Raises Unavailable when it does not."""
+
+
+_BY_SCHEME = {
+    "sqlite": "toque.store.sqlite",
+    "postgresql": "toque.store.postgres",
+    "postgres": "toque.store.postgres",
+}
+
+
+def open_store(
+    url: str,
+    *,
+    slots: int = 10,
+    waiting_max: int = 1000,
+    observer: StatementObserver | None = None,
+) -> Store:
+    """The store at *url*, not started yet.
+
+    Args:
+        url: `sqlite:///relative.db`, `sqlite:////absolute.db`, `sqlite://` (in memory, gone at the end) or
+            `postgresql://user:password@host/name`.
+        slots: how many calls use the database at once: connections of PostgreSQL, readers of SQLite.
+        waiting_max: how many more may wait for one; further ones are refused as overloaded.
+        observer: hears of every statement.
+    """
+    scheme = url.partition("://")[0]
+    if scheme not in _BY_SCHEME:
+        raise ValueError(
+            f"expected a database URL such as sqlite:///app.db or postgresql://host/name, got scheme {scheme!r}."
+        )
+    store: Store = import_module(_BY_SCHEME[scheme]).open_store(
+        url, slots=slots, waiting_max=waiting_max, observer=observer
+    )
+    return store
