@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 __all__ = ["Secret"]
 
 MASK = "****"
@@ -12,14 +10,14 @@ MASK = "****"
 class Secret(str):
     """A password, a key, an address that holds one: a str where it is used, `****` where it is printed.
 
-    `repr`, `str`, `%s` and f-strings show the mask; no format encodes it and no pickle keeps it. `reveal()`
-    takes the text out, visibly.
+    `repr`, `str`, `%s` and f-strings show the mask, and no format encodes it. `reveal()` takes the text out,
+    visibly. It can be pickled, because a server hands its settings to its workers.
     """
 
     __slots__ = ()
 
     def reveal(self) -> str:
-        return "".join(self)
+        return str.__str__(self)
 
     def __repr__(self) -> str:
         return MASK if self else "''"
@@ -29,6 +27,3 @@ class Secret(str):
 
     def __format__(self, spec: str) -> str:
         return format(str(self), spec)
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a Secret is not pickled; hand over the place it comes from instead")
