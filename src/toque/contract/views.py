@@ -185,7 +185,9 @@ def _pydantic(cls: Any) -> Shape:
         try:
             return cls.model_validate(value, from_attributes=True)
         except ValueError as error:
-            raise TypeError(f"expected {_name(cls)}, got {_name(type(value))}: {error}") from error
+            # pydantic's own text quotes the values, which belong in no log.
+            wrong = ", ".join(".".join(map(str, one["loc"])) for one in getattr(error, "errors", list)())
+            raise TypeError(f"expected {_name(cls)}, got {_name(type(value))}; wrong are: {wrong}") from None
 
     return shape
 
@@ -206,7 +208,7 @@ def _container(tp: Any, where: str, known: _Known) -> Shape:
     return _items(made, arguments[0] if arguments else Any, where, known)
 
 
-def _items(made: type, item_type: Any, where: str, known: _Known) -> Shape:
+def _items(made: Any, item_type: Any, where: str, known: _Known) -> Shape:
     where += "[]"
     item = _checked(item_type, where, known)
     passing = _passing(item_type)

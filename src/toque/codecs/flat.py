@@ -1,0 +1,308 @@
+"""Objects as names and texts, for the formats that have nothing else: forms, multipart and CSV.
+
+`address.city=Graz` is a field of an object, `tag=a&tag=b` a list, `items.0.dish_id=4` a field of the first
+object of a list. Such formats cannot tell an empty list from a missing one, nor None from nothing: a list
+that is missing is empty, and what may be None is None."""
+
+from __future__ import annotations
+
+import math
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from toque.contract import schema
+from toque.contract.errors import Fault, Invalid
+
+__all__ = ["DEPTH_MAX", "Leaf", "leaves_of", "list_item", "object_reader", "text_of"]
+
+DEPTH_MAX = 16
+"""Dots in a name. The qs library stops at 5; a dotted TOML key of 20 000 parts took tomllib 6.6 s."""
+
+Pairs = Iterable[tuple[str, Any]]
+_Read = Callable[[Any], Any]
+_Known = dict[Any, _Read]
+
+
+class Uncarried(TypeError):
+    """The type has a part that names and texts cannot carry."""
+
+
+def list_item(tp: Any) -> Any | None:
+    """The type of a list's items, or None where *tp* is no list."""
+    plain = schema.plain_type(tp)
+    origin = typing.get_origin(plain)
+    if origin is None or not (issubclass_of(origin, list) or origin is Sequence):
+        return None
+    return typing.get_args(plain)[0]
+
+
+def issubclass_of(origin: Any, cls: type) -> bool:
+    return isinstance(origin, type) and issubclass(origin, cls)
+
+
+# Reading.
+
+
+def object_reader(tp: Any, *, fills_text: bool = False) -> Callable[[Pairs], Any] | None:
+    """What makes a *tp* of pairs of names and texts (or files), or None where they cannot carry one.
+
+    Args:
+        fills_text: a required text that is missing is empty, as in CSV, where an empty cell says so.
+    """
+    arms = [schema.plain_type(arm) for arm in schema.arms_of(tp)]
+    if not all(schema.is_object(arm) or issubclass_of(typing.get_origin(arm), Mapping) for arm in arms):
+        return None
+    try:
+        read = _reader(tp, {}, fills_text)
+    except Uncarried:
+        return None
+    return lambda pairs: schema.convert(read(_tree(pairs)), tp)
+
+
+def _tree(pairs: Pairs) -> dict[str, Any]:
+    """Names split at their dots: objects as dicts, and at the ends the lists of what came under one name."""
+    root: dict[str, Any] = {}
+    for name, leaf in pairs:
+        *parents, last = name.split(".", DEPTH_MAX + 1)
+        if len(parents) > DEPTH_MAX:
+            raise schema.refused("$", f"names of at most {DEPTH_MAX} dots", "more")
+        node = root
+        for part in parents:
+            node = node.setdefault(part, {})
+            if isinstance(node, list):
+                raise schema.refused(f"$.{name}"[: schema.FAULT_TEXT_MAX], "one value or fields", "both")
+        held = node.setdefault(last, [])
+        if isinstance(held, dict):
+            raise schema.refused(f"$.{name}"[: schema.FAULT_TEXT_MAX], "one value or fields", "both")
+        held.append(leaf)
+    return root
+
+
+def _reader(tp: Any, known: _Known, fills_text: bool) -> _Read:
+    arms = [schema.plain_type(arm) for arm in schema.arms_of(tp)]
+    arms = [arm for arm in arms if arm is not type(None)]
+    if len(arms) > 1 and all(map(schema.is_object, arms)):
+        return _tagged_reader(arms, known, fills_text)
+    only = arms[0] if len(arms) == 1 else tp
+    if schema.is_object(only):
+        return _fields_reader(only, known, fills_text)
+    origin = typing.get_origin(only) or only
+    if issubclass_of(origin, Mapping):
+        return _dict_reader(_reader((typing.get_args(only) or (str, str))[1], known, fills_text))
+    if schema.is_carried(only):
+        return _file_reader
+    if schema.is_container(only) and not _is_texts(only):
+        return _list_reader(only, known, fills_text)
+    return _texts_reader(tp)
+
+
+def _is_texts(tp: Any) -> bool:
+    """Whether *tp* is a list of plain values, which repeated names carry."""
+    try:
+        schema.text_reader(tp)
+    except TypeError:
+        return False
+    return True
+
+
+def _texts_reader(tp: Any) -> _Read:
+    try:
+        read = schema.texts_reader(tp, place="body")
+    except TypeError as error:
+        raise Uncarried(str(error)) from error
+
+    def texts(node: Any) -> Any:
+        if not (isinstance(node, list) and all(isinstance(leaf, str) for leaf in node)):
+            raise schema.refused("$", "text", "fields" if isinstance(node, dict) else "a file")
+        return read(node)
+
+    return texts
+
+
+def _file_reader(node: Any) -> Any:
+    if not isinstance(node, list) or len(node) != 1 or isinstance(node[0], str):
+        raise schema.refused("$", "one file", "text or several")
+    return node[0]
+
+
+def _fields_reader(tp: Any, known: _Known, fills_text: bool) -> _Read:
+    if tp in known:
+        return known[tp]
+    if getattr(getattr(tp, "__struct_config__", None), "array_like", False):
+        raise Uncarried(f"{tp} is an array")
+
+    def later(node: Any) -> Any:
+        return known[tp](node)
+
+    known[tp] = later
+    readers = {field.name: _reader(field.type, known, fills_text) for field in schema.fields_of(tp)}
+    absent = {field.name: _absent(field, fills_text) for field in schema.fields_of(tp) if field.required}
+    fillers = {name: make for name, make in absent.items() if make is not None}
+
+    def read(node: Any) -> Any:
+        if not isinstance(node, dict):
+            raise schema.refused("$", "fields", "one value")
+        # A name that is no field goes on as it came: the type says whether it is ignored or refused.
+        values = _read_all(node, lambda name, held: readers[name](held) if name in readers else _raw(held))
+        for name, make in fillers.items():
+            if name not in values:
+                values[name] = make()
+        return values
+
+    known[tp] = read
+    return read
+
+
+def _absent(field: schema.Field, fills_text: bool) -> Callable[[], Any] | None:
+    """What stands for a required field that did not come, where the format cannot say it otherwise."""
+    arms = [schema.plain_type(arm) for arm in schema.arms_of(field.type)]
+    if type(None) in arms:
+        return lambda: None
+    if len(arms) == 1 and schema.is_container(arms[0]):
+        return dict if issubclass_of(typing.get_origin(arms[0]) or arms[0], Mapping) else list
+    return str if fills_text and str in arms else None
+
+
+def _raw(node: Any) -> Any:
+    return node[0] if isinstance(node, list) and len(node) == 1 else node
+
+
+def _read_all(node: dict[str, Any], read: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """Every member read, or all their faults together: a form tells all that is wrong at once."""
+    values: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for name, held in node.items():
+        try:
+            values[name] = read(name, held)
+        except Invalid as error:
+            step = f".{name[: schema.FAULT_TEXT_MAX]}"
+            faults += [msgspec.structs.replace(one, path=f"${step}{one.path[1:]}") for one in error.faults]
+    if faults:
+        first = faults[0]
+        raise Invalid(f"{first.message} at {first.path}.", faults=faults[: schema.FAULTS_MAX])
+    return values
+
+
+def _dict_reader(item: _Read) -> _Read:
+    def read(node: Any) -> Any:
+        if not isinstance(node, dict):
+            raise schema.refused("$", "fields", "one value")
+        return _read_all(node, lambda _name, held: item(held))
+
+    return read
+
+
+def _list_reader(tp: Any, known: _Known, fills_text: bool) -> _Read:
+    """A list of objects, `items.0.dish_id`, or of files, which share one name."""
+    arguments = [one for one in typing.get_args(tp) if one is not Ellipsis]
+    if len(arguments) != 1:
+        raise Uncarried(f"{tp} has places")
+    is_files = schema.is_carried(schema.plain_type(arguments[0]))
+    item = _reader(arguments[0], known, fills_text)
+
+    def read(node: Any) -> Any:
+        if is_files:
+            return [item([leaf]) for leaf in node]
+        if not isinstance(node, dict) or not all(name.isascii() and name.isdigit() for name in node):
+            raise schema.refused("$", "fields of numbered items, like `items.0.name`", "something else")
+        # By number, whatever gaps there are: the numbers only say what belongs together.
+        ordered = dict(sorted(node.items(), key=lambda pair: (len(pair[0].lstrip("0")), pair[0].lstrip("0"))))
+        return list(_read_all(ordered, lambda _name, held: item(held)).values())
+
+    return read
+
+
+def _tagged_reader(arms: list[Any], known: _Known, fills_text: bool) -> _Read:
+    configs = [getattr(arm, "__struct_config__", None) for arm in arms]
+    if any(config is None or config.tag is None for config in configs):
+        raise Uncarried("only tagged Structs can be told apart")
+    by_tag = {
+        str(config.tag): _fields_reader(arm, known, fills_text)
+        for arm, config in zip(arms, configs, strict=True)
+        if config is not None
+    }
+    tag_field = str(getattr(configs[0], "tag_field", ""))
+
+    def read(node: Any) -> Any:
+        tag = _raw(node.get(tag_field)) if isinstance(node, dict) else None
+        if not isinstance(tag, str) or tag not in by_tag:
+            raise schema.refused(f"$.{tag_field}", "one of " + ", ".join(by_tag), "something else")
+        return by_tag[tag](node)
+
+    return read
+
+
+# Writing.
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One plain value inside an object: its names from the outside in, and its type."""
+
+    names: tuple[str, ...]
+    type: Any
+    is_list: bool = False
+    is_nullable: bool = False
+    """It, or an object around it, may be None."""
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.names)
+
+    @property
+    def is_free_text(self) -> bool:
+        """Whether it may hold what anybody wrote; base64, too, can start with a plus."""
+        arms = [schema.plain_type(arm) for arm in schema.arms_of(self.type)]
+        return str in arms or bytes in arms or Any in arms
+
+    def of(self, members: Any) -> Any:
+        """Its value in an object of plain values."""
+        for name in self.names:
+            if not isinstance(members, dict):
+                return None
+            members = members.get(name)
+        return members
+
+
+def leaves_of(tp: Any) -> tuple[Leaf, ...] | None:
+    """The plain values inside an object type, in order, or None where it holds more than names and texts
+    can."""
+    if not schema.is_object(schema.plain_type(tp)):
+        return None
+    try:
+        return tuple(_leaves(schema.plain_type(tp), (), False, ()))
+    except Uncarried:
+        return None
+
+
+def _leaves(tp: Any, names: tuple[str, ...], nullable: bool, around: tuple[Any, ...]) -> Iterable[Leaf]:
+    config = getattr(tp, "__struct_config__", None)
+    if tp in around or (config is not None and config.array_like):
+        raise Uncarried(f"{tp} holds itself, or is an array")
+    if config is not None and config.tag is not None:
+        yield Leaf((*names, config.tag_field), str, is_nullable=nullable)
+    for field in schema.fields_of(tp):
+        arms = [schema.plain_type(arm) for arm in schema.arms_of(field.type)]
+        may_be_none = nullable or type(None) in arms
+        only = [arm for arm in arms if arm is not type(None)]
+        path = (*names, field.name)
+        if len(only) == 1 and schema.is_object(only[0]):
+            yield from _leaves(only[0], path, may_be_none, (*around, tp))
+            continue
+        if not _is_texts(field.type) or Any in arms:
+            raise Uncarried(f"{field.name} holds more than text")
+        is_list = any(map(schema.is_container, only))
+        yield Leaf(path, field.type, is_list, may_be_none)
+
+
+def text_of(value: Any) -> str:
+    """A plain value as text; None is empty, and so is a float that is not finite."""
+    if isinstance(value, str):
+        return value
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,62 @@
+"""JSON, RFC 8259.
+
+Numbers out of range, NaN and Infinity are refused. Where an object has a name twice, the last one counts
+(RFC 8259, section 4, leaves it open). A float that is not finite leaves as null, for JSON has no other word
+for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from toque.codecs.problem import problem_document
+from toque.codecs.refusing import refusing
+from toque.codecs.stream import StreamEncoder
+from toque.codecs.suspicion import suspicion
+from toque.contract import schema
+from toque.contract.errors import Problem
+
+__all__ = ["JSON", "can_carry"]
+
+encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=schema.enc_hook).encode
+
+
+class _Json:
+    name = "json"
+    media_types: tuple[str, ...] = ("application/json",)
+    problem_media_type = "application/problem+json"
+
+    def decoder(self, tp: Any) -> Callable[[bytes], Any] | None:
+        if not can_carry(tp):
+            return None
+        typed = msgspec.json.Decoder(tp, dec_hook=schema.dec_hook).decode
+        guard = schema.key_guard(tp)
+        if guard is None:
+            return refusing("JSON", typed)
+
+        is_suspect = suspicion(tp)
+
+        def decode(data: bytes) -> Any:
+            if is_suspect(data):
+                guard(msgspec.json.decode(data))
+            return typed(data)
+
+        return refusing("JSON", decode)
+
+    def encoder(self, tp: Any) -> Callable[[Any], bytes] | None:
+        if tp is Problem:
+            return lambda problem: encode(problem_document(problem))
+        return encode if can_carry(tp) else None
+
+    def stream_encoder(self, item_tp: Any) -> StreamEncoder | None:
+        return StreamEncoder(encode, b"[", b",", b"]") if can_carry(item_tp) else None
+
+
+JSON = _Json()
+
+
+def can_carry(tp: Any) -> bool:
+    """Whether *tp* is made of plain values: all but uploaded files."""
+    return not any(schema.is_carried(getattr(node, "cls", None)) for node in schema.nodes_of(tp))

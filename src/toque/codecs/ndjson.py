@@ -1,0 +1,46 @@
+"""Newline-delimited JSON (the ndjson specification): a list, one item a line. Empty lines are skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from toque.codecs import json
+from toque.codecs.flat import list_item
+from toque.codecs.refusing import refusing
+from toque.codecs.stream import StreamEncoder
+from toque.contract import schema
+
+__all__ = ["NDJSON"]
+
+
+class _Ndjson:
+    name = "ndjson"
+    media_types: tuple[str, ...] = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+    problem_media_type = ""
+
+    def decoder(self, tp: Any) -> Callable[[bytes], Any] | None:
+        item = list_item(tp)
+        if item is None or not json.can_carry(tp):
+            return None
+        if schema.key_guard(item) is not None:
+            # One line is one JSON text, so the look twice at suspicious ones is JSON's own.
+            read = json.JSON.decoder(item)
+            assert read is not None, "what JSON can carry it decodes"
+            return lambda data: [read(line) for line in data.splitlines() if line.strip()]
+        return refusing("NDJSON", msgspec.json.Decoder(item, dec_hook=schema.dec_hook).decode_lines)
+
+    def encoder(self, tp: Any) -> Callable[[Any], bytes] | None:
+        if list_item(tp) is None or not json.can_carry(tp):
+            return None
+        return msgspec.json.Encoder(enc_hook=schema.enc_hook).encode_lines
+
+    def stream_encoder(self, item_tp: Any) -> StreamEncoder | None:
+        if not json.can_carry(item_tp):
+            return None
+        return StreamEncoder(lambda item: json.encode(item) + b"\n")
+
+
+NDJSON = _Ndjson()

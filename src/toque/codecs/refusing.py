@@ -1,0 +1,30 @@
+"""The one place where a parser's exceptions become answers that a caller understands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from toque.contract import schema
+from toque.contract.errors import Malformed
+
+__all__ = ["refusing"]
+
+
+def refusing(format_name: str, decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """*decode*, with Invalid for a wrong shape and Malformed for bytes that are not *format_name* at all."""
+
+    def read(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except msgspec.ValidationError as error:
+            raise schema.refusal(error, "body") from error
+        except RecursionError:
+            # The depth is Python's own, about 1 000 levels: deeper than any document that people write.
+            raise Malformed(f"The body is nested too deeply for {format_name}.") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Malformed(f"The body is not {format_name}: {error}.") from error
+
+    return read

@@ -1,0 +1,19 @@
+"""How a stream of items looks in a format: what stands before, between and after them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["StreamEncoder"]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEncoder:
+    """`head`, then each item's bytes with `separator` between two of them, then `tail`."""
+
+    item: Callable[[Any], bytes]
+    head: bytes = b""
+    separator: bytes = b""
+    tail: bytes = b""
