@@ -85,9 +85,9 @@ UVICORN = (
 )
 TOQUE = ("toque", "run", "{target}", "--port", "{port}", "--workers", "1")
 
-PRODUCTION = ("TOQUE_APP_ENVIRONMENT", "production")
-TOQUE_ON_POSTGRES = (PRODUCTION, ("TOQUE_DATABASE_URL", "{postgres_url}"))
-TOQUE_ON_SQLITE = (PRODUCTION, ("TOQUE_DATABASE_URL", "sqlite:///{sqlite_file}"))
+PRODUCTION = (("TOQUE_APP_ENVIRONMENT", "production"), ("TOQUE_HTTP_HOSTS", "127.0.0.1"))
+TOQUE_ON_POSTGRES = (*PRODUCTION, ("TOQUE_DATABASE_URL", "{postgres_url}"))
+TOQUE_ON_SQLITE = (*PRODUCTION, ("TOQUE_DATABASE_URL", "sqlite:///{sqlite_file}"))
 ALCHEMY_ON_POSTGRES = (("BENCH_SQLALCHEMY_URL", "postgresql+asyncpg://{postgres_address}"),)
 ALCHEMY_ON_SQLITE = (("BENCH_SQLALCHEMY_URL", "sqlite+aiosqlite:///{sqlite_file}"),)
 
@@ -99,7 +99,7 @@ def resources(count: int) -> tuple[tuple[str, str], ...]:
 
 # ---------------------------------------------------------------- contenders
 
-TOQUE_PLAIN = Contender("toque", TOQUE, "toque_plain.py", (PRODUCTION,))
+TOQUE_PLAIN = Contender("toque", TOQUE, "toque_plain.py", PRODUCTION)
 RAW_PLAIN = Contender("raw", RSGI, "raw_plain:app")
 FASTAPI_PLAIN = Contender("fastapi", UVICORN, "fastapi_plain:app")
 LITESTAR_PLAIN = Contender("litestar", UVICORN, "litestar_plain:app")
@@ -188,7 +188,7 @@ WORKS = (
         "first answer, 10 operations",
         (
             Contender("raw", RSGI, "raw_start:app"),
-            Contender("toque", TOQUE, "toque_start.py", (PRODUCTION, *resources(5))),
+            Contender("toque", TOQUE, "toque_start.py", (*PRODUCTION, *resources(5))),
             Contender("fastapi", UVICORN, "fastapi_start:app", resources(5)),
         ),
         (Goal("first_answer_s", "share", 2, "raw"), Goal("worker_mb", "alone", 60)),
@@ -210,8 +210,8 @@ WORKS = (
         "start_1000",
         "first answer, 1 000 operations",
         (
-            Contender("toque", TOQUE, "toque_start.py", (PRODUCTION, *resources(500))),
-            Contender("toque-10", TOQUE, "toque_start.py", (PRODUCTION, *resources(5))),
+            Contender("toque", TOQUE, "toque_start.py", (*PRODUCTION, *resources(500))),
+            Contender("toque-10", TOQUE, "toque_start.py", (*PRODUCTION, *resources(5))),
             Contender("fastapi", UVICORN, "fastapi_start:app", resources(500)),
         ),
         (Goal("first_answer_s", "more", 1, "toque-10"),),

@@ -26,12 +26,34 @@ async def session() -> AsyncIterator[AsyncSession]:
 Session = Annotated[AsyncSession, Depends(session)]
 
 
-def add_resource(table: str) -> None:
-    class Row(Base):
-        __tablename__ = table
-        id: Mapped[int] = mapped_column(primary_key=True)
-        name: Mapped[str]
-        price_cents: Mapped[int]
+class Priced:
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    price_cents: Mapped[int]
+
+
+class Dish(Priced, Base):
+    __tablename__ = "dishes"
+
+
+class Table(Priced, Base):
+    __tablename__ = "tables"
+
+
+class Order(Priced, Base):
+    __tablename__ = "orders"
+
+
+class Station(Priced, Base):
+    __tablename__ = "stations"
+
+
+class Waiter(Priced, Base):
+    __tablename__ = "waiters"
+
+
+def add_resource(row: type[Dish | Table | Order | Station | Waiter]) -> None:
+    table = row.__tablename__
 
     class View(BaseModel):
         model_config = ConfigDict(from_attributes=True)
@@ -45,15 +67,15 @@ def add_resource(table: str) -> None:
 
     @app.get(f"/{table}/{{id}}", response_model=View)
     async def read(id: int, session: Session):
-        return await session.get_one(Row, id)
+        return await session.get_one(row, id)
 
     @app.post(f"/{table}", response_model=View)
     async def create(new: New, session: Session):
         async with session.begin():
-            row = Row(name=new.name, price_cents=new.price_cents)
-            session.add(row)
-        return row
+            made = row(name=new.name, price_cents=new.price_cents)
+            session.add(made)
+        return made
 
 
-for table in ("dishes", "tables", "orders", "stations", "waiters"):
-    add_resource(table)
+for row in (Dish, Table, Order, Station, Waiter):
+    add_resource(row)

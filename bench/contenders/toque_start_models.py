@@ -10,12 +10,34 @@ from toque import App, Database, Meta, Model, Struct, public
 app = App("bench")
 
 
-def add_resource(table: str) -> None:
-    class Row(Model):
-        __tablename__ = table
-        id: Mapped[int] = mapped_column(primary_key=True)
-        name: Mapped[str]
-        price_cents: Mapped[int]
+class Priced:
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    price_cents: Mapped[int]
+
+
+class Dish(Priced, Model):
+    __tablename__ = "dishes"
+
+
+class Table(Priced, Model):
+    __tablename__ = "tables"
+
+
+class Order(Priced, Model):
+    __tablename__ = "orders"
+
+
+class Station(Priced, Model):
+    __tablename__ = "stations"
+
+
+class Waiter(Priced, Model):
+    __tablename__ = "waiters"
+
+
+def add_resource(row: type[Dish | Table | Order | Station | Waiter]) -> None:
+    table = row.__tablename__
 
     class View(Struct):
         id: int
@@ -28,13 +50,13 @@ def add_resource(table: str) -> None:
 
     @app.query(f"/{table}/{{id}}", allow=public, name=f"read_{table}")
     async def read(id: int, db: Database) -> View:
-        return await db.one(View, select(Row).where(Row.id == id))
+        return await db.one(View, select(row).where(row.id == id))
 
     @app.command(f"/{table}", allow=public, name=f"create_{table}")
     async def create(new: New, db: Database) -> View:
         values = {"name": new.name, "price_cents": new.price_cents}
-        return await db.one(View, insert(Row).values(values).returning(Row))
+        return await db.one(View, insert(row).values(values).returning(row))
 
 
-for table in ("dishes", "tables", "orders", "stations", "waiters"):
-    add_resource(table)
+for row in (Dish, Table, Order, Station, Waiter):
+    add_resource(row)
