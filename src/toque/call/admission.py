@@ -1,44 +1,104 @@
-"""Admission: a known number of calls at once, and no call beyond its deadline."""
+"""Admission: a known number of calls at once, none beyond its deadline, and none for a caller who has left.
+
+One clock serves all calls. A timer for each would cost more than most calls do; a look at all that are under way,
+fifty times a second and only while there are any, costs next to nothing and is late by a tick at most.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from asyncio import CancelledError, Task, current_task
+from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 
 from toque.call.context import Context
-from toque.call.deadline import first_step, guard
 from toque.call.plan import Arguments, Handler
-from toque.contract.errors import Overloaded
+from toque.contract.errors import DeadlineExceeded, Overloaded
 
-__all__ = ["Gate"]
+__all__ = ["CallerLeft", "Gate"]
+
+TICK_S = 0.02
+"""How late a deadline may be noticed: small beside the shortest deadline that makes sense over a network."""
+
+TICKS_UNTIL_WATCHED = 2
+"""A call is watched for its caller's leaving once it has run this many ticks: most have ended by then, and cancelled
+work must have freed its connection within 100 ms."""
 
 RETRY_AFTER_S = 1.0
 """What a refused caller is told to wait: the shortest that `Retry-After` can say (RFC 9110, 10.2.3)."""
 
 
+class CallerLeft(Exception):
+    """The caller went away; there is nobody to answer."""
+
+
 class Gate:
-    """Counts the calls that wait for something, and refuses those beyond what this worker can hold.
+    """The calls under way in this worker, as many as it can hold."""
 
-    A call that ends in its first step holds nothing and is never counted.
-    """
+    def __init__(self, calls_max: int) -> None:
+        self.calls_max = calls_max
+        self._calls: dict[Context, Task[Any] | None] = {}
+        self._ages: dict[Context, int] = {}
+        self._watchers: dict[Context, Task[None]] = {}
+        self._is_ticking = False
 
-    def __init__(self, waiting_max: int) -> None:
-        self.waiting = 0
-        self.waiting_max = waiting_max
+    @property
+    def is_full(self) -> bool:
+        return len(self._calls) >= self.calls_max
 
     def stage(self, call: Handler) -> Handler:
-        """*call*, admitted and stopped at its deadline."""
+        """*call*, admitted, and stopped at its deadline or when its caller has left."""
+        calls = self._calls
 
         async def admitted(context: Context, arguments: Arguments) -> Any:
-            if self.waiting >= self.waiting_max:
-                raise Overloaded(f"{self.waiting} calls are under way already", retry_after_s=RETRY_AFTER_S)
-            work = call(context, arguments)
-            ended, outcome = first_step(work)
-            if ended:
-                return outcome
-            self.waiting += 1
+            if len(calls) >= self.calls_max:
+                raise Overloaded(f"{len(calls)} calls are under way already", retry_after_s=RETRY_AFTER_S)
+            if not self._is_ticking:
+                self._start()
+            task = calls[context] = current_task()
             try:
-                return await guard(work, outcome, context.deadline, context.left)
+                return await call(context, arguments)
+            except CancelledError:
+                if context.stopped is None or task is None or task.uncancel() > 0:
+                    raise
+                raise context.stopped from None
             finally:
-                self.waiting -= 1
+                del calls[context]
 
         return admitted
+
+    def _start(self) -> None:
+        self._is_ticking = True
+        asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        """Look at every call once. The clock stops when a look finds none."""
+        if not self._calls:
+            self._is_ticking = False
+            self._ages.clear()
+            return
+        now = monotonic()
+        # Only what was under way at the last look can have grown old.
+        self._ages = {context: self._ages.get(context, 0) + 1 for context in self._calls}
+        for context, age in self._ages.items():
+            if now >= context.deadline:
+                self._stop(context, DeadlineExceeded("the call was stopped at its deadline"))
+            elif age == TICKS_UNTIL_WATCHED and context.left is not None:
+                self._watch(context, context.left)
+        for context in self._watchers.keys() - self._calls.keys():
+            self._watchers.pop(context).cancel()
+        self._start()
+
+    def _stop(self, context: Context, reason: Exception) -> None:
+        task = self._calls.get(context)
+        if task is not None and context.stopped is None:
+            context.stopped = reason
+            task.cancel()
+
+    def _watch(self, context: Context, left: Callable[[], Awaitable[Any]]) -> None:
+        async def until_left() -> None:
+            await left()
+            self._stop(context, CallerLeft())
+
+        self._watchers[context] = asyncio.get_running_loop().create_task(until_left())

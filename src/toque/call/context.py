@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -22,44 +23,51 @@ Sink = Callable[[Any], Awaitable[None]]
 class Context:
     """What is known about one call: who, until when, under which trace.
 
-    An operation may ask for it by type. Its policies fill it in the order in which they run, so its fields are
-    plain slots with one writer each, named beside them.
+    An operation may ask for it by type. Most of it stands at its default for most calls, so the defaults belong to
+    the class and a call sets only what it has.
     """
 
-    __slots__ = ("credential", "database", "deadline", "idempotency_key", "left", "operation", "principal", "sink", "trace")
+    principal: Principal | None = None
+    """Who is calling, set by the authenticate policy from `credential`, or given by a caller in this process."""
+    idempotency_key: str | None = None
+    sink: Sink | None = None
+    """Where a streamed operation's items go."""
+    database: Database | None = None
+    """The snapshot or transaction, set by the transact policy."""
+    stopped: Exception | None = None
+    """Why the call was cancelled, set by the admit policy."""
 
     def __init__(
         self,
         operation: str,
-        *,
         deadline: float,
-        trace: Trace | None = None,
+        traceparent: str | None = None,
         credential: str | None = None,
-        principal: Principal | None = None,
-        idempotency_key: str | None = None,
         left: Callable[[], Awaitable[Any]] | None = None,
     ) -> None:
         self.operation = operation
         self.deadline = deadline
         """The moment, on the monotonic clock, at which the call is stopped."""
-        self.trace = trace or Trace.incoming(None)
+        self.traceparent = traceparent
+        """The trace that the caller handed on, as it came."""
         self.credential = credential
-        """What the caller showed (a bearer token); the authenticate policy turns it into `principal`."""
-        self.principal = principal
-        self.idempotency_key = idempotency_key
+        """What the caller showed: the value of `Authorization`."""
         self.left = left
         """Waits until the caller has gone; None where that cannot be known."""
-        self.database: Database | None = None
-        self.sink: Sink | None = None
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The caller's trace, continued; a new one where there is none."""
+        return Trace.incoming(self.traceparent)
+
+    @property
+    def caller(self) -> Principal:
+        """The principal, or ANONYMOUS where nobody was proven."""
+        return self.principal or ANONYMOUS
 
     @property
     def tenant(self) -> str:
         return self.caller.tenant
-
-    @property
-    def caller(self) -> Principal:
-        """The principal, or ANONYMOUS before and without authentication."""
-        return self.principal or ANONYMOUS
 
     @property
     def remaining_s(self) -> float:

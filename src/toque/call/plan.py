@@ -29,8 +29,18 @@ Arguments = Sequence[Any]
 Handler = Callable[[Context, Arguments], Coroutine[Any, Any, Any]]
 
 StageName = str
-ORDER: tuple[StageName, ...] = ("observe", "admit", "authenticate", "authorise", "cache", "transact", "deduplicate")
-"""The policies, outermost first (design, section 3)."""
+ORDER: tuple[StageName, ...] = (
+    "observe",
+    "trace",
+    "admit",
+    "authenticate",
+    "receive for the rule",
+    "authorise",
+    "receive",
+    "transact",
+)
+"""The policies, outermost first (design, section 3). Inputs are received once the caller is known to be allowed;
+only a rule that looks at them has them received before it."""
 
 
 @dataclass(frozen=True, slots=True)

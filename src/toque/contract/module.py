@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from toque.contract.access import Access
+from toque.contract.access import Access, public
 from toque.contract.errors import Error
 from toque.contract.operation import Kind, Operation
 
@@ -64,6 +64,7 @@ class Module:
         self.recipes: list[Recipe] = []
         self.static_files: list[StaticFiles] = []
         self.mounts: list[Mount] = []
+        self.seeds: list[Operation] = []
         self.folder = _folder_of(sys._getframe(1).f_globals)
 
     def query(
@@ -136,6 +137,17 @@ class Module:
             return factory
 
         return declare
+
+    def seed(self, function: Function) -> Function:
+        """Fill a new database: *function* runs once in development, and in tests, after the tables were made.
+
+        It asks for what it needs by type, as a command does, and is one transaction like a command.
+        """
+        name = f"{self.name}.{function.__name__}"
+        self.seeds.append(
+            Operation(name, Kind.COMMAND, function, public, method="POST", namespace=_locals_around(function))
+        )
+        return function
 
     def static(self, path: str, folder: str | Path) -> None:
         """Serve the files of *folder*, relative to this module's own folder, below *path*."""

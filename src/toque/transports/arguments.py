@@ -6,7 +6,7 @@ the call has been admitted and its caller is known.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
@@ -15,17 +15,10 @@ from toque.contract import schema
 from toque.contract.errors import BadRequest, Fault, Invalid
 from toque.contract.signature import Input, Place, Signature, path_names
 
-__all__ = ["PlainReader", "Pending", "parse_query", "plain_reader"]
+__all__ = ["PlainReader", "parse_query", "plain_reader"]
 
 QUERY_FIELDS_MAX = 1_000
 """As many as Django takes (`DATA_UPLOAD_MAX_NUMBER_FIELDS`)."""
-
-
-@dataclass(slots=True)
-class Pending:
-    """Inputs of which a part is still on its way: the plan's receive stage waits for the rest."""
-
-    read: Callable[[], Awaitable[list[Any]]]
 
 
 PlainReader = Callable[[Any, tuple[str, ...]], list[Any]]
@@ -135,7 +128,18 @@ def _object_reader(found: Input) -> Callable[[Any, tuple[str, ...], dict[str, li
 
 
 def _text_reader(found: Input) -> Callable[[list[str]], Any]:
-    return schema.texts_reader(found.type, path=f"$.{found.wire_name}", place=found.place.value)
+    """What turns a field's texts into its value: a list takes them all, anything else exactly one."""
+    path, place = f"$.{found.wire_name}", found.place.value
+    read = schema.text_reader(found.type, place=place, path=path)
+    if schema.is_structured(found.type):
+        return read
+
+    def read_one(texts: list[str]) -> Any:
+        if len(texts) != 1:
+            raise schema.refused(path, "one value", f"{len(texts)} values", place)
+        return read(texts[0])
+
+    return read_one
 
 
 def _default(found: Input) -> Any:

@@ -9,16 +9,17 @@ from typing import Any
 from urllib.parse import quote
 
 from toque.call.context import Context
-from toque.call.deadline import CallerLeft
+from toque.call.admission import CallerLeft
 from toque.call.plan import Plan
-from toque.call.trace import Trace
+from toque.call.receive import Pending
+from toque.codecs.stream import StreamEncoder
 from toque.contract.errors import BadRequest, Error, Internal
 from toque.contract.signature import path_names
-from toque.transports.arguments import Pending, PlainReader
+from toque.transports.arguments import PlainReader
 from toque.transports.bodies import BodyReader
-from toque.transports.replies import Headers, Offer, Offers, compressed, send_problem
+from toque.transports.replies import Headers, Offers, compressed, send_problem
 
-__all__ = ["HttpOperation"]
+__all__ = ["TIMEOUT_HEADER", "HttpOperation", "shortened"]
 
 log = logging.getLogger("toque.http")
 
@@ -65,20 +66,20 @@ class HttpOperation:
         traceparent = header("traceparent")
         context = Context(
             self._name,
-            deadline=monotonic() + self._deadline_s,
-            trace=Trace.incoming(traceparent),
-            credential=header("authorization") if self._reads_credential else None,
-            left=proto.client_disconnect,
+            monotonic() + self._deadline_s,
+            traceparent,
+            header("authorization") if self._reads_credential else None,
+            proto.client_disconnect,
         )
         try:
             if (timeout := header(TIMEOUT_HEADER)) is not None:
-                context.deadline = _shortened(context.deadline, timeout)
+                context.deadline = shortened(context.deadline, timeout)
             offer = self._offers.choose(header("accept"))
             arguments: Any = self._read_plain(scope, segments)
             if self._read_body is not None:
                 arguments = _pending(self._read_body, scope, proto, arguments)
-            if offer.encode_item is not None:
-                await self._stream(context, proto, offer, arguments)
+            if offer.stream is not None:
+                await self._stream(context, proto, _Sending(proto, self._status, offer.headers, offer.stream), arguments)
                 return
             value = await self._call(context, arguments)
             if self._shape is not None:
@@ -88,13 +89,13 @@ class HttpOperation:
             if self._location is not None:
                 headers = [*headers, ("location", self._location(value))]
         except Error as error:
-            send_problem(scope, proto, error, context.trace.trace_id, _trace_headers(context, traceparent))
+            send_problem(scope, proto, error, context.trace.trace_id, _trace_headers(context))
             return
         except CallerLeft:
             return
         except Exception:
             log.exception("%s failed", self._name)
-            send_problem(scope, proto, Internal(), context.trace.trace_id, _trace_headers(context, traceparent))
+            send_problem(scope, proto, Internal(), context.trace.trace_id, _trace_headers(context))
             return
         if traceparent is not None:
             headers = [*headers, ("traceparent", context.trace.traceparent())]
@@ -105,13 +106,12 @@ class HttpOperation:
         else:
             proto.response_empty(self._status, headers)
 
-    async def _stream(self, context: Context, proto: Any, offer: Offer, arguments: Any) -> None:
+    async def _stream(self, context: Context, proto: Any, sending: _Sending, arguments: Any) -> None:
         """Send each item as the function yields it; the function waits while the client is slower than it.
 
         The head leaves with the first item, so that what fails before is still a problem document. What fails later
-        ends the connection without the last chunk: no client can take it for a whole answer.
+        ends the answer without its tail: in JSON nobody can take it for a whole one.
         """
-        sending = _Sending(proto, self._status, offer)
         context.sink = sending.send
         try:
             await self._call(context, arguments)
@@ -119,7 +119,6 @@ class HttpOperation:
             if not sending.has_begun:
                 raise
             log.exception("%s failed after it had begun to answer", self._name)
-            sending.abort()
             return
         await sending.end()
 
@@ -127,31 +126,33 @@ class HttpOperation:
 class _Sending:
     """An answer on its way, item by item."""
 
-    __slots__ = ("_offer", "_proto", "_status", "_transport", "has_begun")
+    __slots__ = ("_before", "_encoder", "_headers", "_proto", "_status", "_transport")
 
-    def __init__(self, proto: Any, status: int, offer: Offer) -> None:
+    def __init__(self, proto: Any, status: int, headers: Headers, encoder: StreamEncoder) -> None:
         self._proto = proto
         self._status = status
-        self._offer = offer
+        self._headers = headers
+        self._encoder = encoder
+        self._before = encoder.head
         self._transport: Any = None
-        self.has_begun = False
 
-    def _begin(self) -> Any:
-        self.has_begun = True
-        self._transport = self._proto.response_stream(self._status, self._offer.headers)
-        return self._transport
+    @property
+    def has_begun(self) -> bool:
+        return self._transport is not None
 
     async def send(self, item: Any) -> None:
-        encode = self._offer.encode_item
-        assert encode is not None, "only an offer that streams is sent item by item"
-        await (self._transport or self._begin()).send_bytes(encode(item))
+        data = self._before + self._encoder.item(item)
+        if self._transport is None:
+            self._transport = self._proto.response_stream(self._status, self._headers)
+        self._before = self._encoder.separator
+        await self._transport.send_bytes(data)
 
     async def end(self) -> None:
-        if not self.has_begun:
-            self._begin()
-
-    def abort(self) -> None:
-        self._transport = None
+        """Send the tail; an answer without items is its head and its tail."""
+        if self._transport is not None:
+            await self._transport.send_bytes(self._encoder.tail)
+        else:
+            self._proto.response_bytes(self._status, self._headers, self._encoder.head + self._encoder.tail)
 
 
 def _pending(read: BodyReader, scope: Any, proto: Any, values: list[Any]) -> Pending:
@@ -161,14 +162,15 @@ def _pending(read: BodyReader, scope: Any, proto: Any, values: list[Any]) -> Pen
     return Pending(rest)
 
 
-def _shortened(deadline: float, timeout_ms: str) -> float:
+def shortened(deadline: float, timeout_ms: str) -> float:
+    """*deadline*, or the earlier one that the caller asks for. Raises: BadRequest."""
     if not timeout_ms.isascii() or not timeout_ms.isdigit() or len(timeout_ms) > 9:
         raise BadRequest(f"{TIMEOUT_HEADER} is a number of milliseconds, received {timeout_ms[:20]!r}")
     return min(deadline, monotonic() + int(timeout_ms) / 1000)
 
 
-def _trace_headers(context: Context, traceparent: str | None) -> Headers:
-    return [] if traceparent is None else [("traceparent", context.trace.traceparent())]
+def _trace_headers(context: Context) -> Headers:
+    return [] if context.traceparent is None else [("traceparent", context.trace.traceparent())]
 
 
 def _location_of(template: str | None) -> Callable[[Any], str] | None:

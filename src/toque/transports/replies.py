@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toque.codecs import compression
-from toque.codecs.codec import CODECS
+from toque.codecs.codec import CODECS, StreamEncoder
 from toque.codecs.negotiation import choose, choose_coding
 from toque.contract.errors import CODES, Error, NotAcceptable
 
@@ -46,19 +46,21 @@ class Offer:
     media_type: str
     headers: Headers
     encode: Callable[[Any], bytes]
-    encode_item: Callable[[Any], bytes] | None = None
+    stream: StreamEncoder | None = None
+    """How items are sent one by one, where the answer is a stream of them."""
 
 
 class Offers:
     """The formats that an operation answers in; the first is for those who do not care."""
 
-    __slots__ = ("_all", "_by_accept", "media_types")
+    __slots__ = ("_all", "_answers_nothing", "_by_accept", "media_types")
 
     # Accept is the client's to choose, so what is remembered of it is bounded: browsers and libraries send few.
     REMEMBERED_MAX = 256
 
-    def __init__(self, offers: Sequence[Offer]) -> None:
+    def __init__(self, offers: Sequence[Offer], *, answers_nothing: bool = False) -> None:
         self._all = tuple(offers)
+        self._answers_nothing = answers_nothing
         self.media_types = tuple(offer.media_type for offer in offers)
         self._by_accept: dict[str | None, Offer] = {None: self._all[0], "*/*": self._all[0]}
 
@@ -67,7 +69,7 @@ class Offers:
         return self._by_accept.get(accept) or self._negotiate(accept or "")
 
     def _negotiate(self, accept: str) -> Offer:
-        at = choose(accept, self.media_types)
+        at = 0 if self._answers_nothing else choose(accept, self.media_types)
         if at is None:
             raise NotAcceptable(f"expected Accept to take one of {', '.join(self.media_types)}")
         if len(self._by_accept) < self.REMEMBERED_MAX:

@@ -24,6 +24,8 @@ class Route:
 
     template: str
     methods: dict[str, Endpoint] = field(default_factory=dict)
+    otherwise: Endpoint | None = None
+    """Answers every method that has no endpoint of its own: a mounted application decides for itself."""
 
     @property
     def allow(self) -> str:

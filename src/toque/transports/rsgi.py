@@ -97,7 +97,7 @@ class Edge:
         if found is None:
             raise UnknownOperation(f"nothing answers at {scope.path[:200]}")
         route, segments = found
-        endpoint = route.methods.get(scope.method)
+        endpoint = route.methods.get(scope.method) or route.otherwise
         if endpoint is not None:
             return endpoint(scope, proto, segments)
         return self._other_method(scope, proto, route, segments)

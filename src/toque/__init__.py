@@ -1,0 +1,110 @@
+"""Toque: write a typed operation once; it is served over every protocol and in every format.
+
+The public names, and nothing else. Each is loaded at its first use, so an app pays only for what it mentions: one
+without models never imports SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from msgspec import Meta, Struct
+
+    from toque.app import App
+    from toque.call.context import Context
+    from toque.codecs.multipart import File
+    from toque.contract.access import Access, authenticated, predicate, public, role, scope
+    from toque.contract.errors import (
+        Conflict,
+        Error,
+        Fault,
+        Forbidden,
+        Invalid,
+        NotFound,
+        Overloaded,
+        PreconditionFailed,
+        Unauthenticated,
+        Unavailable,
+    )
+    from toque.contract.module import Module
+    from toque.contract.operation import Header, InBody, InQuery
+    from toque.contract.principal import Principal
+    from toque.settings import Settings
+    from toque.store.database import Database
+    from toque.store.models import Model
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "toque.app": ("App",),
+    "toque.call.context": ("Context",),
+    "toque.codecs.multipart": ("File",),
+    "toque.contract.access": ("Access", "authenticated", "predicate", "public", "role", "scope"),
+    "toque.contract.errors": (
+        "Conflict",
+        "Error",
+        "Fault",
+        "Forbidden",
+        "Invalid",
+        "NotFound",
+        "Overloaded",
+        "PreconditionFailed",
+        "Unauthenticated",
+        "Unavailable",
+    ),
+    "toque.contract.module": ("Module",),
+    "toque.contract.operation": ("Header", "InBody", "InQuery"),
+    "toque.contract.principal": ("Principal",),
+    "toque.settings": ("Settings",),
+    "toque.store.database": ("Database",),
+    "toque.store.models": ("Model",),
+    "msgspec": ("Meta", "Struct"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Access",
+    "App",
+    "Conflict",
+    "Context",
+    "Database",
+    "Error",
+    "Fault",
+    "File",
+    "Forbidden",
+    "Header",
+    "InBody",
+    "InQuery",
+    "Invalid",
+    "Meta",
+    "Model",
+    "Module",
+    "NotFound",
+    "Overloaded",
+    "PreconditionFailed",
+    "Principal",
+    "Settings",
+    "Struct",
+    "Unauthenticated",
+    "Unavailable",
+    "authenticated",
+    "predicate",
+    "public",
+    "role",
+    "scope",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'toque' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,90 @@
+"""An app: modules and settings, served."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from toque.contract.module import Module
+from toque.serving import Serving
+from toque.settings import Settings, load
+
+__all__ = ["App"]
+
+
+class App(Module):
+    """A named set of modules that is served as one. It is a module itself, so a small app needs no other.
+
+    It is an ASGI 3 and an RSGI application too: any server of either kind can run it, and any ASGI app can mount it.
+
+    Args:
+        name: the first part of the names of the app's own operations: `restaurant.place_order`.
+        modules: further modules.
+        version: the app's own version, for its documents.
+        description: what the app is for, in Markdown.
+        settings: instead of those from `toque.toml` and the environment.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        modules: Sequence[Module] = (),
+        version: str = "0.1.0",
+        description: str = "",
+        settings: Settings | None = None,
+    ) -> None:
+        super().__init__(name)
+        file = sys._getframe(1).f_globals.get("__file__")
+        self.folder = Path(file).resolve().parent if file else Path.cwd()
+        self.modules: list[Module] = [self, *modules]
+        self.version = version
+        self.description = description
+        self._settings = settings
+        self._serving: Serving | None = None
+        self._asgi: Callable[..., Awaitable[None]] | None = None
+
+    def include(self, module: Module) -> None:
+        """Add *module*, before the app is first served."""
+        self.modules.append(module)
+
+    def settings(self) -> Settings:
+        """The settings given, or those of `toque.toml` and the environment. Raises: SettingsError."""
+        return self._settings or load(self.folder, os.environ, {})
+
+    def serve(self, settings: Settings | None = None) -> Serving:
+        """The app, compiled anew with *settings*.
+
+        Raises: SetupError with all that is wrong; SettingsError.
+        """
+        return Serving(self, settings or self.settings())
+
+    @property
+    def serving(self) -> Serving:
+        """The app, compiled once, for servers that are given the app itself."""
+        if self._serving is None:
+            self._serving = self.serve()
+        return self._serving
+
+    @property
+    def __rsgi__(self) -> Callable[[Any, Any], Awaitable[None]]:
+        return self.serving.edge
+
+    @property
+    def __rsgi_init__(self) -> Callable[..., None]:
+        return self.serving.__rsgi_init__
+
+    @property
+    def __rsgi_del__(self) -> Callable[..., None]:
+        return self.serving.__rsgi_del__
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """ASGI 3."""
+        if self._asgi is None:
+            from toque.transports.asgi import asgi_application
+
+            self._asgi = asgi_application(self.serving.edge, self.serving.start, self.serving.stop)
+        await self._asgi(scope, receive, send)

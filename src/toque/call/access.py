@@ -1,0 +1,54 @@
+"""The policies that ask who is calling, and whether they may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from toque.call.context import Context
+from toque.call.plan import Arguments, Handler
+from toque.contract.access import Access
+from toque.contract.errors import Forbidden, Unauthenticated
+from toque.contract.principal import ANONYMOUS, Principal
+
+__all__ = ["authenticate", "authorise"]
+
+SCHEME = "bearer "
+"""RFC 6750, 2.1; the scheme's name is read without regard to case (RFC 9110, 11.1)."""
+
+
+def authenticate(call: Handler, verify: Callable[[str], Principal]) -> Handler:
+    """*call* with `context.principal` proven from the credential, or ANONYMOUS where none was shown.
+
+    A credential that does not hold is refused even where the operation is public: the caller believes in it.
+    """
+
+    async def authenticated(context: Context, arguments: Arguments) -> Any:
+        if context.principal is None:
+            context.principal = _proven(context.credential, verify)
+        return await call(context, arguments)
+
+    return authenticated
+
+
+def authorise(call: Handler, access: Access, names: tuple[str, ...]) -> Handler:
+    """*call* for those whom *access* admits; *names* are the inputs in order, for a rule that reads them."""
+
+    async def authorised(context: Context, arguments: Arguments) -> Any:
+        principal = context.caller
+        inputs = dict(zip(names, arguments, strict=True)) if access.reads else {}
+        if not access.test(principal, inputs):
+            if not principal.is_authenticated:
+                raise Unauthenticated(f"this operation is for {access.words}; show a bearer token")
+            raise Forbidden(f"this operation is for {access.words}")
+        return await call(context, arguments)
+
+    return authorised
+
+
+def _proven(credential: str | None, verify: Callable[[str], Principal]) -> Principal:
+    if credential is None:
+        return ANONYMOUS
+    if credential[: len(SCHEME)].lower() != SCHEME:
+        raise Unauthenticated("expected `Authorization: Bearer <token>`")
+    return verify(credential[len(SCHEME) :].strip())

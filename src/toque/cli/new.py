@@ -1,0 +1,49 @@
+"""`toque new`: a small app that runs and passes its own tests."""
+
+from __future__ import annotations
+
+import keyword
+from importlib import resources
+from pathlib import Path
+
+from toque.cli.failures import Failure
+
+__all__ = ["new"]
+
+FILES = {
+    "app.py.txt": "app.py",
+    "models.py.txt": "models.py",
+    "tests/test_app.py.txt": "tests/test_app.py",
+    "toque.toml.txt": "toque.toml",
+    "pyproject.toml.txt": "pyproject.toml",
+    "gitignore.txt": ".gitignore",
+    "README.md.txt": "README.md",
+}
+"""From our own folder `scaffold` to the new app's."""
+
+
+def new(name: str, *, folder: Path | None = None) -> None:
+    """Make an app called NAME in a folder of its own.
+
+    Parameters
+    ----------
+    name: letters, digits and `_`, beginning with a letter.
+    folder: where to put it; `./NAME` unless given.
+    """
+    if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
+        raise Failure(f"an app's name is a Python name such as `{_suggestion(name)}`, got {name!r}", code=2)
+    folder = folder or Path(name)
+    if folder.exists() and any(folder.iterdir()):
+        raise Failure(f"{folder} exists and is not empty; choose another --folder")
+    scaffold = resources.files("toque.cli") / "scaffold"
+    for source, target in FILES.items():
+        file = folder / target
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = (scaffold / source).read_text(encoding="utf-8")
+        file.write_text(text.format(name=name, title=name.replace("_", " ").capitalize()), encoding="utf-8")
+    print(f"made {folder}/\n\n  cd {folder}\n  toque dev .      # then open http://127.0.0.1:8000/docs\n  pytest")
+
+
+def _suggestion(name: str) -> str:
+    letters = "".join(character if character.isalnum() and character.isascii() else "_" for character in name)
+    return ("app_" + letters if not letters[:1].isalpha() else letters).strip("_").lower() or "my_app"

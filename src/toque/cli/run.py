@@ -1,0 +1,102 @@
+"""`toque run`: serve an app."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from toque.app import App
+from toque.cli.failures import Failure
+from toque.cli.target import load_app
+from toque.serving import Serving
+from toque.settings import Settings, load
+
+__all__ = ["run", "settings_for"]
+
+
+def run(
+    target: str = ".",
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    workers: int | None = None,
+    fd: Annotated[int | None, Parameter(show=False)] = None,
+) -> None:
+    """Serve the app TARGET until it is told to stop (SIGTERM, Ctrl-C).
+
+    Parameters
+    ----------
+    target: `package.module:app`, a file or a folder.
+    host: address to listen on; settings `http.host`.
+    port: port to listen on, 0 for a free one; settings `http.port`.
+    workers: processes that serve; settings `http.workers`.
+    fd: a listening socket that is open already.
+    """
+    app = load_app(target)
+    flags = {"http.host": host, "http.port": port, "http.workers": workers}
+    settings = settings_for(app, {name: str(value) for name, value in flags.items() if value is not None})
+    _refuse_open_development(settings)
+    serving = app.serve(settings)
+    serving.prepare()
+
+    from toque.transports import server
+
+    listener = socket.socket(fileno=fd) if fd is not None else _listen(settings)
+    scheme = "https" if settings.http.tls_certificate else "http"
+    address, taken = listener.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    print(f"{app.name} {app.version} on {scheme}://{shown}:{taken} ({settings.app.environment})", flush=True)
+    server.serve(listener, settings.http, _Loader(serving, target))
+
+
+class _Loader:
+    """Gives a worker what it serves: the parent's own where it was forked, else the app loaded anew."""
+
+    def __init__(self, serving: Serving, target: str) -> None:
+        self._serving: Serving | None = serving
+        self._target = target
+        self._settings = serving.settings
+
+    def __call__(self) -> Serving:
+        return self._serving or load_app(self._target).serve(self._settings)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_serving": None, "_target": self._target, "_settings": self._settings}
+
+
+def settings_for(app: App, flags: dict[str, str] | None = None) -> Settings:
+    """The settings of *app*: its toque.toml, the environment, then *flags*."""
+    return load(app.folder, os.environ, flags or {})
+
+
+def _listen(settings: Settings) -> socket.socket:
+    from toque.transports import server
+
+    http = settings.http
+    try:
+        return server.listen(http.host, http.port)
+    except OSError as error:
+        raise Failure(
+            f"cannot listen on {http.host}:{http.port}: {error.strerror}; stop what listens there, or choose --port 0"
+        ) from None
+
+
+def _refuse_open_development(settings: Settings) -> None:
+    """Development hands out tokens and shows how the app is made: not to strangers."""
+    host = settings.http.host
+    try:
+        is_private = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_private = host == "localhost"
+    if not is_private and not settings.is_production and "app.environment" not in settings.sources:
+        raise Failure(
+            f"host {host} can be reached by others, and development is not for others; set "
+            "TOQUE_APP_ENVIRONMENT=production, or =development to say that you mean it",
+            code=2,
+        )
+
+

@@ -1,0 +1,21 @@
+"""For an app's own tests: the app in memory, and real servers that end with the test."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from toque.testing.blocking import Client, client
+    from toque.testing.harness import Harness, running
+    from toque.testing.memory import Answer
+
+__all__ = ["Answer", "Client", "Harness", "client", "running"]
+
+_HOMES = {"Answer": "memory", "Client": "blocking", "client": "blocking", "Harness": "harness", "running": "harness"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'toque.testing' has no attribute {name!r}; known: {', '.join(__all__)}")
+    return getattr(import_module(f"toque.testing.{_HOMES[name]}"), name)

@@ -1,0 +1,164 @@
+"""An app in memory: its operations by name or by path, with the plan that production uses and a database of its own."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from toque.app import App
+from toque.call.context import Context
+from toque.contract.principal import ANONYMOUS, Principal
+from toque.security.development import mint
+from toque.serving import Serving
+from toque.settings import Secret, Settings
+from toque.testing.memory import Answer, MemoryProtocol, MemoryScope
+
+__all__ = ["Harness", "running"]
+
+
+class Harness:
+    """A running app, called without a socket."""
+
+    def __init__(self, serving: Serving) -> None:
+        self.serving = serving
+
+    async def call(self, operation: str, /, *, principal: Principal = ANONYMOUS, **inputs: Any) -> Any:
+        """Call *operation* by its name with typed or plain *inputs*; returns what the function returned, shaped.
+
+        A streamed answer is returned as a list. Raises: what the operation raises.
+        """
+        plan = self.serving.system.plans[operation]
+        context = Context(operation, monotonic() + plan.deadline_s)
+        context.principal = principal
+        items: list[Any] = []
+
+        async def keep(item: Any) -> None:
+            items.append(item)
+
+        context.sink = keep
+        value = await plan.call(context, plan.arguments(inputs))
+        if plan.signature.is_stream:
+            return items
+        return plan.shape(value) if plan.shape else value
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        *,
+        json: Any = None,
+        content: bytes | Sequence[bytes] = b"",
+        headers: Mapping[str, str] | None = None,
+        principal: Principal | None = None,
+    ) -> Answer:
+        """Send one HTTP request.
+
+        Args:
+            target: the path, with a query string if any.
+            json: the body as a value; Content-Type is set.
+            content: the body as bytes, or as the chunks in which they arrive.
+            principal: calls as this one, with a development token.
+        """
+        sent = {"host": "localhost", **{name.lower(): value for name, value in (headers or {}).items()}}
+        if json is not None:
+            content = msgspec.json.encode(json)
+            sent.setdefault("content-type", "application/json")
+        chunks = [content] if isinstance(content, bytes) else list(content)
+        if isinstance(content, bytes) and content:
+            sent.setdefault("content-length", str(len(content)))
+        if principal is not None:
+            sent["authorization"] = f"Bearer {self.token(principal)}"
+        path, _, query = target.partition("?")
+        protocol = MemoryProtocol(chunks)
+        await self.serving.edge(MemoryScope(method, path, query, list(sent.items())), protocol)
+        return protocol.answer
+
+    async def get(self, target: str, **options: Any) -> Answer:
+        """`request("GET", ...)`."""
+        return await self.request("GET", target, **options)
+
+    async def post(self, target: str, **options: Any) -> Answer:
+        """`request("POST", ...)`."""
+        return await self.request("POST", target, **options)
+
+    async def put(self, target: str, **options: Any) -> Answer:
+        """`request("PUT", ...)`."""
+        return await self.request("PUT", target, **options)
+
+    async def patch(self, target: str, **options: Any) -> Answer:
+        """`request("PATCH", ...)`."""
+        return await self.request("PATCH", target, **options)
+
+    async def delete(self, target: str, **options: Any) -> Answer:
+        """`request("DELETE", ...)`."""
+        return await self.request("DELETE", target, **options)
+
+    def token(self, principal: Principal) -> str:
+        """A development token for *principal*."""
+        return mint(
+            self.serving.settings,
+            subject=principal.subject,
+            roles=tuple(sorted(principal.roles)),
+            scopes=tuple(sorted(principal.scopes)),
+            tenant=principal.tenant,
+            lifetime_s=3600,
+        )
+
+
+@asynccontextmanager
+async def running(app: App, *, settings: Settings | None = None, database_url: str = "") -> AsyncIterator[Harness]:
+    """*app*, started in memory with a fresh database, and stopped at the end.
+
+    The tables and seeds of an app are made once and copied for every further test, which takes milliseconds.
+
+    Args:
+        settings: instead of development's defaults.
+        database_url: an empty database to use instead of a fresh SQLite file.
+    """
+    with tempfile.TemporaryDirectory(prefix="toque-") as name:
+        folder = Path(name)
+        given = settings or Settings()
+        if not database_url and not given.database.url:
+            database_url = f"sqlite:///{folder / 'test.db'}"
+            await _copy_prepared(app, given, folder / "test.db")
+        serving = app.serve(_with(given, folder, database_url))
+        if not (folder / "test.db").exists():
+            await serving.prepare_database()
+        await serving.start()
+        try:
+            yield Harness(serving)
+        finally:
+            await serving.stop()
+
+
+_prepared: WeakKeyDictionary[App, tempfile.TemporaryDirectory[str]] = WeakKeyDictionary()
+"""For each app, the folder with its database as it is when nothing has happened yet."""
+
+
+async def _copy_prepared(app: App, settings: Settings, file: Path) -> None:
+    if app not in _prepared:
+        keeper = tempfile.TemporaryDirectory(prefix="toque-")
+        template = Path(keeper.name) / "template.db"
+        serving = app.serve(_with(settings, Path(keeper.name), f"sqlite:///{template}"))
+        await serving.prepare_database()
+        _prepared[app] = keeper
+    template = Path(_prepared[app].name) / "template.db"
+    if template.exists():
+        shutil.copyfile(template, file)
+
+
+def _with(settings: Settings, folder: Path, database_url: str) -> Settings:
+    if database_url:
+        database = msgspec.structs.replace(settings.database, url=Secret(database_url))
+        settings = msgspec.structs.replace(settings, database=database)
+    return msgspec.structs.replace(settings, folder=folder)
+
+
