@@ -1,0 +1,275 @@
+"""JSON-RPC 2.0: operations by name, over any transport that carries whole messages, in any format like JSON.
+
+Source: the JSON-RPC 2.0 specification (jsonrpc.org/specification); the sections named below are its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from toque.call.admission import CallerLeft
+from toque.call.context import Context
+from toque.call.plan import Arguments, Plan
+from toque.call.receive import Pending, receive
+from toque.codecs.json import can_carry
+from toque.contract import schema, views
+from toque.contract.errors import (
+    CODES,
+    BadRequest,
+    Error,
+    Internal,
+    Invalid,
+    Problem,
+    TooLarge,
+    Unimplemented,
+    UnknownOperation,
+)
+from toque.contract.signature import Place
+
+if TYPE_CHECKING:
+    from toque.codecs.codec import Codec
+
+__all__ = ["ContextOf", "JsonRpc", "OwnMethods"]
+
+log = logging.getLogger("toque.jsonrpc")
+
+CALLS_MAX = 100
+"""Calls in one batch: what Google's APIs take in a batch request, so clients live with it already."""
+
+AT_ONCE_MAX = 8
+"""Calls of one batch that run at once: fewer than the database has connections unless told otherwise
+(`database.pool_size`), so that one batch never takes them all."""
+
+ITEMS_MAX = 10_000
+"""Items of a streamed answer, which is one array here: Elasticsearch's `index.max_result_window`. Whoever
+wants more asks page by page, or over HTTP, where a stream stays a stream."""
+
+ContextOf = Callable[[Plan], Context]
+"""Makes the context of one call from what the transport knows about its caller."""
+
+OwnMethods = Mapping[str, Callable[[Any], Any]]
+"""Methods of the connection itself: take the params, answer at once with plain values, raise Error."""
+
+
+class _Failure(msgspec.Struct):
+    """The error object (section 5.1); `data` is the problem document."""
+
+    code: int
+    message: str
+    data: msgspec.Raw
+
+
+class _Result(msgspec.Struct):
+    id: Any
+    result: msgspec.Raw
+    jsonrpc: str = "2.0"
+
+
+class _Refusal(msgspec.Struct):
+    id: Any
+    error: _Failure
+    jsonrpc: str = "2.0"
+
+
+class JsonRpc:
+    """Answers JSON-RPC messages in the format of one codec."""
+
+    def __init__(self, plans: Mapping[str, Plan], codec: Codec) -> None:
+        self._methods = {name: _Method(plan, codec) for name, plan in plans.items()}
+        self._decode: Callable[[bytes], Any] = _needed(codec.decoder(Any))
+        self._encode: Callable[[Any], bytes] = _needed(codec.encoder(Any))
+        self._encode_problem: Callable[[Any], bytes] = _needed(codec.encoder(Problem))
+
+    async def answer(
+        self, payload: bytes, context_of: ContextOf, own: OwnMethods | None = None
+    ) -> bytes | None:
+        """The answer to a call or a batch; None where nobody asked for one or waits for it any more."""
+        try:
+            message = self._decode(payload)
+        except Error as error:
+            return self.refusal(error)
+        if isinstance(message, list):
+            return await self._batch(message, context_of, own or {})
+        answer = await self._one(message, context_of, own or {})
+        return None if answer is None else self._encode(answer)
+
+    def refusal(self, error: Error) -> bytes:
+        """*error* as the answer to a message in which no call can be found (section 5: its id is null)."""
+        return self._encode(_Refusal(None, self._failure(error)))
+
+    async def _batch(self, messages: list[Any], context_of: ContextOf, own: OwnMethods) -> bytes | None:
+        if not messages:
+            return self.refusal(BadRequest("a batch holds one call or more (section 6), received none"))
+        if len(messages) > CALLS_MAX:
+            return self.refusal(
+                TooLarge(f"a batch holds {CALLS_MAX} calls at most, received {len(messages)}")
+            )
+        answers: list[_Result | _Refusal] = []
+        waiting = iter(messages)
+
+        async def work() -> None:
+            for message in waiting:
+                if (answer := await self._one(message, context_of, own)) is not None:
+                    answers.append(answer)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(AT_ONCE_MAX, len(messages))):
+                group.create_task(work())
+        return self._encode(answers) if answers else None
+
+    async def _one(self, message: Any, context_of: ContextOf, own: OwnMethods) -> _Result | _Refusal | None:
+        call_id = _id_of(message)
+        try:
+            name, params = _read_call(message)
+        except BadRequest as error:
+            # Whether it was meant as a notification cannot be known, so it is answered (section 5, `id`).
+            return _Refusal(call_id, self._failure(error))
+        outcome = self._act(own[name], params) if name in own else await self._call(name, params, context_of)
+        if outcome is None or "id" not in message:
+            return None
+        return _Refusal(call_id, outcome) if isinstance(outcome, _Failure) else _Result(call_id, outcome)
+
+    async def _call(self, name: str, params: Any, context_of: ContextOf) -> msgspec.Raw | _Failure | None:
+        method = self._methods.get(name)
+        if method is None:
+            return self._failure(UnknownOperation(f"no operation is called {name[:100]!r}"))
+        context = context_of(method.plan)
+        try:
+            return msgspec.Raw(await method.call(context, params))
+        except Error as error:
+            return self._failure(error, context.trace.trace_id)
+        except CallerLeft:
+            return None
+        except Exception:
+            log.exception("%s failed", name)
+            return self._failure(Internal(), context.trace.trace_id)
+
+    def _act(self, act: Callable[[Any], Any], params: Any) -> msgspec.Raw | _Failure:
+        try:
+            return msgspec.Raw(self._encode(act(params)))
+        except Error as error:
+            return self._failure(error)
+
+    def _failure(self, error: Error, trace_id: str = "") -> _Failure:
+        problem = error.problem(trace_id)
+        return _Failure(
+            code=CODES[error.code].rpc,
+            message=problem.detail or problem.title,
+            data=msgspec.Raw(self._encode_problem(problem)),
+        )
+
+
+class _Method:
+    """One operation as a method: what is decided about it before the first call."""
+
+    __slots__ = ("_encode", "_is_received", "_names", "_shape", "_unoffered", "plan")
+
+    def __init__(self, plan: Plan, codec: Codec) -> None:
+        signature = plan.signature
+        tp: Any = signature.output
+        if signature.is_stream:
+            tp = list[tp]
+        self.plan = plan
+        self._names = tuple(found.name for found in signature.inputs)
+        self._is_received = any(stage.wrap is receive for stage in plan.stages)
+        self._unoffered = _unoffered(plan)
+        if not self._unoffered:
+            self._shape = views.shaper(tp) if signature.is_stream else plan.shape
+            self._encode: Callable[[Any], bytes] = _needed(codec.encoder(Any if tp is None else tp))
+
+    async def call(self, context: Context, params: Any) -> bytes:
+        """The encoded result. Raises: what the plan raises."""
+        if self._unoffered:
+            raise Unimplemented(self._unoffered)
+        arguments: Any = self._pending(params) if self._is_received else self._arguments(params)
+        value: Any
+        if self.plan.signature.is_stream:
+            value = await self._collected(context, arguments)
+        else:
+            value = await self.plan.call(context, arguments)
+        if self.plan.signature.output is None:
+            value = None
+        elif self._shape is not None:
+            value = self._shape(value)
+        return self._encode(value)
+
+    def _pending(self, params: Any) -> Pending:
+        """The inputs, read later: as over HTTP, whoever may not call is not told what is wrong with them."""
+
+        async def read() -> Arguments:
+            return self._arguments(params)
+
+        return Pending(read)
+
+    def _arguments(self, params: Any) -> Arguments:
+        if isinstance(params, list):
+            if len(params) > len(self._names):
+                raise Invalid(
+                    f"expected at most {len(self._names)} params by position; received {len(params)}"
+                )
+            params = dict(zip(self._names, params, strict=False))
+        elif not all(isinstance(name, str) for name in params):
+            raise Invalid("the names of params are text")
+        return self.plan.arguments(params)
+
+    async def _collected(self, context: Context, arguments: Any) -> list[Any]:
+        items: list[Any] = []
+
+        async def collect(item: Any) -> None:
+            if len(items) >= ITEMS_MAX:
+                raise TooLarge(f"the answer has more than {ITEMS_MAX} items; over HTTP it is streamed")
+            items.append(item)
+
+        context.sink = collect
+        await self.plan.call(context, arguments)
+        return items
+
+
+def _unoffered(plan: Plan) -> str:
+    """Why the operation cannot be called over JSON-RPC; empty where it can."""
+    signature = plan.signature
+    path = plan.operation.path
+    where = f"; over HTTP it is offered at {plan.operation.method} {path}" if path else ""
+    if any(found.place is Place.UPLOAD or not can_carry(found.type) for found in signature.inputs):
+        return f"{plan.operation.name} takes a file, which no JSON-RPC message carries{where}"
+    if schema.plain_type(signature.output) is bytes:
+        return f"{plan.operation.name} answers bytes, which no JSON-RPC message carries{where}"
+    return ""
+
+
+def _id_of(message: Any) -> Any:
+    """The id to answer under: as it came, null where there is none or it is none that may be (section 4)."""
+    found = message.get("id") if isinstance(message, dict) else None
+    return found if _is_id(found) else None
+
+
+def _is_id(found: Any) -> bool:
+    return found is None or (isinstance(found, str | int | float) and not isinstance(found, bool))
+
+
+def _read_call(message: Any) -> tuple[str, Any]:
+    """The method and the params of a request object (section 4). Raises: BadRequest."""
+    if not isinstance(message, dict):
+        raise BadRequest("a call is an object (section 4)")
+    if message.get("jsonrpc") != "2.0":
+        raise BadRequest('expected "jsonrpc" to be "2.0" (section 4)')
+    name, params = message.get("method"), message.get("params", {})
+    if not isinstance(name, str):
+        raise BadRequest('expected "method" to be the name of an operation (section 4)')
+    if not isinstance(params, dict | list):
+        raise BadRequest('expected "params" to be an object or an array (section 4.2)')
+    if not _is_id(message.get("id")):
+        raise BadRequest('expected "id" to be a string, a number or null (section 4)')
+    return name, params
+
+
+def _needed(way: Any) -> Any:
+    """A codec of JSON-RPC carries every declared type."""
+    if way is None:
+        raise TypeError("JSON-RPC needs a codec that carries every type: json or msgpack")
+    return way
