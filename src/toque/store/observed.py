@@ -9,7 +9,7 @@ from typing import Any
 from toque.store.database import Database
 from toque.store.prepared import Prepared
 from toque.store.store import StatementObserver
-from toque.store.transaction import Build, Transaction
+from toque.store.transaction import Build, RestartInSnapshot, Transaction
 
 __all__ = ["database"]
 
@@ -27,36 +27,44 @@ class _Observed:
         self._observer = observer
 
     async def fetch(self, prepared: Prepared, arguments: Sequence[Any], rows_max: int, build: Build) -> Any:
-        started, rows = time_ns(), ()
-        try:
+        with self._heard(prepared) as heard:
             rows = await self._transaction.fetch(prepared, arguments, rows_max, build)
-            return rows
-        finally:
-            self._observer(prepared.sql, started, time_ns(), len(rows))
+            heard.rows = len(rows)
+        return rows
 
     async def execute(self, prepared: Prepared, arguments: Sequence[Any]) -> int:
-        started, rows = time_ns(), 0
-        try:
-            rows = await self._transaction.execute(prepared, arguments)
-            return rows
-        finally:
-            self._observer(prepared.sql, started, time_ns(), rows)
+        with self._heard(prepared) as heard:
+            heard.rows = await self._transaction.execute(prepared, arguments)
+        return heard.rows
 
     async def execute_many(self, prepared: Prepared, rows: Sequence[Sequence[Any]]) -> int:
-        started, affected = time_ns(), 0
-        try:
-            affected = await self._transaction.execute_many(prepared, rows)
-            return affected
-        finally:
-            self._observer(prepared.sql, started, time_ns(), affected)
+        with self._heard(prepared) as heard:
+            heard.rows = await self._transaction.execute_many(prepared, rows)
+        return heard.rows
 
-    async def stream(
-        self, prepared: Prepared, arguments: Sequence[Any], build: Build
-    ) -> AsyncIterator[Any]:
-        started, rows = time_ns(), 0
-        try:
+    async def stream(self, prepared: Prepared, arguments: Sequence[Any], build: Build) -> AsyncIterator[Any]:
+        with self._heard(prepared) as heard:
             async for chunk in self._transaction.stream(prepared, arguments, build):
-                rows += len(chunk)
+                heard.rows += len(chunk)
                 yield chunk
-        finally:
-            self._observer(prepared.sql, started, time_ns(), rows)
+
+    def _heard(self, prepared: Prepared) -> _Heard:
+        return _Heard(self._observer, prepared.sql)
+
+
+class _Heard:
+    """One statement, from its start to its end, however it ends."""
+
+    def __init__(self, observer: StatementObserver, sql: str) -> None:
+        self.rows = 0
+        self._observer = observer
+        self._sql = sql
+
+    def __enter__(self) -> _Heard:
+        self._started = time_ns()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # A statement that only told the query to start again was never run.
+        if kind is not RestartInSnapshot:
+            self._observer(self._sql, self._started, time_ns(), self.rows)

@@ -12,7 +12,7 @@ from toque.store.prepared import Prepared
 from toque.store.sqlite_errors import translate
 from toque.store.sqlite_plan import is_cheap
 from toque.store.sqlite_readers import OverBudget, Reader, Readers, fetch, stop_statement
-from toque.store.transaction import Build, RestartInSnapshot
+from toque.store.transaction import ENDED, Build, RestartInSnapshot
 
 if TYPE_CHECKING:
     from toque.store.plans import Plans
@@ -110,7 +110,7 @@ class SqliteReading:
     async def _next(self) -> Reader:
         """The connection for the next statement."""
         if self._is_closed:
-            raise RuntimeError("this Database belongs to a call that has ended; ask for it in the operation.")
+            raise RuntimeError(ENDED)
         if self._has_begun and not self._has_snapshot:
             self.must_restart = True
             raise RestartInSnapshot
@@ -119,7 +119,7 @@ class SqliteReading:
             reader = await self._readers.take()
             if self._is_closed:
                 self._readers.give(reader)
-                raise RuntimeError("the call ended while this statement was waiting for a connection.")
+                raise RuntimeError(ENDED)
             self._reader = reader
         if is_first and self._has_snapshot:
             self._reader.connection.execute("BEGIN")

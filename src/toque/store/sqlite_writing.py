@@ -14,7 +14,7 @@ from toque.store.sqlite_errors import translate
 from toque.store.sqlite_readers import fetch
 from toque.store.sqlite_reading import STREAM_ROWS
 from toque.store.sqlite_writer import Writer
-from toque.store.transaction import Build
+from toque.store.transaction import ENDED, FAILED, Build
 
 if TYPE_CHECKING:
     from toque.store.plans import Plans
@@ -32,6 +32,8 @@ class SqliteWriting:
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._command = Command(self._tell)
         self._has_turn = False
+        # SQLite would go on after a failed statement, PostgreSQL cannot: what works on one must work on the other.
+        self._has_failed = False
         self._is_closed = False
         self._lock = asyncio.Lock()
         self._tables: tuple[Any, ...] = ()
@@ -63,6 +65,9 @@ class SqliteWriting:
         self._is_closed = True
         if not self._has_turn:
             return
+        if self._has_failed:
+            self._writer.roll_back(self._command)
+            raise RuntimeError(FAILED)
         try:
             await self._writer.commit(self._command, self._done)
         except (sqlite3.Error, OverflowError) as error:
@@ -75,13 +80,16 @@ class SqliteWriting:
 
     async def _run(self, prepared: Prepared, act: Act) -> Any:
         if self._is_closed:
-            raise RuntimeError("this Database belongs to a call that has ended; ask for it in the operation.")
+            raise RuntimeError(ENDED)
+        if self._has_failed:
+            raise RuntimeError(FAILED)
         self._tables = prepared.tables or self._tables
         try:
             if not self._has_turn:
                 await self._take_turn()
             return await self._writer.run(self._command, act)
         except (sqlite3.Error, OverflowError, UnicodeError) as error:
+            self._has_failed = True
             raise translate(error, prepared.tables) from error
 
     async def _take_turn(self) -> None:

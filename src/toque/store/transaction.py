@@ -10,13 +10,19 @@ from toque.store.prepared import Prepared
 if TYPE_CHECKING:
     from toque.store.plans import Plans
 
-__all__ = ["Build", "RestartInSnapshot", "Transaction"]
+__all__ = ["ALL", "ENDED", "FAILED", "Build", "RestartInSnapshot", "Transaction"]
 
 Build = Callable[[Iterable[Any]], Any]
 """What turns a driver's rows into a list; it may run in another thread."""
 
 ALL = 0
 """As `rows_max`: every row."""
+
+ENDED = "this Database belongs to a call that has ended; ask for it in the operation that uses it."
+FAILED = (
+    "a statement of this command failed, which undoes the command as a whole; let its error through, "
+    "or write the statement so that it cannot fail (ON CONFLICT, say)."
+)
 
 
 class RestartInSnapshot(BaseException):

@@ -1,0 +1,60 @@
+"""asyncpg's connection with the few things that the store asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+
+__all__ = ["Connection", "connect"]
+
+# Each text is prepared once per connection. PostgreSQL keeps a few ten KB for one; an app has some hundred.
+STATEMENTS_KEPT = 512
+CONNECT_TIMEOUT_S = 10.0
+
+
+class Connection(asyncpg.Connection):  # type: ignore[misc]
+    """One connection. Read-only unless a transaction says otherwise, so that a query's lone statement cannot write."""
+
+    async def rows(self, sql: str, arguments: Sequence[Any], rows_max: int) -> list[Any]:
+        """At most *rows_max* rows, 0 for all. asyncpg's `fetch` has no such limit, its `fetchrow` cannot say two."""
+        rows: list[Any] = await self._execute(sql, arguments, rows_max, None)
+        return rows
+
+    async def affected(self, sql: str, arguments: Sequence[Any]) -> int:
+        """How many rows the server says it changed."""
+        _, status, _ = await self._execute(sql, arguments, 0, None, return_status=True)
+        count = status.decode().rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    async def affected_many(self, sql: str, rows: Sequence[Sequence[Any]], is_write: bool) -> int:
+        """Run it once per row, in one go where the text allows to count what it changed."""
+        if not is_write:
+            return sum([await self.affected(sql, row) for row in rows])
+        # The server sends no count per row here, so it sends a row for each row that it changed.
+        counted = sql if " RETURNING " in sql else f"{sql} RETURNING 1"
+        return len(await self.fetchmany(counted, rows))
+
+    async def mend(self) -> None:
+        # An empty statement waits until the server has answered the cancellation of the one before.
+        await self.execute("")
+        await self.reset()
+
+
+async def connect(url: str) -> Connection:
+    connection: Connection = await asyncpg.connect(
+        url,
+        connection_class=Connection,
+        timeout=CONNECT_TIMEOUT_S,
+        statement_cache_size=STATEMENTS_KEPT,
+        max_cached_statement_lifetime=0,
+        server_settings={"default_transaction_read_only": "on", "application_name": "toque"},
+    )
+    for name in ("json", "jsonb"):
+        # SQLAlchemy's types write the text of a document themselves.
+        await connection.set_type_codec(
+            name, schema="pg_catalog", encoder=str, decoder=msgspec.json.decode, format="text"
+        )
+    return connection

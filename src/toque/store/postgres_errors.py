@@ -1,0 +1,63 @@
+"""What PostgreSQL's errors mean to a caller, by SQLSTATE.
+
+Source: PostgreSQL's manual, appendix A. Its messages hold values, so none of them travels.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+
+from toque.contract.errors import DeadlineExceeded, Invalid, Unavailable
+from toque.store.constraints import broken
+
+__all__ = ["translate"]
+
+
+def translate(error: BaseException) -> BaseException:
+    """The error to raise instead; *error* itself when it is the app author's mistake."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        make = _BY_STATE.get(state) or _BY_CLASS.get(state[:2])
+        return error if make is None else make(error)
+    if isinstance(error, (ValueError, OverflowError)):
+        # asyncpg refuses a value that its type cannot hold before it is sent.
+        return Invalid("A value is outside what the database can hold.")
+    if isinstance(error, (asyncpg.InterfaceError, OSError)):
+        return _unavailable(error)
+    return error
+
+
+def _constraint(error: asyncpg.PostgresError) -> BaseException:
+    column = getattr(error, "column_name", None)
+    name = getattr(error, "constraint_name", None)
+    table = getattr(error, "table_name", None)
+    return broken(name or (f"{table}.{column} may not be empty" if column else ""))
+
+
+def _unavailable(error: BaseException) -> BaseException:
+    return Unavailable("The database does not answer.", retry_after_s=1)
+
+
+def _again(error: BaseException) -> BaseException:
+    return Unavailable("The change met another one and was rolled back; try again.", retry_after_s=0)
+
+
+def _read_only(error: BaseException) -> BaseException:
+    return PermissionError("a query only reads, and this statement writes; make the operation a command.")
+
+
+_BY_STATE = {
+    "25006": _read_only,
+    "40001": _again,
+    "40P01": _again,
+    "55P03": _again,
+    "57014": lambda error: DeadlineExceeded("The statement was stopped."),
+}
+_BY_CLASS = {
+    "08": _unavailable,
+    "22": lambda error: Invalid("A value is outside what the database can hold."),
+    "23": _constraint,
+    "53": _unavailable,
+    "57": _unavailable,
+    "58": _unavailable,
+}

