@@ -21,7 +21,7 @@ from toque.transports.health import Health
 from toque.transports.http import HttpOperation
 from toque.transports.replies import DATA_HEADERS, Headers, Offer, Offers
 from toque.transports.router import REST, Router
-from toque.transports.rsgi import Edge, HostRule
+from toque.transports.rsgi import STOPPING, Edge, HostRule
 
 if TYPE_CHECKING:
     from toque.app import App
@@ -58,7 +58,7 @@ class Serving:
         await self.system.start()
 
     async def stop(self) -> None:
-        self.edge.is_stopping = True
+        self.begin_stopping()
         await self.system.stop()
 
     def prepare(self) -> None:
@@ -83,11 +83,20 @@ class Serving:
         finally:
             await self.system.stop()
 
+    def begin_stopping(self) -> None:
+        """Welcome no new clients: answers ask their client to leave, and readiness says no."""
+        self.edge.is_stopping = True
+
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.add_signal_handler(STOPPING, self.begin_stopping)
         loop.run_until_complete(self.start())
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(self.stop())
+
+    def formats(self, plan: Plan) -> tuple[str, ...]:
+        """The media types that an operation answers in over HTTP."""
+        return tuple(offer.media_type for offer in self._offers(plan))
 
     def _offer_over_http(self, router: Router, plan: Plan) -> None:
         operation, signature = plan.operation, plan.signature

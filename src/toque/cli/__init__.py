@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
-from toque.cli.failures import Failure, explain
+from toque.cli.failures import Failure, failure_of
 
 __all__ = ["main"]
 
@@ -23,20 +23,21 @@ cli = App(
     result_action="return_value",
 )
 
-_COMMANDS = {
-    "run": "toque.cli.run:run",
-    "dev": "toque.cli.dev:dev",
-    "check": "toque.cli.check:check",
-    "explain": "toque.cli.explain:explain",
-    "call": "toque.cli.call:call",
-    "token": "toque.cli.token:token",
-    "settings": "toque.cli.settings:settings",
-    "new": "toque.cli.new:new",
-    "export": "toque.cli.export:export",
-    "db": "toque.cli.db:db",
-}
-for _name, _home in _COMMANDS.items():
-    cli.command(_home, name=_name)
+_COMMANDS = (
+    ("run", "toque.cli.run:run", "Serve an app."),
+    ("dev", "toque.cli.dev:dev", "Serve an app, anew after every change of its files."),
+    ("new", "toque.cli.new:new", "Make a small app that passes its own tests."),
+    ("check", "toque.cli.check:check", "Say everything that would keep an app from starting."),
+    ("explain", "toque.cli.explain:explain", "Print what an operation is compiled to, and why."),
+    ("call", "toque.cli.call:call", "Call an operation with key=value."),
+    ("token", "toque.cli.token:token", "Print a token to try an app with, in development."),
+    ("settings", "toque.cli.settings:settings", "Print every setting, its value and its source."),
+    ("export", "toque.cli.export:export", "Write the OpenAPI document or the manifest."),
+    ("db", "toque.cli.db:db", "Migrations: revision, upgrade, current."),
+)
+for _name, _home, _help in _COMMANDS:
+    cli.command(_home, name=_name, help=_help)
+cli.register_install_completion_command()
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -48,7 +49,7 @@ def main(words: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        failure = error if isinstance(error, Failure) else explain(error)
+        failure = error if isinstance(error, Failure) else failure_of(error)
         if failure is None:
             raise
         print(failure, file=sys.stderr)

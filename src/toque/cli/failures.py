@@ -5,7 +5,7 @@ from __future__ import annotations
 from toque.contract.complaints import SetupError
 from toque.settings import SettingsError
 
-__all__ = ["Failure", "explain"]
+__all__ = ["Failure", "failure_of"]
 
 
 class Failure(Exception):
@@ -16,7 +16,7 @@ class Failure(Exception):
         self.code = code
 
 
-def explain(error: Exception) -> Failure | None:
+def failure_of(error: Exception) -> Failure | None:
     """*error* as a message for people, or None where only a traceback can explain it."""
     if isinstance(error, SetupError | SettingsError):
         return Failure(str(error))

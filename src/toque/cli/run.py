@@ -50,7 +50,7 @@ def run(
     address, taken = listener.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     print(f"{app.name} {app.version} on {scheme}://{shown}:{taken} ({settings.app.environment})", flush=True)
-    server.serve(listener, settings.http, _Loader(serving, target))
+    server.serve(listener, settings.http, _Loader(serving, target), is_last=fd is None)
 
 
 class _Loader:

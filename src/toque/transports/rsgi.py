@@ -7,6 +7,7 @@ and a method mean, and what may be said while the app is stopping.
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -17,9 +18,12 @@ from toque.transports.replies import send_problem
 from toque.transports.router import Route, Router
 from toque.transports.rewriting import Headless, ReplyWith
 
-__all__ = ["Edge", "HostRule"]
+__all__ = ["STOPPING", "Edge", "HostRule"]
 
 WEBSOCKET_PATH = "/ws"
+
+STOPPING = signal.SIGUSR1
+"""Tells a worker that its server is about to stop."""
 
 # A name that no stranger can own, and so none can point at this machine (DNS rebinding): an address, or one label.
 _PRIVATE_HOST = re.compile(r"\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+\]|[a-z0-9_-]+|([a-z0-9_-]+\.)+localhost", re.I)

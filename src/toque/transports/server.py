@@ -6,11 +6,13 @@ the same port is noticed, a worker that ends takes no waiting connection with it
 
 from __future__ import annotations
 
+import ctypes
 import os
-import signal
 import socket
+import struct
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +22,9 @@ from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
 
 from toque.settings import Http
+from toque.transports.rsgi import STOPPING
 
-__all__ = ["listen", "serve", "stopping_signal"]
+__all__ = ["listen", "serve"]
 
 BACKLOG = 1024
 """Connections that wait in the kernel while every worker is busy; Linux cuts it to net.core.somaxconn."""
@@ -30,11 +33,14 @@ SILENT_S = 10
 """How long the kernel keeps a connection to itself that has not said a word (TCP_DEFER_ACCEPT, tcp(7)): silent ones
 would else fill the server, which gives no time limit before the first byte."""
 
-STOPPING_S = 1.0
+LEAVING_S = 0.8
 """How long a stopping server goes on answering while it asks every client to leave its connection."""
 
-stopping_signal = signal.SIGUSR1
-"""Tells a worker that the server is about to stop."""
+SO_ATTACH_FILTER = 26
+"""asm-generic/socket.h; the socket module does not name it."""
+
+CLOSING_S = 0.2
+"""How long it then only answers those who are connected: the kernel turns away everybody else."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -58,16 +64,18 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(listener: socket.socket, settings: Http, load: Callable[[], Any]) -> None:
+def serve(listener: socket.socket, settings: Http, load: Callable[[], Any], *, is_last: bool) -> None:
     """Serve the RSGI application that *load* returns, until SIGTERM or SIGINT.
 
     Args:
         load: called in every worker. It must be picklable where processes are not forked.
+        is_last: nobody serves *listener* after us, so its clients are seen off before we stop.
     Raises: SystemExit with 1 when a worker ended by itself.
     """
     host, port = listener.getsockname()[:2]
     _Server(
         listener,
+        is_last,
         target="toque",
         address=host,
         port=port,
@@ -90,23 +98,45 @@ def serve(listener: socket.socket, settings: Http, load: Callable[[], Any]) -> N
 class _Server(MPServer):
     """granian's supervisor, given our socket, and stopping in two steps."""
 
-    def __init__(self, listener: socket.socket, **options: Any) -> None:
+    def __init__(self, listener: socket.socket, is_last: bool, **options: Any) -> None:
         super().__init__(**options)
         self._listener = listener
+        self._is_last = is_last
 
     def _init_shared_socket(self) -> None:
         self._ssp = None
         self._sfd = self._listener.fileno()
-        self._shd = SocketHolder(self._sfd)
+        self._shd = SocketHolder(self._sfd, False, BACKLOG)
         self._sso = self._listener
 
     def signal_handler_interrupt(self, *args: Any, **kwargs: Any) -> None:
-        """First tell the workers, so that no client sends its next request into a connection about to close."""
-        if self.interrupt_signal or not self.wrks:
+        """Stop in steps, so that no client has its request in a connection that is about to close."""
+        if self.interrupt_signal or not self.wrks or not self._is_last:
             super().signal_handler_interrupt()
             return
         self.interrupt_signal = True
+        threading.Thread(target=self._stop_in_steps, daemon=True).start()
+
+    def _stop_in_steps(self) -> None:
         for worker in self.wrks:
             if worker.is_alive():
-                os.kill(worker._id(), stopping_signal)
-        threading.Timer(STOPPING_S, self.main_loop_interrupt.set).start()
+                os.kill(worker._id(), STOPPING)
+        time.sleep(LEAVING_S)
+        _turn_away(self._listener)
+        time.sleep(CLOSING_S)
+        self.main_loop_interrupt.set()
+
+
+def _turn_away(listener: socket.socket) -> None:
+    """Let nobody new connect, and everybody who has begun to finish.
+
+    Closing the socket would reset whoever waits to be accepted. A packet filter that drops SYN (socket(7),
+    SO_ATTACH_FILTER) does not: a newcomer tries again until the port is closed, and is then refused before it has
+    sent anything.
+    """
+    if sys.platform != "linux":
+        return
+    load_flags, drop_if_syn, drop, keep = (0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)
+    program = b"".join(struct.pack("HBBI", *step) for step in (load_flags, drop_if_syn, drop, keep))
+    buffer = ctypes.create_string_buffer(program)
+    listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", 4, ctypes.addressof(buffer)))
