@@ -45,6 +45,7 @@ class PostgresStore:
         waiting_max: int = 1000,
         observer: StatementObserver | None = None,
     ) -> None:
+        self.url = url
         self._observer = observer
         self._plans = Plans(postgresql())
         self.pool: Pool[Connection] = Pool(partial(connect, url), slots, waiting_max)

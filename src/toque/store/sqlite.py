@@ -78,6 +78,11 @@ class SqliteStore:
         self.writer = Writer(partial(open_writer, self.path, is_durable=is_durable), waiting_max)
         self._snapshots = Snapshots(partial(SqliteReading, self._readers, self._plans), observer)
 
+    @property
+    def url(self) -> str:
+        """Its address, for migrations and other stores; a database in memory has one as long as its store."""
+        return f"sqlite:///{self.path}"
+
     async def start(self) -> None:
         try:
             await self.writer.start()

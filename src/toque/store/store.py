@@ -25,6 +25,11 @@ class Store(Protocol):
         """`sqlite` or `postgresql`."""
         ...
 
+    @property
+    def url(self) -> str:
+        """Its address, for migrations."""
+        ...
+
     async def start(self) -> None:
         """Open it. Raises Unavailable when it does not answer."""
 

@@ -1,0 +1,126 @@
+"""The schema of a database beside that of the models: `create_missing`, for development.
+
+A new app has no migrations and simply starts: its tables are made from its models. What making tables cannot put right
+is said, with the remedy. The work is done by SQLAlchemy's own engines, in a thread: it happens once, at start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import Connection, MetaData, create_engine, event, inspect, text
+
+from toque.store.sqlite import path_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import ReflectedColumn
+
+__all__ = ["SchemaDrift", "create_missing", "drift", "with_connection"]
+
+T = TypeVar("T")
+
+VERSION_TABLE = "alembic_version"
+# Any number that nothing else locks: workers that start together make the tables one after the other.
+LOCK_ID = 0x70C0E
+
+
+class SchemaDrift(RuntimeError):
+    """The database does not have the shape of the models, and starting cannot give it that."""
+
+
+async def create_missing(url: str, metadata: MetaData) -> list[str]:
+    """Make the tables that are missing: their names. Raises SchemaDrift when a table is there but differs."""
+    return await asyncio.to_thread(with_connection, url, lambda connection: _create(connection, metadata))
+
+
+def drift(connection: Connection, metadata: MetaData) -> list[str]:
+    """How the tables that are there differ from the models, one sentence each."""
+    inspector = inspect(connection)
+    existing = set(inspector.get_table_names())
+    found = []
+    for table in metadata.sorted_tables:
+        if table.name in existing:
+            found += _table_drift(table, inspector.get_columns(table.name))
+    return found
+
+
+def with_connection(url: str, act: Callable[[Connection], T], *, is_kept: bool = True) -> T:
+    """Run *act* in one transaction, kept or (for a look at what would be) rolled back. Not for the event loop."""
+    if url.startswith("sqlite"):
+        return _with_sqlite(url, act, is_kept)
+    return asyncio.run(_with_postgres(url, act, is_kept))
+
+
+def _with_sqlite(url: str, act: Callable[[Connection], T], is_kept: bool) -> T:
+    path = path_of(url)
+    if path is None:
+        raise ValueError("a database in memory is known by its store's url only; pass store.url.")
+    engine = create_engine(f"sqlite:///{path}")
+
+    # sqlite3 begins transactions behind SQLAlchemy's back and commits before DDL. SQLAlchemy's documentation, "SQLite,
+    # Serializable isolation": take both out of its hands. IMMEDIATE, so that workers wait for each other.
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    try:
+        with engine.connect() as connection, connection.begin() as transaction:
+            result = act(connection)
+            if not is_kept:
+                transaction.rollback()
+            return result
+    finally:
+        engine.dispose()
+
+
+async def _with_postgres(url: str, act: Callable[[Connection], T], is_kept: bool) -> T:
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
+    address = "postgresql+asyncpg://" + url.partition("://")[2]
+    engine = create_async_engine(address, poolclass=NullPool)
+    try:
+        async with engine.connect() as connection, connection.begin() as transaction:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": LOCK_ID})
+            result = await connection.run_sync(act)
+            if not is_kept:
+                await transaction.rollback()
+            return result
+    finally:
+        await engine.dispose()
+
+
+def _create(connection: Connection, metadata: MetaData) -> list[str]:
+    existing = set(inspect(connection).get_table_names())
+    missing = [table for table in metadata.sorted_tables if table.name not in existing]
+    found = drift(connection, metadata)
+    if VERSION_TABLE in existing:
+        found += [f"table {table.name!r} is missing" for table in missing]
+    if found:
+        raise SchemaDrift(
+            f"the database differs from the models: {'; '.join(found)}. "
+            "Write a migration (toque db revision, then toque db upgrade), or remove the development database."
+        )
+    metadata.create_all(connection, tables=missing, checkfirst=False)
+    return [table.name for table in missing]
+
+
+def _table_drift(table: Any, columns: list[ReflectedColumn]) -> list[str]:
+    there = {column["name"]: column for column in columns}
+    wanted = {column.name for column in table.columns}
+    found = []
+    for name in sorted(wanted - there.keys()):
+        near = get_close_matches(name, there.keys() - wanted, 1)
+        hint = f" (it has {near[0]!r}: renamed?)" if near else ""
+        found.append(f"table {table.name!r} lacks column {name!r}{hint}")
+    for name in sorted(there.keys() - wanted):
+        if not there[name]["nullable"] and there[name].get("default") is None:
+            found.append(f"table {table.name!r} demands column {name!r}, which no model has")
+    return found
