@@ -1,0 +1,1 @@
+"""A restaurant: guests read the menu, waiters place orders, cooks cook them."""

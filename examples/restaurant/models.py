@@ -1,0 +1,79 @@
+"""What the restaurant remembers: a menu, the tables, and the orders."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated
+
+from sqlalchemy import ForeignKey, Numeric
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from toque import Model
+
+TABLES = 20
+"""As many as the room holds, numbered from 1."""
+
+Price = Annotated[Decimal, mapped_column(Numeric(8, 2))]
+
+
+class Station(StrEnum):
+    """Where in the kitchen a dish is made."""
+
+    GRILL = "grill"
+    COLD = "cold"
+    PASTRY = "pastry"
+    BAR = "bar"
+
+
+class Status(StrEnum):
+    """How far an order has come."""
+
+    PLACED = "placed"
+    COOKING = "cooking"
+    READY = "ready"
+    SERVED = "served"
+
+
+class Course(Model):
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    dishes: Mapped[list[Dish]] = relationship(order_by="Dish.id")
+
+
+class Dish(Model):
+    id: Mapped[int] = mapped_column(primary_key=True)
+    course_id: Mapped[int] = mapped_column(ForeignKey("course.id"), index=True)
+    name: Mapped[str]
+    description: Mapped[str]
+    price: Mapped[Price]
+    station: Mapped[Station]
+    is_vegetarian: Mapped[bool]
+
+
+class Table(Model):
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    seats: Mapped[int]
+
+
+class Order(Model):
+    id: Mapped[int] = mapped_column(primary_key=True)
+    table: Mapped[int] = mapped_column(ForeignKey("table.number"))
+    status: Mapped[Status] = mapped_column(default=Status.PLACED, index=True)
+    waiter: Mapped[str]
+    placed_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
+    total: Mapped[Price]
+    items: Mapped[list[OrderItem]] = relationship(order_by="OrderItem.id")
+
+
+class OrderItem(Model):
+    """A dish as it was when it was ordered: a new price on the menu changes no bill."""
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("order.id"), index=True)
+    dish_id: Mapped[int] = mapped_column(ForeignKey("dish.id"))
+    name: Mapped[str]
+    station: Mapped[Station]
+    price: Mapped[Price]
+    quantity: Mapped[int]

@@ -1,0 +1,137 @@
+"""Orders: a waiter places them, the kitchen moves them on, both watch them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated
+
+from sqlalchemy import insert, select, update
+
+from restaurant.models import TABLES, Dish, Order, OrderItem, Station, Status
+from toque import Database, Error, Fault, Invalid, Meta, Module, Principal, Struct, role
+
+orders = Module("restaurant", tags=["orders"])
+
+MOVES = frozenset(
+    {
+        (Status.PLACED, Status.COOKING),
+        (Status.COOKING, Status.READY),
+        (Status.READY, Status.SERVED),
+    }
+)
+"""Every way in which an order may go on: from, to."""
+
+LISTED_MAX = 100
+"""Orders in one list: five for each table, and no screen shows more."""
+
+Id = Annotated[int, Meta(ge=1, le=2**31 - 1)]  # What a database's INTEGER holds.
+TableNumber = Annotated[int, Meta(ge=1, le=TABLES)]
+Quantity = Annotated[int, Meta(ge=1, le=50)]  # No kitchen of this size plates more of one dish at once.
+
+
+class NewItem(Struct):
+    dish_id: Id
+    quantity: Quantity
+
+
+class NewOrder(Struct):
+    table: TableNumber
+    items: Annotated[list[NewItem], Meta(min_length=1, max_length=50)]  # Twice the menu.
+
+
+class OrderItemView(Struct):
+    dish_id: int
+    name: str
+    station: Station
+    price: Decimal
+    quantity: int
+
+
+class OrderView(Struct):
+    id: int
+    table: int
+    status: Status
+    waiter: str
+    placed_at: datetime
+    total: Decimal
+    items: list[OrderItemView]
+
+
+class DishOrdered(Struct):
+    id: int
+    name: str
+    station: Station
+    price: Decimal
+
+
+class IllegalMove(Error, code="illegal_move", http=409, title="An order does not go that way"):
+    """The order cannot go from the status that it has to the one asked for."""
+
+
+@orders.command("/orders", allow=role("waiter"), status=201, location="/orders/{id}")
+async def place_order(new: NewOrder, waiter: Principal, db: Database) -> OrderView:
+    """Send an order to the kitchen."""
+    wanted = {item.dish_id for item in new.items}
+    found = await db.all(DishOrdered, select(Dish).where(Dish.id.in_(wanted)))
+    dishes = {dish.id: dish for dish in found}
+    _refuse_unknown(new.items, dishes)
+    total = sum((dishes[item.dish_id].price * item.quantity for item in new.items), Decimal(0))
+    order = insert(Order).values(table=new.table, waiter=waiter.subject, total=total)
+    order_id: int = await db.scalar(order.returning(Order.id))
+    await db.execute(insert(OrderItem), [_row(order_id, dishes[item.dish_id], item) for item in new.items])
+    return await get_order(order_id, db)
+
+
+@orders.query("/orders/{id}", allow=role("waiter", "cook"))
+async def get_order(id: Id, db: Database) -> OrderView:
+    """Look at one order."""
+    return await db.one(OrderView, select(Order).where(Order.id == id))
+
+
+@orders.query("/orders", allow=role("waiter", "cook"))
+async def list_orders(db: Database, status: Status | None = None) -> list[OrderView]:
+    """List the latest orders, the newest first; those of one status if one is given."""
+    latest = select(Order).order_by(Order.id.desc()).limit(LISTED_MAX)
+    return await db.all(OrderView, latest if status is None else latest.where(Order.status == status))
+
+
+@orders.command("/orders/{id}/status", allow=role("cook"), errors=[IllegalMove])
+async def move_order(id: Id, status: Status, db: Database) -> OrderView:
+    """Move an order on: placed, cooking, ready, served."""
+    sources = [source for source, target in MOVES if target is status]
+    # One statement looks and moves: of two cooks who take the same order at once, one hears that it is taken.
+    move = update(Order).where(Order.id == id, Order.status.in_(sources)).values(status=status)
+    is_moved = await db.execute(move)
+    order = await get_order(id, db)
+    if not is_moved:
+        raise IllegalMove(f"Order {id} is {order.status}; it goes to {_next(order.status)}, not to {status}.")
+    return order
+
+
+def _next(status: Status) -> str:
+    return " or ".join(target for source, target in MOVES if source is status) or "nothing further"
+
+
+def _refuse_unknown(items: list[NewItem], dishes: Mapping[int, DishOrdered]) -> None:
+    faults = [
+        Fault(f"$.items[{place}].dish_id", "this dish is not on the menu", received=str(item.dish_id))
+        for place, item in enumerate(items)
+        if item.dish_id not in dishes
+    ]
+    if faults:
+        raise Invalid(
+            "The order has dishes that are not on the menu; GET /menu lists those that are.", faults=faults
+        )
+
+
+def _row(order_id: int, dish: DishOrdered, item: NewItem) -> dict[str, object]:
+    return {
+        "order_id": order_id,
+        "dish_id": dish.id,
+        "name": dish.name,
+        "station": dish.station,
+        "price": dish.price,
+        "quantity": item.quantity,
+    }
