@@ -31,8 +31,8 @@ TOKEN_CHARS_MAX = 8 * 1024
 REMEMBERED_MAX = 1_000
 """Verified tokens that are kept with their claims, about 2 KiB each: the callers of a few minutes."""
 
-# RFC 7515, 7.1: three parts in the URL-safe alphabet without padding. JWE has five parts, and the third one of
-# an unsigned token is empty: neither is a credential here.
+# RFC 7515, 7.1: three parts in the URL-safe alphabet without padding. JWE has five parts, and the third one
+# of an unsigned token is empty: neither is a credential here.
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
 
 # A header that brings its own key (RFC 8725, 3.10), or rules that are not known here (RFC 7515, 4.1.11).

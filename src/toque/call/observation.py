@@ -1,0 +1,104 @@
+"""The observe policy: what every operation does, in figures that cost almost nothing."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from bisect import bisect_left
+from collections.abc import Callable
+from math import inf
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from toque.call.admission import CallerLeft
+from toque.call.context import CURRENT, Context
+from toque.contract.errors import Error
+
+if TYPE_CHECKING:
+    from toque.call.plan import Arguments, Handler
+
+__all__ = ["BOUNDS_S", "CANCELLED", "INTERNAL", "OK", "Figures", "Report", "observed", "silent"]
+
+BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the histogram: those of Prometheus' Go client (5 ms to 10 s), and two more below, because
+most calls here end within 5 ms. What takes longer falls into one last bucket."""
+
+OK = "ok"
+CANCELLED = "cancelled"
+"""The outcome of a call whose caller left, or whose server stopped."""
+INTERNAL = "internal"
+
+Report = Callable[[Context, str, float], None]
+"""Told of a call that has ended: its context, its outcome's code, and how many seconds it took."""
+
+
+class Figures:
+    """The live figures of one operation in one worker.
+
+    The event loop is their only writer, so no lock is taken. Counts only grow; whoever wants a rate takes the
+    difference of two looks.
+    """
+
+    __slots__ = ("buckets", "codes", "in_flight", "kind", "operation", "seconds")
+
+    def __init__(self, operation: str, kind: str) -> None:
+        self.operation = operation
+        self.kind = kind
+        self.in_flight = 0
+        self.codes: dict[str, int] = {OK: 0}
+        """How many calls had which outcome: `ok`, `cancelled`, or the code of their error."""
+        self.buckets = [0] * (len(BOUNDS_S) + 1)
+        """How many calls took at most the bound at the same place, and longer than the one before it."""
+        self.seconds = 0.0
+
+    @property
+    def calls(self) -> int:
+        """All calls that have ended."""
+        return sum(self.buckets)
+
+    def record(self, code: str, seconds: float) -> None:
+        """Count a call that ended with *code* after *seconds*."""
+        codes = self.codes
+        codes[code] = codes.get(code, 0) + 1
+        self.buckets[bisect_left(BOUNDS_S, seconds)] += 1
+        self.seconds += seconds
+
+
+def silent(_context: Context, _code: str, _seconds: float) -> None:
+    """Tells nobody."""
+
+
+def observed(
+    call: Handler, figures: Figures, report: Report = silent, *, report_above_s: float = inf
+) -> Handler:
+    """*call*, counted in *figures*, and known to logs as the current one while it runs.
+
+    Args:
+        report: told of every call that did not end well, and of those that took *report_above_s* or longer.
+    """
+
+    async def observe(context: Context, arguments: Arguments) -> Any:
+        code = INTERNAL
+        around = CURRENT.get()
+        CURRENT.set(context)
+        figures.in_flight += 1
+        began = perf_counter()
+        try:
+            value = await call(context, arguments)
+            code = OK
+            return value
+        except Error as error:
+            code = error.code
+            raise
+        except (CancelledError, CallerLeft, GeneratorExit):
+            code = CANCELLED
+            raise
+        finally:
+            seconds = perf_counter() - began
+            figures.in_flight -= 1
+            figures.record(code, seconds)
+            if code is not OK or seconds >= report_above_s:
+                report(context, code, seconds)
+            # Not Token.reset: a coroutine that is closed by the garbage collector ends in another context.
+            CURRENT.set(around)
+
+    return observe

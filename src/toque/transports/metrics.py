@@ -1,0 +1,222 @@
+"""`/metrics`: what all workers did, in the formats of Prometheus.
+
+Each worker writes its figures to a file beside those of its siblings, at most once a second and only when
+they have changed; a scrape, which any one of them answers, adds up the files and its own live figures. What a
+worker counted outlives it, so that counters never fall; the folder goes with the parent.
+Sources: Prometheus, "Metric and label naming"; OpenMetrics 1.0.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import accumulate
+from math import inf
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from toque.call.observation import BOUNDS_S, Figures
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+__all__ = ["Metrics"]
+
+log = logging.getLogger("toque.metrics")
+
+WRITE_EVERY_S = 1.0
+"""Prometheus scrapes every 15 s to 60 s: a second is not seen there, and a small file a second is cheap."""
+
+
+class Snapshot(msgspec.Struct, array_like=True):
+    """The figures of one operation in one worker, as they were at one moment."""
+
+    operation: str
+    kind: str
+    codes: dict[str, int]
+    buckets: list[int]
+    seconds: float
+    in_flight: int
+
+
+class WorkerFile(msgspec.Struct, array_like=True):
+    """What one worker has written."""
+
+    pid: int
+    figures: list[Snapshot]
+
+
+class Metrics:
+    """The figures of one worker, kept for its siblings and shown together with theirs.
+
+    Args:
+        figures: the live figures of every operation; they may grow in number.
+        folder: where the workers of one server write; None where there is only this one.
+    """
+
+    def __init__(self, figures: Mapping[str, Figures], folder: Path | None = None) -> None:
+        self._figures = figures
+        # A process id may come again after its worker has died, and must not overwrite what that one counted.
+        self._file = None if folder is None else folder / f"figures-{os.getpid()}-{secrets.token_hex(4)}"
+        self._written = b""
+        self._due = 0.0
+
+    def flush_if_due(self) -> float | None:
+        """Write the figures, if they have changed and the last time is a second ago.
+
+        Returns: the seconds until what is left may be written, or None where nothing is. It costs a look at
+        the clock, so it may be called after every request.
+        """
+        if self._file is None:
+            return None
+        now = monotonic()
+        if now < self._due:
+            return self._due - now
+        self._due = now + WRITE_EVERY_S
+        content = msgspec.msgpack.encode(self._own())
+        if content != self._written:
+            self._write(self._file, content)
+        return None
+
+    def flush(self) -> None:
+        """Write the figures now: the last act of a worker."""
+        self._due = 0.0
+        self.flush_if_due()
+
+    def expose(self, accept: str = "") -> tuple[bytes, str]:
+        """The sum of all workers' figures, and its content type, which follows the client's `Accept`."""
+        from prometheus_client import CollectorRegistry
+        from prometheus_client.exposition import choose_encoder
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Collector(self._all))
+        encode, content_type = choose_encoder(accept)
+        return encode(registry), content_type
+
+    def _own(self) -> WorkerFile:
+        """What this worker counted, of the operations that were called at all."""
+        begun = (figures for figures in self._figures.values() if figures.in_flight or figures.calls)
+        return WorkerFile(os.getpid(), [_snapshot(figures) for figures in begun])
+
+    def _all(self) -> list[WorkerFile]:
+        """Every worker's figures: this one's live, its siblings' as they last wrote them."""
+        files = [] if self._file is None else sorted(self._file.parent.glob("figures-*"))
+        return [self._own(), *(worker for file in files if file != self._file and (worker := _read(file)))]
+
+    def _write(self, file: Path, content: bytes) -> None:
+        """Replace the file whole, so that no scrape reads half of it; a call does not fail for its count."""
+        draft = file.with_name(f"draft-{file.name}")
+        try:
+            draft.write_bytes(content)
+            os.replace(draft, file)
+        except OSError as error:
+            log.warning("the figures of this worker cannot be written: %s", error)
+            return
+        self._written = content
+
+
+class _Collector:
+    """What prometheus_client asks for its metrics: made anew for every scrape."""
+
+    def __init__(self, workers: Callable[[], list[WorkerFile]]) -> None:
+        self._workers = workers
+
+    def collect(self) -> Iterator[Metric]:
+        workers = self._workers()
+        living = [worker for worker in workers if _is_alive(worker.pid)]
+        yield from _calls(_added(workers), _added(living))
+        yield from _processes([worker.pid for worker in living])
+
+
+def _calls(totals: Iterable[Snapshot], living: Iterable[Snapshot]) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+    labels = ("operation", "kind")
+    calls = CounterMetricFamily("toque_calls", "Calls that have ended, by outcome.", labels=(*labels, "code"))
+    seconds = HistogramMetricFamily("toque_call_seconds", "How long calls took, in seconds.", labels=labels)
+    in_flight = GaugeMetricFamily("toque_calls_in_flight", "Calls that are under way.", labels=labels)
+    for each in totals:
+        for code, count in sorted(each.codes.items()):
+            calls.add_metric((each.operation, each.kind, code), count)
+        seconds.add_metric((each.operation, each.kind), _cumulated(each.buckets), each.seconds)
+    for each in living:
+        in_flight.add_metric((each.operation, each.kind), each.in_flight)
+    yield from (calls, seconds, in_flight)
+
+
+def _processes(pids: Iterable[int]) -> Iterable[Metric]:
+    """What prometheus_client knows of a process, of each worker: a scrape sees all, whichever answers it."""
+    from prometheus_client import ProcessCollector
+
+    families: dict[str, Metric] = {}
+    for pid in pids:
+        for metric in ProcessCollector(pid=partial(int, pid), registry=None).collect():
+            family = families.setdefault(metric.name, metric)
+            samples, metric.samples = metric.samples, []
+            for sample in samples:
+                family.add_sample(sample.name, {"pid": str(pid)}, sample.value)
+    return families.values()
+
+
+def _added(workers: Iterable[WorkerFile]) -> Iterable[Snapshot]:
+    """The figures of each operation, summed over *workers*."""
+    sums: dict[tuple[str, str], Snapshot] = {}
+    for each in (figures for worker in workers for figures in worker.figures):
+        total = sums.setdefault(
+            (each.operation, each.kind),
+            Snapshot(each.operation, each.kind, {}, [0] * len(each.buckets), 0.0, 0),
+        )
+        for code, count in each.codes.items():
+            total.codes[code] = total.codes.get(code, 0) + count
+        total.buckets = [ours + theirs for ours, theirs in zip(total.buckets, each.buckets, strict=True)]
+        total.seconds += each.seconds
+        total.in_flight += each.in_flight
+    return sums.values()
+
+
+def _cumulated(buckets: Iterable[int]) -> list[tuple[str, float]]:
+    """Prometheus' buckets hold all that took at most their bound; ours hold each call once."""
+    return [
+        (_bound(bound), count) for bound, count in zip((*BOUNDS_S, inf), accumulate(buckets), strict=True)
+    ]
+
+
+def _bound(seconds: float) -> str:
+    return "+Inf" if seconds == inf else str(seconds)
+
+
+def _snapshot(figures: Figures) -> Snapshot:
+    return Snapshot(
+        figures.operation,
+        figures.kind,
+        dict(figures.codes),
+        list(figures.buckets),
+        figures.seconds,
+        figures.in_flight,
+    )
+
+
+def _read(file: Path) -> WorkerFile | None:
+    """What a sibling wrote; nothing where the file is gone or was written by another version."""
+    try:
+        worker = msgspec.msgpack.decode(file.read_bytes(), type=WorkerFile)
+    except (OSError, msgspec.DecodeError):
+        return None
+    is_ours = all(len(each.buckets) == len(BOUNDS_S) + 1 for each in worker.figures)
+    return worker if is_ours else None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
