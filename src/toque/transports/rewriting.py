@@ -66,6 +66,13 @@ class Headless(_Rewriting):
     def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
         self._proto.response_empty(status, [*headers, ("content-length", str(len(body)))])
 
+    def response_file(self, status: int, headers: Headers, file: str) -> None:
+        """Whoever sends a file says how long it is: only he has looked."""
+        self._proto.response_empty(status, headers)
+
+    def response_file_range(self, status: int, headers: Headers, file: str, start: int, end: int) -> None:
+        self._proto.response_empty(status, headers)
+
     def response_stream(self, status: int, headers: Headers) -> Any:
         self._proto.response_empty(status, headers)
         return _Nowhere()

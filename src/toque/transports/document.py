@@ -1,0 +1,55 @@
+"""A document that the app makes of itself once, answered with a validator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+from toque.call.trace import Trace
+from toque.codecs import compression
+from toque.codecs.negotiation import choose_coding
+from toque.contract.errors import PreconditionFailed
+from toque.transports.conditions import precondition
+from toque.transports.replies import DATA_HEADERS, Headers, send_problem
+from toque.transports.router import Endpoint
+
+__all__ = ["document_endpoint"]
+
+
+def document_endpoint(
+    make: Callable[[], bytes], media_type: str = "application/json", headers: Headers = DATA_HEADERS
+) -> Endpoint:
+    """What answers GET and HEAD with the document that *make* makes when it is first asked for."""
+    versions: dict[str | None, tuple[str, Headers, bytes]] = {}
+
+    def version(coding: str | None) -> tuple[str, Headers, bytes]:
+        body = make()
+        etag = sha256(body).hexdigest()[:32]
+        reply: Headers = [("cache-control", "no-cache"), ("vary", "accept-encoding"), *headers]
+        if coding is not None:
+            body = compression.compress(body, coding)
+            # Other bytes, so another strong validator (RFC 9110, 8.8.3.3).
+            etag += f"-{coding}"
+            reply.append(("content-encoding", coding))
+        return f'"{etag}"', [*reply, ("etag", f'"{etag}"')], body
+
+    async def answer(scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
+        coding = choose_coding(scope.headers.get("accept-encoding") or "", compression.AVAILABLE)
+        if coding not in versions:
+            # Making and compressing a large document takes longer than the event loop may stand still.
+            versions[coding] = await asyncio.to_thread(version, coding)
+        etag, reply, body = versions[coding]
+        status = precondition(scope.headers, etag)
+        if status == 412:
+            trace = Trace.incoming(scope.headers.get("traceparent"))
+            send_problem(
+                scope, proto, PreconditionFailed("the document is another version by now"), trace.trace_id
+            )
+        elif status == 304:
+            proto.response_empty(304, reply)
+        else:
+            proto.response_bytes(200, [("content-type", media_type), *reply], body)
+
+    return answer

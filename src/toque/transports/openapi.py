@@ -1,0 +1,224 @@
+"""The manifest as an OpenAPI 3.1 document.
+
+Source: OpenAPI Specification 3.1.1; JSON Schema 2020-12; RFC 9457 for the failures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from toque.codecs.codec import CODECS
+from toque.contract.manifest import ErrorEntry, InputEntry, Manifest, OperationEntry
+from toque.contract.signature import Place, path_names
+
+__all__ = ["openapi"]
+
+Json = dict[str, Any]
+
+REF = "#/components/{kind}/{name}"
+
+GENERAL = """
+Every call has a deadline, which the request header `X-Timeout-Ms` shortens. Answers come in the format that
+`Accept` prefers; failures are problem documents (RFC 9457) with a stable `code`. Every operation also answers
+by its name as JSON-RPC 2.0, at `POST /rpc` and over the WebSocket `/ws`.
+"""
+
+PROBLEM_TYPES = [codec.problem_media_type for codec in CODECS.values() if codec.problem_media_type]
+
+
+def openapi(manifest: Manifest) -> Json:
+    """Describe every operation that has a path; those without stand in `x-toque-operations`."""
+    paths: Json = {}
+    responses: Json = {}
+    templates = _Templates()
+    for entry in manifest.operations:
+        if entry.path is not None:
+            template, names = templates.of(entry.path)
+            described = _operation(entry, names, manifest.schemas, responses)
+            paths.setdefault(template, {})[entry.method.lower()] = described
+    content = {media_type: {"schema": manifest.problem} for media_type in PROBLEM_TYPES}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": manifest.name,
+            "version": manifest.version,
+            "description": f"{manifest.description}\n{GENERAL}".strip(),
+        },
+        "tags": [
+            {"name": tag} for tag in sorted({tag for entry in manifest.operations for tag in entry.tags})
+        ],
+        "paths": paths,
+        "components": {
+            "schemas": manifest.schemas,
+            "responses": {
+                name: {**response, "content": content} for name, response in sorted(responses.items())
+            },
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+        "x-toque-operations": [_unplaced(entry) for entry in manifest.operations if entry.path is None],
+    }
+
+
+class _Templates:
+    """One template a shape: OpenAPI takes `/orders/{id}` and `/orders/{key}` for the same path."""
+
+    def __init__(self) -> None:
+        self._by_shape: dict[str, str] = {}
+
+    def of(self, path: str) -> tuple[str, Mapping[str, str]]:
+        """The template for *path*, and what it calls the parameters of *path*."""
+        template = self._by_shape.setdefault(re.sub(r"\{[^}]*\}", "{}", path), path)
+        return template, dict(zip(path_names(path), path_names(template), strict=True))
+
+
+def _operation(entry: OperationEntry, names: Mapping[str, str], schemas: Json, responses: Json) -> Json:
+    described = {
+        **_about(entry),
+        "operationId": entry.name,
+        "parameters": [
+            parameter for found in entry.inputs for parameter in _parameters(found, names, schemas)
+        ],
+        "requestBody": _request_body(entry),
+        "responses": _responses(entry, responses),
+        "security": _security(entry),
+    }
+    return {key: value for key, value in described.items() if value is not None}
+
+
+def _about(entry: OperationEntry) -> Json:
+    who = f"For {entry.access.words}."
+    return {
+        "summary": entry.summary,
+        "description": f"{entry.description}\n\n{who}".strip(),
+        "tags": list(entry.tags),
+        "deprecated": entry.is_deprecated or None,
+        "x-toque": {
+            "kind": entry.kind,
+            "access": entry.access.words,
+            "is_public": entry.access.is_public,
+            "roles": list(entry.access.roles),
+            "scopes": list(entry.access.scopes),
+            "deadline_s": entry.deadline_s,
+            "body_bytes_max": entry.body_bytes_max or None,
+            "inputs": [
+                {
+                    "name": found.name,
+                    "place": found.place,
+                    "required": found.is_required,
+                    "schema": found.schema,
+                }
+                for found in entry.inputs
+            ],
+        },
+    }
+
+
+def _unplaced(entry: OperationEntry) -> Json:
+    output = None if entry.output is None else entry.output.schema
+    return {"name": entry.name, **_about(entry), "output": output}
+
+
+def _security(entry: OperationEntry) -> list[Json]:
+    if not entry.access.is_public:
+        return [{"bearer": []}]
+    return [{}, {"bearer": []}] if entry.reads_credential else []
+
+
+def _parameters(found: InputEntry, names: Mapping[str, str], schemas: Json) -> Iterator[Json]:
+    place = Place(found.place)
+    if place is Place.PATH:
+        yield _parameter(names[found.name], "path", found.schema, is_required=True)
+    elif place is Place.HEADER:
+        yield _parameter(found.wire_name, "header", _with_default(found), is_required=found.is_required)
+    elif place is Place.QUERY:
+        yield from _query_parameters(found, schemas)
+
+
+def _query_parameters(found: InputEntry, schemas: Json) -> Iterator[Json]:
+    """A structured input is spread: each of its fields is a parameter."""
+    shape = schemas.get(found.schema.get("$ref", "").rpartition("/")[2], found.schema)
+    if "properties" not in shape:
+        yield _parameter(found.wire_name, "query", _with_default(found), is_required=found.is_required)
+        return
+    for name, schema in shape["properties"].items():
+        is_required = found.is_required and name in shape.get("required", ())
+        yield _parameter(name, "query", schema, is_required=is_required)
+
+
+def _parameter(name: str, place: str, schema: Json, *, is_required: bool) -> Json:
+    schema = _textual(schema)
+    described = {"name": name, "in": place, "required": is_required, "schema": schema}
+    if description := schema.get("description"):
+        described["description"] = description
+    return described
+
+
+def _textual(schema: Json) -> Json:
+    """*schema* without null: no text in a path, a query string or a header says null."""
+    arms = [arm for arm in schema.get("anyOf", ()) if arm.get("type") != "null"]
+    if len(arms) == len(schema.get("anyOf", ())):
+        return schema
+    rest = {
+        key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)
+    }
+    return {**rest, **arms[0]} if len(arms) == 1 else {**rest, "anyOf": arms}
+
+
+def _with_default(found: InputEntry) -> Json:
+    return found.schema if found.default is None else {**found.schema, "default": found.default}
+
+
+def _request_body(entry: OperationEntry) -> Json | None:
+    carried = [found for found in entry.inputs if found.place in (Place.BODY, Place.MEMBER, Place.UPLOAD)]
+    if not carried:
+        return None
+    if carried[0].place == Place.MEMBER:
+        schema: Json = {
+            "type": "object",
+            "properties": {found.wire_name: _with_default(found) for found in carried},
+            "required": [found.wire_name for found in carried if found.is_required],
+        }
+    else:
+        schema = carried[0].schema
+    return {
+        "required": any(found.is_required for found in carried),
+        "content": {_bare(media_type): {"schema": schema} for media_type in entry.takes},
+    }
+
+
+def _responses(entry: OperationEntry, shared: Json) -> Json:
+    success: Json = {"description": entry.summary}
+    if entry.gives:
+        success["content"] = {_bare(one): {"schema": _answer(entry, one)} for one in entry.gives}
+    if entry.location is not None:
+        found = {"description": f"Where it is found: `{entry.location}`", "schema": {"type": "string"}}
+        success["headers"] = {"Location": {**found, "required": True}}
+    return {str(entry.status): success, **dict(_failures(entry.errors, shared))}
+
+
+def _answer(entry: OperationEntry, media_type: str) -> Json:
+    """The schema of an answer in *media_type*; of a stream, that of all its items."""
+    if entry.output is None or media_type.startswith("text/"):
+        return {"type": "string"}
+    if entry.output.is_stream and not entry.output.is_binary:
+        return {"type": "array", "items": entry.output.schema}
+    return entry.output.schema
+
+
+def _failures(errors: Iterable[ErrorEntry], shared: Json) -> Iterator[tuple[str, Json]]:
+    """One response a status, named after its codes; what the app itself fails with is `default`."""
+    by_status: dict[str, list[ErrorEntry]] = {}
+    for error in errors:
+        status = "default" if error.code == "internal" else str(error.http)
+        by_status.setdefault(status, []).append(error)
+    for status, found in sorted(by_status.items()):
+        name = "_or_".join(error.code for error in found)
+        description = "; ".join(f"{error.title} (`{error.code}`)" for error in found)
+        shared[name] = {"description": description}
+        yield status, {"$ref": REF.format(kind="responses", name=name)}
+
+
+def _bare(media_type: str) -> str:
+    return media_type.partition(";")[0].strip()
