@@ -6,11 +6,14 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toque.contract.module import Module
 from toque.serving import Serving
 from toque.settings import Settings, load
+
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
 
 __all__ = ["App"]
 
@@ -26,6 +29,7 @@ class App(Module):
         version: the app's own version, for its documents.
         description: what the app is for, in Markdown.
         settings: instead of those from `toque.toml` and the environment.
+        metadata: the tables, where the models are not made from `toque.Model`.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class App(Module):
         version: str = "0.1.0",
         description: str = "",
         settings: Settings | None = None,
+        metadata: MetaData | None = None,
     ) -> None:
         super().__init__(name)
         file = sys._getframe(1).f_globals.get("__file__")
@@ -44,12 +49,20 @@ class App(Module):
         self.version = version
         self.description = description
         self._settings = settings
+        self._metadata = metadata
         self._serving: Serving | None = None
         self._asgi: Callable[..., Awaitable[None]] | None = None
 
     def include(self, module: Module) -> None:
         """Add *module*, before the app is first served."""
         self.modules.append(module)
+
+    @property
+    def metadata(self) -> MetaData | None:
+        """The app's tables; None where no model was ever declared."""
+        if self._metadata is None and (models := sys.modules.get("toque.store.models")) is not None:
+            self._metadata = models.Model.metadata
+        return self._metadata
 
     def settings(self) -> Settings:
         """The settings given, or those of `toque.toml` and the environment. Raises: SettingsError."""

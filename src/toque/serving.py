@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from toque.settings import Settings
     from toque.transports.pages import Pages
 
-__all__ = ["Serving"]
+__all__ = ["Serving", "database_url"]
 
 SEED_S = 60.0
 """How long a seed may take: it is the first start's own wait, and nobody else's."""
@@ -40,7 +40,8 @@ class Serving:
     def __init__(self, app: App, settings: Settings) -> None:
         self.app = app
         self.settings = settings
-        self.system: System = compile_system(app.modules, settings)
+        url = database_url(settings, app.folder)
+        self.system: System = compile_system(app.modules, settings, url)
         http = settings.http
         self._limits = BodyLimits(http.body_bytes_max, http.body_timeout_s)
         self._pages = _pages_of(app, settings)
@@ -62,24 +63,35 @@ class Serving:
         await self.system.stop()
 
     def prepare(self) -> None:
-        """What comes before serving, once for all workers: in development, a database with tables and seeds."""
-        if self.system.store is not None and not self.settings.is_production:
-            asyncio.run(self.prepare_database())
+        """What comes before serving, once for all workers: a database that is as the models say."""
+        if self.system.store is not None:
+            asyncio.run(self._check_database() if self.settings.is_production else self.prepare_database())
 
     async def prepare_database(self) -> None:
-        """Bring the tables up to the models, and seed a database that is new.
+        """Make a development database like the models, and seed it if it is new.
 
         Raises: SetupError when the tables differ from the models in a way that only a migration can mend.
         """
-        store = self.system.store
-        if store is None:
+        store, metadata = self.system.store, self.app.metadata
+        if store is None or metadata is None:
             return
-        is_new = await store.prepare(self.app.folder)
-        await self.start()
+        from toque.store.preparation import prepare
+
+        if await prepare(store.url, metadata, self.app.folder) and self.system.seeds:
+            # A system lives in one event loop, from one start to one stop; this one's is still to come.
+            await Serving(self.app, self.settings)._seed()
+
+    async def _check_database(self) -> None:
+        from toque.store.preparation import check
+
+        if self.system.store is not None:
+            await check(self.system.store.url, self.app.folder)
+
+    async def _seed(self) -> None:
+        await self.system.start()
         try:
-            for seed in self.system.seeds if is_new else ():
-                context = Context(seed.operation.name, monotonic() + SEED_S)
-                await seed.call(context, ())
+            for seed in self.system.seeds:
+                await seed.call(Context(seed.operation.name, monotonic() + SEED_S), ())
         finally:
             await self.system.stop()
 
@@ -181,3 +193,10 @@ def _templates(folder: Path) -> Path:
     return folder / "templates"
 
 
+
+
+def database_url(settings: Settings, folder: Path) -> str:
+    """Where the data is kept: as set, or in a file beside the app."""
+    if settings.database.url:
+        return settings.database.url
+    return f"sqlite:///{(settings.folder or folder) / '.toque' / 'app.db'}"

@@ -57,7 +57,7 @@ class System:
             await self.store.stop()
 
 
-def compile_system(modules: Sequence[Module], settings: Settings) -> System:
+def compile_system(modules: Sequence[Module], settings: Settings, database_url: str) -> System:
     """Compile every operation of *modules*.
 
     Raises: SetupError with all that is wrong, each with its remedy.
@@ -79,7 +79,8 @@ def compile_system(modules: Sequence[Module], settings: Settings) -> System:
     ]
     if complaints:
         raise SetupError(complaints)
-    store = _open_store(settings) if any(_needs(pantry, signature, Database) for _, signature in signatures) else None
+    needs_store = any(_needs(pantry, signature, Database) for _, signature in signatures)
+    store = _open_store(settings, database_url) if needs_store else None
     workshop = _Workshop(settings, pantry, threads, gate, store)
     plans = {operation.name: workshop.plan(operation, signature) for operation, signature in signatures}
     seeds = tuple(plans.pop(seed.name) for module in modules for seed in module.seeds)
@@ -164,10 +165,16 @@ def _needs(pantry: Pantry, signature: Signature, tp: type) -> bool:
     return tp in pantry.closure(wanted for _, wanted in signature.resources)
 
 
-def _open_store(settings: Settings) -> Store:
+def _open_store(settings: Settings, url: str) -> Store:
     from toque.store import open_store
 
-    return open_store(settings)
+    observer = None
+    if settings.observe.traces:
+        from toque.call.spans import statement_observer
+
+        observer = statement_observer()
+    database = settings.database
+    return open_store(url, slots=database.pool_size, waiting_max=database.waiting_max, observer=observer)
 
 
 def _learn_recipes(pantry: Pantry, modules: Sequence[Module]) -> list[Complaint]:

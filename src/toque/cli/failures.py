@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from toque.contract.complaints import SetupError
+from toque.contract.errors import Error
 from toque.settings import SettingsError
 
 __all__ = ["Failure", "failure_of"]
@@ -18,6 +19,6 @@ class Failure(Exception):
 
 def failure_of(error: Exception) -> Failure | None:
     """*error* as a message for people, or None where only a traceback can explain it."""
-    if isinstance(error, SetupError | SettingsError):
+    if isinstance(error, SetupError | SettingsError | Error):
         return Failure(str(error))
     return None

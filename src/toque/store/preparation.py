@@ -1,0 +1,59 @@
+"""What a database needs before an app is served: tables like its models, by migrations where there are any."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toque.contract.complaints import Complaint, SetupError
+
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+
+__all__ = ["MIGRATIONS", "check", "prepare"]
+
+MIGRATIONS = "migrations"
+"""The folder of an app's migrations, beside the app."""
+
+
+async def prepare(url: str, metadata: MetaData, folder: Path) -> bool:
+    """Bring a development database up to the models; returns whether it was new.
+
+    An app that has migrations is upgraded by them; one that has none yet gets the tables that are missing.
+
+    Raises: SetupError where a table differs from its model, which only a migration can mend.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from toque.store.schema import SchemaDrift, create_missing
+
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if _has_migrations(folder):
+            from toque.store import migrations
+
+            is_new = await migrations.current(url) is None
+            await migrations.upgrade(url, metadata, folder / MIGRATIONS)
+            return is_new
+        made = await create_missing(url, metadata)
+        return len(made) > 0 and len(made) == len(metadata.tables)
+    except SchemaDrift as drift:
+        raise SetupError([Complaint("database", str(drift))]) from drift
+    except (SQLAlchemyError, OSError) as error:
+        reason = str(getattr(error, "orig", error)).partition("\n")[0]
+        raise SetupError([Complaint("database", f"it cannot be opened: {reason}", "check TOQUE_DATABASE_URL")]) from error
+
+
+async def check(url: str, folder: Path) -> None:
+    """Raises: SetupError where migrations wait to be run: production never changes a schema by starting."""
+    if not _has_migrations(folder):
+        return
+    from toque.store import migrations
+
+    if waiting := await migrations.pending(url, folder / MIGRATIONS):
+        raise SetupError([Complaint("database", f"{len(waiting)} migrations wait: {', '.join(waiting)}", "run `toque db upgrade`")])
+
+
+def _has_migrations(folder: Path) -> bool:
+    return (folder / MIGRATIONS / "versions").is_dir()
