@@ -103,8 +103,7 @@ async def test_a_statement_is_a_span_within_its_call(exported: InMemorySpanExpor
     observe = statement_observer("sqlite")
 
     async def run(_context: Context, _arguments: Any) -> None:
-        with observe("SELECT name FROM dish WHERE id = ?"):
-            pass
+        observe("SELECT name FROM dish WHERE id = ?", 1_000, 3_000, 2)
 
     await traced(run, "menu.list", "query")(context(), ())
 
@@ -116,7 +115,9 @@ async def test_a_statement_is_a_span_within_its_call(exported: InMemorySpanExpor
         "db.system.name": "sqlite",
         "db.operation.name": "SELECT",
         "db.query.text": "SELECT name FROM dish WHERE id = ?",
+        "db.response.returned_rows": 2,
     }
+    assert (statement.start_time, statement.end_time) == (1_000, 3_000)
 
 
 async def test_without_an_sdk_a_call_keeps_its_own_ids() -> None:

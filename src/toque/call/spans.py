@@ -7,8 +7,7 @@ may be secrets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace as otel
@@ -79,29 +78,26 @@ def traced(call: Handler, operation: str, kind: str) -> Handler:
     return trace
 
 
-def statement_observer(system: str) -> Callable[[str], AbstractContextManager[None]]:
-    """What makes a span of each statement: `with observe(sql): ...`.
+def statement_observer(system: str = "other_sql") -> Callable[[str, int, int, int], None]:
+    """What makes a span of each statement that has ended: its SQL, its start and end in ns, and its rows.
 
     Args:
         system: `postgresql` or `sqlite`.
     """
     tracer = otel.get_tracer(SCOPE)
 
-    @contextmanager
-    def observe(sql: str) -> Iterator[None]:
+    def observe(sql: str, started_ns: int, ended_ns: int, rows: int) -> None:
         verb = sql.lstrip().partition(" ")[0].upper()
-        with tracer.start_as_current_span(
-            verb or system,
-            kind=otel.SpanKind.CLIENT,
-            attributes={"db.system.name": system, "db.operation.name": verb, "db.query.text": sql},
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            try:
-                yield
-            except BaseException as error:
-                _note(span, error)
-                raise
+        attributes: dict[str, str | int] = {
+            "db.system.name": system,
+            "db.operation.name": verb,
+            "db.query.text": sql,
+            "db.response.returned_rows": rows,
+        }
+        span = tracer.start_span(
+            verb or system, kind=otel.SpanKind.CLIENT, attributes=attributes, start_time=started_ns
+        )
+        span.end(ended_ns)
 
     return observe
 

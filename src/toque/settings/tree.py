@@ -133,10 +133,6 @@ class Database(Struct, frozen=True, kw_only=True):
     waiting_max: Count = 100
     """Most calls that wait for a connection; more are refused."""
 
-    # A call's own default deadline: a statement that outlives it works for nobody.
-    statement_timeout_s: Duration = 10.0
-    """Longest time of one statement, even where its call may take longer."""
-
 
 class Auth(Struct, frozen=True, kw_only=True):
     """Who signs the tokens that callers show. Development without a key uses its own (`toque token`)."""
