@@ -30,10 +30,12 @@ class Codec(Protocol):
     @property
     def media_types(self) -> tuple[str, ...]:
         """The media types that name it; the first is what is sent, with its charset where that is usual."""
+        ...
 
     @property
     def problem_media_type(self) -> str:
         """The media type of its problem documents; empty where they are sent as JSON."""
+        ...
 
     def decoder(self, tp: Any) -> Callable[[bytes], Any] | None:
         """What reads a *tp*; None where the format cannot carry it."""

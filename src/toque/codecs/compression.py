@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import io
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -44,6 +43,10 @@ RATIO_FROM_BYTES = 64 * 1024
 ZSTD_WINDOW_MAX = 8 * 1024 * 1024
 """The largest window of the content coding (RFC 9659, section 3)."""
 STEP_BYTES = 64 * 1024
+"""Bytes inflated at a time."""
+ZSTD_SLICE_BYTES = 128
+"""Bytes given to zstd at a time, which cannot stop in between: four bytes make a block of 128 KiB (RFC
+8878, 3.1.1.2), so a slice makes at most 4 MiB."""
 
 _MODULES = {"zstd": "zstandard", "br": "brotli"}
 
@@ -218,14 +221,22 @@ def _brotlied(body: bytes) -> Iterator[bytes]:
 def _zstandarded(body: bytes) -> Iterator[bytes]:
     import zstandard
 
-    reader = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_MAX).stream_reader(
-        io.BytesIO(body), read_across_frames=True
-    )
+    unpacker = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_MAX)
+    rest = memoryview(body)
+    is_whole = False
     try:
-        while piece := reader.read(STEP_BYTES):
-            yield piece
+        while rest:
+            # Several frames may follow one another (RFC 8878, section 3).
+            state = unpacker.decompressobj()
+            while rest and not state.eof:
+                piece = rest[:ZSTD_SLICE_BYTES]
+                yield state.decompress(piece)
+                rest = rest[len(piece) - len(state.unused_data) :]
+            is_whole = state.eof
     except zstandard.ZstdError as error:
         raise _Broken(str(error)) from error
+    if not is_whole:
+        raise _Broken("it ends too early")
 
 
 _STEPS: dict[str, Callable[[bytes], Iterator[bytes]]] = {

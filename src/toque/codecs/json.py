@@ -18,7 +18,7 @@ from toque.codecs.suspicion import suspicion
 from toque.contract import schema
 from toque.contract.errors import Problem
 
-__all__ = ["JSON", "can_carry"]
+__all__ = ["JSON", "can_carry", "encode", "proven_text"]
 
 encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=schema.enc_hook).encode
 
@@ -34,14 +34,14 @@ class _Json:
         typed = msgspec.json.Decoder(tp, dec_hook=schema.dec_hook).decode
         guard = schema.key_guard(tp)
         if guard is None:
-            return refusing("JSON", typed)
+            return refusing("JSON", lambda data: typed(data if data.isascii() else proven_text(data)))
 
         is_suspect = suspicion(tp)
 
         def decode(data: bytes) -> Any:
             if is_suspect(data):
                 guard(msgspec.json.decode(data))
-            return typed(data)
+            return typed(data if data.isascii() else proven_text(data))
 
         return refusing("JSON", decode)
 
@@ -55,6 +55,12 @@ class _Json:
 
 
 JSON = _Json()
+
+
+def proven_text(data: bytes) -> bytes:
+    """*data*, once all of it is UTF-8 (RFC 8259, section 8.1): msgspec does not look into what it skips."""
+    data.decode()
+    return data
 
 
 def can_carry(tp: Any) -> bool:

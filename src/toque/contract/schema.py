@@ -336,7 +336,7 @@ def convert(value: Any, tp: Any, *, strict: bool = True, place: str = "body", pa
     Raises: Invalid with the faults.
     """
     if (guard := key_guard(tp)) is not None:
-        guard(value)
+        guard(value, place, path)
     try:
         return msgspec.convert(value, tp, strict=strict, str_keys=True, dec_hook=dec_hook)
     except (msgspec.ValidationError, RecursionError) as error:
@@ -368,12 +368,12 @@ def faults_from(exc: BaseException, place: str = "body") -> tuple[Fault, ...]:
     """What msgspec, or pydantic inside it, found wrong, as faults with path, expected and received."""
     # pydantic's own text may be long and look like a path; the path that msgspec adds stands at the very end.
     head, at, tail = str(exc).rpartition(" - at ")
-    found = _AT.match(at + tail if at else "")
+    found = _AT.match(at + tail) if at else None
     path = (found["path"] if found else None) or "$"
     cause = exc.__cause__
     if cause is not None and callable(errors := getattr(cause, "errors", None)):
-        details = errors(include_url=False, include_context=False)[:FAULTS_MAX]
-        return tuple(_pydantic_fault(path, detail, place) for detail in details)
+        details: list[Any] = errors(include_url=False, include_context=False)
+        return tuple(_pydantic_fault(path, detail, place) for detail in details[:FAULTS_MAX])
     message = head if path != "$" or at else str(exc)
     return (_fault(path, message, place),)
 
@@ -587,7 +587,7 @@ _PARSERS: dict[Any, tuple[Callable[[str], Any], str]] = {
 
 
 @functools.cache
-def key_guard(tp: Any) -> Callable[[Any], None] | None:
+def key_guard(tp: Any) -> Callable[..., None] | None:
     """What refuses plain values that are costly to turn into a *tp*, or None where none can be.
 
     Two things are: Decimals whose exponent makes every later sum a calamity, and dicts and sets keyed by
@@ -598,7 +598,15 @@ def key_guard(tp: Any) -> Callable[[Any], None] | None:
     if not (holds(tp, inspect.DecimalType) or may_crowd(tp)):
         return None
     root = inspect.type_info(tp)
-    return lambda value: _examine(root, value, "$")
+
+    def guard(value: Any, place: str = "body", path: str = "$") -> None:
+        try:
+            _examine(root, value, path)
+        except Invalid as error:
+            placed = [msgspec.structs.replace(fault, place=place) for fault in error.faults]
+            raise Invalid(error.detail, faults=placed) from None
+
+    return guard
 
 
 def may_crowd(tp: Any) -> bool:
@@ -666,8 +674,8 @@ def _arm_for(node: inspect.UnionType, value: Any) -> inspect.Type | None:
 def _may_become(arm: Any, value: Any) -> bool:
     tag = getattr(arm, "tag", None)
     if isinstance(value, dict):
-        is_object = isinstance(arm, inspect.DictType) or hasattr(arm, "fields")
-        return is_object and (tag is None or value.get(arm.tag_field) == tag)
+        takes_names = hasattr(arm, "key_type") or hasattr(arm, "fields")
+        return takes_names and (tag is None or value.get(arm.tag_field) == tag)
     if isinstance(value, list | tuple):
         return _has_places(arm) and (tag is None or [*value[:1]] == [tag])
     return isinstance(arm, inspect.DecimalType)

@@ -1,0 +1,194 @@
+"""What goes out of a format comes back the same, for every type that the format can carry."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kinds import KINDS, Card, Cash, Dish, Flat, Order, Station
+
+from toque.codecs.codec import CODECS
+from toque.contract import schema
+from toque.contract.errors import NotFound, Problem
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+floats = st.floats(allow_nan=False, allow_infinity=False)
+moments = st.datetimes(timezones=st.just(UTC))
+decimals = st.decimals(allow_nan=False, allow_infinity=False, places=2, min_value=-(10**9), max_value=10**9)
+dates = st.dates()
+dishes = st.builds(Dish, texts, decimals, st.booleans())
+orders = st.builds(
+    Order,
+    id=st.uuids(),
+    table=st.integers(-(2**63), 2**63 - 1),
+    placed_at=moments,
+    served_on=st.none() | dates,
+    note=st.none() | texts,
+    weight=floats,
+    station=st.sampled_from(Station),
+    size=st.sampled_from(["small", "large"]),
+    photo=st.binary(max_size=12),
+    dishes=st.lists(dishes, max_size=3),
+    tags=st.dictionaries(texts, st.integers(-9, 9), max_size=3),
+    payment=st.builds(Cash, decimals) | st.builds(Card, texts),
+)
+flats = st.builds(
+    Flat,
+    id=st.uuids(),
+    table=st.integers(-(10**18), 10**18),
+    placed_at=moments,
+    on=dates,
+    price=decimals,
+    weight=floats,
+    station=st.sampled_from(Station),
+    size=st.sampled_from(["small", "large"]),
+    photo=st.binary(max_size=12),
+    note=texts,
+    spicy=st.booleans(),
+    seats=st.none() | st.integers(0, 9),
+    dish=dishes,
+)
+
+
+def there_and_back(name: str, tp: Any, value: Any) -> Any:
+    encode, decode = CODECS[name].encoder(tp), CODECS[name].decoder(tp)
+    assert encode is not None
+    assert decode is not None
+    return decode(encode(value))
+
+
+@pytest.mark.parametrize("name", ["json", "msgpack"])
+@given(order=orders)
+@settings(max_examples=60, deadline=None)
+def test_a_rich_object_comes_back_the_same(name: str, order: Order) -> None:
+    assert there_and_back(name, Order, order) == order
+
+
+@pytest.mark.parametrize("name", ["json", "msgpack", "ndjson"])
+@given(rows=st.lists(orders, max_size=3))
+@settings(max_examples=25, deadline=None)
+def test_a_list_of_rich_objects_comes_back_the_same(name: str, rows: list[Order]) -> None:
+    assert there_and_back(name, list[Order], rows) == rows
+
+
+@pytest.mark.parametrize("name", ["json", "msgpack", "form", "csv"])
+@given(row=flats)
+@settings(max_examples=60, deadline=None)
+def test_a_flat_object_comes_back_the_same(name: str, row: Flat) -> None:
+    assert there_and_back(name, Flat, row) == row
+
+
+@given(rows=st.lists(flats, max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_csv_rows_come_back_the_same(rows: list[Flat]) -> None:
+    assert there_and_back("csv", list[Flat], rows) == rows
+
+
+@pytest.mark.parametrize("name", ["json", "msgpack", "form", "csv"])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_kind_of_model_goes_in_and_out(name: str, kind: Any) -> None:
+    value = kind(table=4, on=date(2026, 11, 23), note="no onions")
+
+    assert there_and_back(name, kind, value) == value
+
+
+@pytest.mark.parametrize("name", ["json", "msgpack"])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_kind_of_model_stands_inside_a_struct(name: str, kind: Any) -> None:
+    outer = msgspec.defstruct("Outer", [("inner", list[kind]), ("maybe", kind | None, None)])
+    value = outer(inner=[kind(table=4, on=date(2026, 11, 23), note="")])
+
+    assert there_and_back(name, outer, value) == value
+
+
+@pytest.mark.parametrize("name", ["json", "ndjson", "csv"])
+@given(rows=st.lists(flats, max_size=3))
+@settings(max_examples=20, deadline=None)
+def test_a_stream_of_items_reads_as_the_list_of_them(name: str, rows: list[Flat]) -> None:
+    stream, decode = CODECS[name].stream_encoder(Flat), CODECS[name].decoder(list[Flat])
+    assert stream is not None
+    assert decode is not None
+
+    body = stream.head + stream.separator.join(map(stream.item, rows)) + stream.tail
+
+    assert decode(body) == rows
+
+
+def test_json_encodes_by_msgspec_itself() -> None:
+    encode = CODECS["json"].encoder(Order)
+
+    assert isinstance(getattr(encode, "__self__", None), msgspec.json.Encoder)
+
+
+@pytest.mark.parametrize("name", ["json", "msgpack"])
+def test_a_problem_has_its_extensions_beside_its_own_members(name: str) -> None:
+    problem = NotFound("no such dish", dish=4, status=1).problem("trace")
+    encode = CODECS[name].encoder(Problem)
+    assert encode is not None
+
+    decoded = {"json": msgspec.json.decode, "msgpack": msgspec.msgpack.decode}[name](encode(problem))
+
+    assert (decoded["dish"], decoded["status"], decoded["code"]) == (4, 404, "not_found")
+    assert "extra" not in decoded
+    assert CODECS[name].problem_media_type == f"application/problem+{name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "tp"),
+    [
+        ("ndjson", Flat),
+        ("form", Order),
+        ("form", list[Flat]),
+        ("form", int),
+        ("csv", Order),
+        ("csv", list[int]),
+        ("csv", list[Order]),
+        ("multipart", Flat),
+    ],
+)
+def test_a_format_offers_nothing_that_it_cannot_carry(name: str, tp: Any) -> None:
+    assert CODECS[name].encoder(tp) is None
+
+
+def test_a_float_that_is_not_finite_leaves_json_as_null_and_text_as_nothing() -> None:
+    value = Flat(
+        UUID(int=1),
+        1,
+        datetime(2026, 1, 1, tzinfo=UTC),
+        date(2026, 1, 1),
+        Decimal(1),
+        float("nan"),
+        Station.COLD,
+        "small",
+        b"",
+        "",
+        False,
+        None,
+        Dish("", Decimal(1)),
+    )
+    by_name = {name: CODECS[name].encoder(Flat) for name in ("json", "form", "csv")}
+
+    assert b'"weight":null' in by_name["json"](value)
+    assert b"weight=&" in by_name["form"](value)
+    assert b"nan" not in by_name["csv"](value)
+
+
+@given(text=st.sampled_from(["=1+1", "+1", "-1", "@A1", "\tx", "'=1", "''@", "＝1", "'x"]))
+def test_a_text_that_begins_like_a_formula_is_disarmed_and_comes_back(text: str) -> None:
+    class Note(msgspec.Struct):
+        text: str
+        count: int = -5
+
+    encode, decode = CODECS["csv"].encoder(Note), CODECS["csv"].decoder(Note)
+    body = encode(Note(text))
+
+    assert decode(body) == Note(text)
+    assert b",-5" in body
+    cell = schema.convert(body.decode().splitlines()[1].strip('"'), str)
+    assert not cell.startswith(("=", "+", "-", "@", "\t", "＝"))

@@ -1,0 +1,276 @@
+"""Nothing undeclared leaves, whatever a function returns."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from datetime import date
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any, Generic, NamedTuple, NotRequired, TypedDict, TypeVar
+from uuid import UUID
+
+import attrs
+import msgspec
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Struct
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
+
+from toque.contract import schema
+from toque.contract.views import shaper
+
+T = TypeVar("T")
+SECRET = "hash-of-the-password"
+
+
+class View(Struct):
+    id: int
+    note: str = "-"
+
+
+class Model(View):
+    password: str = SECRET
+
+
+@dataclasses.dataclass
+class DView:
+    id: int
+
+
+@dataclasses.dataclass
+class DModel(DView):
+    password: str = SECRET
+
+
+@attrs.define(slots=False)
+class AView:
+    id: int
+
+
+@attrs.define(slots=False)
+class AModel(AView):
+    password: str = SECRET
+
+
+class TView(TypedDict):
+    id: int
+    note: NotRequired[str]
+
+
+class PInner(pydantic.BaseModel):
+    id: int
+
+
+class PInnerModel(PInner):
+    password: str = SECRET
+
+
+class PView(pydantic.BaseModel):
+    id: int
+    inner: PInner | None = None
+
+
+class PModel(PView):
+    password: str = SECRET
+
+
+class Cat(Struct, tag=True):
+    name: str
+
+
+class Dog(Struct, tag=True):
+    name: str
+
+
+class Page(Struct, Generic[T]):
+    items: list[T]
+    total: int = 0
+
+
+class Tree(Struct):
+    view: View
+    kids: list[Tree] = []
+
+
+class Open(Struct):
+    anything: Any
+
+
+class Point(NamedTuple):
+    view: View
+    x: int
+
+
+class Renamed(Struct, rename="camel"):
+    dish_id: int
+
+
+class Base(MappedAsDataclass, DeclarativeBase):
+    pass
+
+
+class Row(Base):
+    __tablename__ = "rows"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    password: Mapped[str] = mapped_column(default=SECRET)
+
+
+class Kind(enum.StrEnum):
+    A = "a"
+
+
+def leave(tp: Any, value: Any) -> Any:
+    shape = shaper(tp)
+    assert shape is not None
+    return shape(value)
+
+
+def written(tp: Any, value: Any) -> bytes:
+    return msgspec.json.encode(leave(tp, value), enc_hook=schema.enc_hook)
+
+
+ORM = Row(id=1)
+LIKE = SimpleNamespace(id=1, note="-", password=SECRET)
+
+
+@pytest.mark.parametrize(
+    ("tp", "value"),
+    [
+        (View, Model(1)),
+        (View, {"id": 1, "password": SECRET}),
+        (View, ORM),
+        (View, LIKE),
+        (DView, DModel(1)),
+        (DView, ORM),
+        (AView, AModel(1)),
+        (AView, LIKE),
+        (TView, {"id": 1, "password": SECRET}),
+        (TView, LIKE),
+        (TView, Model(1)),
+        (PView, PModel(id=1)),
+        (PView, LIKE),
+        (PView, {"id": 1, "password": SECRET}),
+        (list[View], [View(1), Model(1)]),
+        (list[View], [ORM]),
+        (list[View], (Model(1),)),
+        (list[View], iter([Model(1)])),
+        (list[TView], [{"id": 1, "password": SECRET}]),
+        (list[PView], [PModel(id=1)]),
+        (tuple[View, ...], (Model(1),)),
+        (tuple[View, int], (Model(1), 2)),
+        (dict[str, View], {"a": Model(1)}),
+        (View | None, Model(1)),
+        (View | None, {"id": 1, "password": SECRET}),
+        (list[View | None], [None, Model(1)]),
+        (Page[View], Page([Model(1)])),
+        (Page[View], {"items": [ORM], "password": SECRET}),
+        (Tree, Tree(Model(1))),
+        (Tree, Tree(View(1), [Tree(Model(1))])),
+        (Point, Point(Model(1), 2)),
+        (Cat | Dog, {"type": "Dog", "name": "x", "password": SECRET}),
+        (Page[PView], Page([PModel(id=1)])),
+        (list[list[View]], [[Model(1)]]),
+        (dict[str, list[View]], {"a": [Model(1)]}),
+        (PView, PView(id=1, inner=PInnerModel(id=1))),
+    ],
+)
+def test_what_was_not_declared_does_not_leave(tp: Any, value: Any) -> None:
+    body = written(tp, value)
+
+    assert SECRET.encode() not in body
+    assert b"1" in body or b"Dog" in body
+
+
+def test_an_undeclared_attribute_of_an_attrs_instance_does_not_leave() -> None:
+    view = AView(1)
+    view.password = SECRET  # type: ignore[attr-defined]
+
+    assert written(AView, view) == b'{"id":1}'
+
+
+@pytest.mark.parametrize(
+    ("tp", "value"),
+    [
+        (View, View(1)),
+        (DView, DView(1)),
+        (AView, AView(1)),
+        (PView, PView(id=1)),
+        (list[View], [View(1), View(2)]),
+        (list[View | None], [None, View(1)]),
+        (Page[View], Page([View(1)])),
+        (Tree, Tree(View(1), [Tree(View(2))])),
+        (View | None, None),
+        (int, 1),
+        (str, "x"),
+        (UUID, UUID(int=1)),
+        (Cat | Dog, Dog("x")),
+        (Open, Open({"a": [1, date(2026, 1, 1)]})),
+        (list[PView], [PView(id=1)]),
+    ],
+)
+def test_exactly_what_was_declared_passes_untouched(tp: Any, value: Any) -> None:
+    assert leave(tp, value) is value
+
+
+@given(rows=st.lists(st.builds(View, st.integers(0, 9), st.text(max_size=5)), max_size=20))
+def test_rows_keep_their_order_and_values(rows: list[View]) -> None:
+    assert leave(list[View], [Model(row.id, row.note) for row in rows]) == rows
+
+
+@pytest.mark.parametrize(
+    ("tp", "value", "words"),
+    [
+        (View, None, "expected View"),
+        (View, 5, "expected View"),
+        (View, "x", "expected View"),
+        (View, {}, "View"),
+        (View, {"id": "x"}, "View"),
+        (list[View], View(1), "list"),
+        (list[View], {"id": 1}, "list"),
+        (list[View], [5], "expected View"),
+        (dict[str, View], [1], "dict"),
+        (View | None, 5, "View"),
+        (int, "1", "int"),
+        (int, Model(1), "int"),
+        (str, Model(1), "str"),
+        (str, None, "str"),
+        (str, ORM, "str"),
+        (list[int], [1, Model(1)], "int"),
+        (dict[str, int], {"a": ORM}, "int"),
+        (bool, 1, "bool"),
+        (Open, Open(Model(1)), "Open.anything"),
+        (Open, Open([{"a": ORM}]), "Open.anything"),
+        (dict[str, Any], {"a": LIKE}, "Any"),
+        (Any, Model(1), "Any"),
+        (Tree, Tree(None), "View"),
+        (PView, {"id": "x"}, "wrong are: id"),
+        (tuple[View, int], (View(1),), "tuple"),
+        (TView, {"id": "x"}, "TView"),
+    ],
+)
+def test_what_cannot_become_the_declared_type_is_a_mistake_that_names_the_place(
+    tp: Any, value: Any, words: str
+) -> None:
+    with pytest.raises(TypeError, match=words) as caught:
+        leave(tp, value)
+
+    assert SECRET not in str(caught.value)
+
+
+def test_nothing_declared_needs_no_shape() -> None:
+    assert shaper(None) is None
+    assert shaper(type(None)) is None
+
+
+def test_plain_values_become_the_declared_plain_type() -> None:
+    assert leave(float, 1) == 1.0
+    assert leave(str, Kind.A) == "a"
+    assert leave(Decimal, "1.50") == Decimal("1.50")
+    assert leave(Any, {"a": [1, None, {"b": Kind.A}]}) == {"a": [1, None, {"b": "a"}]}
+
+
+def test_a_dict_may_name_fields_as_in_python_or_as_on_the_wire() -> None:
+    assert leave(Renamed, {"dish_id": 1}) == leave(Renamed, {"dishId": 1}) == Renamed(1)
