@@ -259,6 +259,19 @@ def test_keys_that_collide_are_refused_before_they_are_hashed(tp: Any, value: An
         schema.convert(value, tp)
 
 
+def test_keys_that_collide_are_refused_inside_a_pydantic_model_too() -> None:
+    class Tags(pydantic.BaseModel):
+        ids: set[UUID]
+        below: Tags | None = None
+
+    ids = [str(UUID(int=i * (2**61 - 1))) for i in range(1, 2_000)]
+
+    with pytest.raises(Invalid, match="at most 256") as caught:
+        schema.convert([{"ids": [], "below": {"ids": ids}}], list[Tags])
+
+    assert caught.value.faults[0].path == "$[...].below.ids"
+
+
 @pytest.mark.parametrize(
     ("text", "tp", "value"),
     [

@@ -197,8 +197,11 @@ def _pydantic_field(name: str, field: Any) -> Field:
 
 
 @functools.cache
-def nodes_of(tp: Any) -> tuple[inspect.Type, ...]:
-    """Every type that a value of *tp* may hold, as msgspec sees it, each object type once."""
+def nodes_of(tp: Any, *, in_models: bool = False) -> tuple[inspect.Type, ...]:
+    """Every type that a value of *tp* may hold, as msgspec sees it, each object type once.
+
+    To msgspec a pydantic model is one closed thing; *in_models* also looks at its fields.
+    """
     found: list[inspect.Type] = []
     seen: set[int] = set()
     waiting: list[inspect.Type] = [inspect.type_info(tp)]
@@ -209,7 +212,22 @@ def nodes_of(tp: Any) -> tuple[inspect.Type, ...]:
         seen.add(id(node))
         found.append(node)
         waiting.extend(_children(node))
+        if in_models and isinstance(node, inspect.CustomType):
+            waiting.extend(inner for _, inner in _model_members(node.cls))
     return tuple(found)
+
+
+@functools.cache
+def _model_members(cls: Any) -> tuple[tuple[str, inspect.Type], ...]:
+    """The fields of a pydantic model as msgspec would see them; of what it cannot read it says nothing."""
+    return tuple((field.name, _readable(field.type)) for field in fields_of(cls)) if is_pydantic(cls) else ()
+
+
+def _readable(tp: Any) -> inspect.Type:
+    try:
+        return inspect.type_info(tp)
+    except TypeError:
+        return inspect.AnyType()
 
 
 def _children(node: inspect.Type) -> Iterator[inspect.Type]:
@@ -357,7 +375,7 @@ def refusal(error: Exception, place: str, path: str = "$") -> Invalid:
 
 # What is wrong with a value.
 
-_AT = re.compile(r"\A(?P<message>.*?)(?: - at (?:`key` in )?`(?P<path>\$[^`]*)`)?\Z", re.DOTALL)
+_AT = re.compile(r" - at (?:`key` in )?`(?P<path>\$[^`]*)`\Z")
 _EXPECTED = re.compile(r"\AExpected (?P<expected>.+?)(?:, got `?(?P<received>[^`]*)`?)?\Z", re.DOTALL)
 _MISSING = re.compile(r"\AObject missing required field `(?P<name>[^`]*)`\Z")
 _UNKNOWN = re.compile(r"\AObject contains unknown field `(?P<name>.*)`\Z", re.DOTALL)
@@ -366,15 +384,14 @@ _WRONG = re.compile(r"\AInvalid (?P<expected>(?:(?! '| -?\d).)+)(?: (?P<received
 
 def faults_from(exc: BaseException, place: str = "body") -> tuple[Fault, ...]:
     """What msgspec, or pydantic inside it, found wrong, as faults with path, expected and received."""
-    # pydantic's own text may be long and look like a path; the path that msgspec adds stands at the very end.
-    head, at, tail = str(exc).rpartition(" - at ")
-    found = _AT.match(at + tail) if at else None
-    path = (found["path"] if found else None) or "$"
-    cause = exc.__cause__
-    if cause is not None and callable(errors := getattr(cause, "errors", None)):
-        details: list[Any] = errors(include_url=False, include_context=False)
-        return tuple(_pydantic_fault(path, detail, place) for detail in details[:FAULTS_MAX])
-    message = head if path != "$" or at else str(exc)
+    # Anchored at the end, because the text before may quote the client, who may write what looks like a path.
+    text = str(exc)
+    located = _AT.search(text)
+    path, message = (located["path"], text[: located.start()]) if located else ("$", text)
+    errors: Any = getattr(exc.__cause__, "errors", None)
+    if errors is not None:
+        details = errors(include_url=False, include_context=False)[:FAULTS_MAX]
+        return tuple(_pydantic_fault(path, detail, place) for detail in details)
     return (_fault(path, message, place),)
 
 
@@ -595,7 +612,8 @@ def key_guard(tp: Any) -> Callable[..., None] | None:
     follow it), which makes them quadratic. Text is safe: its hash is secret. So the guard looks at plain
     values, before conversion.
     """
-    if not (holds(tp, inspect.DecimalType) or may_crowd(tp)):
+    is_priced = any(isinstance(node, inspect.DecimalType) for node in nodes_of(tp, in_models=True))
+    if not (is_priced or may_crowd(tp)):
         return None
     root = inspect.type_info(tp)
 
@@ -611,7 +629,7 @@ def key_guard(tp: Any) -> Callable[..., None] | None:
 
 def may_crowd(tp: Any) -> bool:
     """Whether a value of *tp* may hold a dict or set whose keys a client could make collide."""
-    return any(_keys_of(node) is not None for node in nodes_of(tp))
+    return any(_keys_of(node) is not None for node in nodes_of(tp, in_models=True))
 
 
 _KEY_TYPES: dict[type, Any] = {
@@ -674,14 +692,18 @@ def _arm_for(node: inspect.UnionType, value: Any) -> inspect.Type | None:
 def _may_become(arm: Any, value: Any) -> bool:
     tag = getattr(arm, "tag", None)
     if isinstance(value, dict):
-        takes_names = hasattr(arm, "key_type") or hasattr(arm, "fields")
-        return takes_names and (tag is None or value.get(arm.tag_field) == tag)
+        takes_names = (
+            hasattr(arm, "key_type") or hasattr(arm, "fields") or isinstance(arm, inspect.CustomType)
+        )
+        return takes_names and (tag is None or value.get(getattr(arm, "tag_field", "")) == tag)
     if isinstance(value, list | tuple):
         return _has_places(arm) and (tag is None or [*value[:1]] == [tag])
     return isinstance(arm, inspect.DecimalType)
 
 
 def _members(node: Any) -> list[tuple[str, inspect.Type]]:
+    if isinstance(node, inspect.CustomType):
+        return [*_model_members(node.cls)]
     return [(field.encode_name, field.type) for field in getattr(node, "fields", ())]
 
 
