@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from bench.machine import Cores, on_core
 from bench.measure import Effort, Result, kitchen, measure
 from bench.options import read_options
 from bench.works import Work
+
+BUSY = 0.5  # load average before we begin; half a core of neighbours bends rates on the two cores we use
 
 OnTurn = Callable[[str, str, int], None]
 
@@ -24,6 +27,11 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that our servers end when we are told to
     load.compiled()
     cores = Cores.of_this_machine()
+    if (busy := os.getloadavg()[0]) > BUSY:
+        print(
+            f"the machine is busy (load average {busy:.1f}): trust CPU, not rates or first answers",
+            file=sys.stderr,
+        )
     with on_core(cores.load):  # we, too, leave the server's core alone
         results = run(options.works, options.effort, cores)
     report.print_tables(results, options.effort)

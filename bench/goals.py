@@ -24,7 +24,7 @@ METRICS: dict[Metric, Measure] = {
     "requests_per_s": Measure("rate", "requests/s", higher_is_better=True),
     "cpu_us_per_request": Measure("CPU", "us/request"),
     "first_answer_s": Measure("first answer", "s"),
-    "worker_mb": Measure("memory", "MB"),
+    "memory_mb": Measure("memory", "MB"),
 }
 
 
@@ -56,6 +56,7 @@ class Verdict:
     wording: str
     measured: float | None
     met: bool
+    by_cpu: float | None = None  # the same comparison by CPU, for a goal that speaks of a rate
 
     @property
     def word(self) -> str:
@@ -81,7 +82,16 @@ def judge(goal: Goal, ours: Result, theirs: Result | None) -> Verdict:
         return Verdict(ours.work.title, wording(goal), None, False)
     measured = comparison.of(our_figure, their_figure)
     met = measured >= goal.bound if comparison.at_least else measured <= goal.bound
-    return Verdict(ours.work.title, wording(goal), measured, met)
+    return Verdict(ours.work.title, wording(goal), measured, met, rate_by_cpu(goal, ours, theirs))
+
+
+def rate_by_cpu(goal: Goal, ours: Result, theirs: Result | None) -> float | None:
+    """The ratio of rates that two servers would show on a whole core each, undisturbed."""
+    our_us = ours.figures.cpu_us_per_request
+    their_us = theirs.figures.cpu_us_per_request if theirs else None
+    if goal.metric != "requests_per_s" or not our_us or not their_us:
+        return None
+    return their_us / our_us
 
 
 def wording(goal: Goal) -> str:
@@ -104,6 +114,10 @@ def lost_to(peer: Result, ours: Result) -> list[str]:
         mine, theirs = getattr(ours.figures, name), getattr(peer.figures, name)
         if mine is None or theirs is None or mine == theirs or (mine > theirs) == metric.higher_is_better:
             continue
-        figures = f"{theirs:,.3g} {metric.unit} against our {mine:,.3g}"
+        figures = f"{figure(theirs)} {metric.unit} against our {figure(mine)}"
         lines.append(f"{peer.work.title}: {metric.word} of {peer.contender.name}, {figures}")
     return lines
+
+
+def figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

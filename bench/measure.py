@@ -35,7 +35,7 @@ class Figures:
     p99_ms: float | None = None
     database_cpu_us_per_request: float | None = None
     first_answer_s: float | None = None
-    worker_mb: float | None = None
+    memory_mb: float | None = None
     errors: int | None = None
 
 
@@ -111,8 +111,8 @@ def turn(work: Work, contender: Contender, effort: Effort, kitchen: Kitchen) -> 
 
 
 def at_start(server: Server) -> Figures:
-    """The worker is the largest process of the tree: granian and toque have a small one above it."""
-    return Figures(first_answer_s=server.first_answer_s, worker_mb=max(map(memory_mb, tree(server.pid))))
+    """The memory is the whole tree's: a worker that was forked shares its pages with the process above it."""
+    return Figures(first_answer_s=server.first_answer_s, memory_mb=sum(map(memory_mb, tree(server.pid))))
 
 
 def under_load(server: Server, work: Work, effort: Effort, kitchen: Kitchen) -> Figures:

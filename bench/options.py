@@ -44,7 +44,10 @@ class Options:
 
 
 def read_options() -> Options:
-    given = parser().parse_args()
+    command = parser()
+    given = command.parse_args()
+    if given.write_docs and (given.work or given.contender or given.quick):
+        command.error("--write-docs keeps a whole, thorough run: leave --work, --contender and --quick away")
     default = QUICK if given.quick else THOROUGH
     effort = replace(
         default,

@@ -59,9 +59,11 @@ text in `bench/page.py`.
   one, and where the work validates, bad requests must be refused.
 - CPU is user and system time of the server's whole process tree in the measured window, per request.
   PostgreSQL's is in a column of its own and not counted. Where database and load share a core, requests/s
-  depends on that core too: CPU is the figure to trust.
+  depends on that core too: CPU is the figure to trust. Beside each goal for a rate stands what the same
+  comparison gives by CPU; on a quiet machine the two agree.
 - p99 runs from sending a request to having its whole answer, with all connections busy.
-- First answer is the time from starting the command to its first 200; memory is the worker's PSS after it.
+- First answer is the time from starting the command to its first 200; memory is the PSS of the server's whole
+  process tree after it, with one worker.
 
 {set_ups}
 """

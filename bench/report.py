@@ -20,10 +20,10 @@ FIGURES_HEAD: Row = (
     "p99 ms",
     "database CPU us",
     "first answer s",
-    "worker MB",
+    "memory MB",
     "errors",
 )
-GOALS_HEAD: Row = ("work", "goal for toque", "measured", "")
+GOALS_HEAD: Row = ("work", "goal for toque", "measured", "by CPU", "")
 
 STYLES = {"missed": "red", "not measured": "yellow"}
 WIDTH_OF_A_FILE = 150  # where the output goes to no terminal, whose width would be known
@@ -81,7 +81,7 @@ def figures_cells(result: Result) -> Row:
         (figures.p99_ms, ",.1f"),
         (figures.database_cpu_us_per_request, ",.0f"),
         (figures.first_answer_s, ".3f"),
-        (figures.worker_mb, ".0f"),
+        (figures.memory_mb, ".0f"),
         (figures.errors, "d"),
     )
     return tuple("" if value is None else format(value, form) for value, form in columns)
@@ -89,9 +89,13 @@ def figures_cells(result: Result) -> Row:
 
 def goals_rows(judged: list[Verdict]) -> list[Row]:
     return [
-        (each.work, each.wording, "" if each.measured is None else f"{each.measured:.2f}", each.word)
+        (each.work, each.wording, ratio_cell(each.measured), ratio_cell(each.by_cpu), each.word)
         for each in judged
     ]
+
+
+def ratio_cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def write_json(results: list[Result], file: Path) -> None:
