@@ -26,7 +26,8 @@ __all__ = ["COLUMNS_MAX", "CSV", "ROWS_MAX"]
 COLUMNS_MAX = 1_000
 """As many as a form has fields."""
 ROWS_MAX = 10_000
-"""A row of 14 columns takes 45 us to read, so this is half a second of one core; more is a stream's work."""
+"""A row of 14 columns takes 45 to 70 us to read (busy machine, 2026-11), so this is some half a second of
+one core."""
 
 # OWASP's list: the signs of a formula, their full-width twins, tab and the line ends. Behind any number of
 # apostrophes, so that a text which already had one comes back as it was.
