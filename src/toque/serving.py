@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
+from toque.call import logs
 from toque.call.context import Context
 from toque.call.plan import Plan
-from toque.codecs.codec import CODECS, StreamEncoder
+from toque.codecs.codec import CODECS
+from toque.console.docs import docs_endpoints
 from toque.contract.complaints import Complaint, SetupError
-from toque.contract.operation import Kind
+from toque.contract.manifest import Manifest, manifest
+from toque.contract.module import Module
 from toque.system import System, compile_system
+from toque.transports import static
 from toque.transports.arguments import plain_reader
 from toque.transports.bodies import BodyLimits, body_reader
 from toque.transports.cors import Cors
+from toque.transports.document import document_endpoint
+from toque.transports.formats import offers_of
 from toque.transports.health import Health
 from toque.transports.http import HttpOperation
-from toque.transports.replies import DATA_HEADERS, Headers, Offer, Offers
-from toque.transports.router import REST, Router
+from toque.transports.jsonrpc import JsonRpc
+from toque.transports.metrics import Metrics, metrics_endpoint
+from toque.transports.mounted import Mounted, mounted
+from toque.transports.offered import offered
+from toque.transports.openapi import openapi
+from toque.transports.replies import Offers
+from toque.transports.router import REST, Endpoint, Router
+from toque.transports.rpc import http_endpoint
 from toque.transports.rsgi import STOPPING, Edge, HostRule
+from toque.transports.websocket import WebSockets
 
 if TYPE_CHECKING:
     from toque.app import App
@@ -33,34 +48,104 @@ __all__ = ["Serving", "database_url"]
 SEED_S = 60.0
 """How long a seed may take: it is the first start's own wait, and nobody else's."""
 
+Document = Literal["openapi", "manifest"]
+
 
 class Serving:
-    """An app that can be served: an RSGI application with a beginning and an end."""
+    """An app that can be served: an RSGI application with a beginning and an end.
 
-    def __init__(self, app: App, settings: Settings) -> None:
+    Args:
+        figures_folder: where the workers of one server show one another their figures.
+    """
+
+    def __init__(self, app: App, settings: Settings, *, figures_folder: Path | None = None) -> None:
         self.app = app
         self.settings = settings
-        url = database_url(settings, app.folder)
-        self.system: System = compile_system(app.modules, settings, url)
-        http = settings.http
-        self._limits = BodyLimits(http.body_bytes_max, http.body_timeout_s)
-        self._pages = _pages_of(app, settings)
-        router = Router()
-        for plan in self.system.plans.values():
-            self._offer_over_http(router, plan)
-        gate = self.system.gate
-        self._health = Health(lambda: self.edge.is_stopping, lambda: gate.is_full)
-        self._offer_the_rest(router)
-        cors = Cors(http.cors_origins, with_credentials=http.cors_credentials) if http.cors_origins else None
-        self.edge = Edge(router, HostRule(http.hosts), cors, None)
+        self.figures_folder = figures_folder
+        self.system: System = compile_system(app.modules, settings, database_url(settings, app.folder))
+        self.metrics = Metrics(self.system.figures, figures_folder)
+        self._limits = BodyLimits(settings.http.body_bytes_max, settings.http.body_timeout_s)
+        pages = _pages_of(app.modules, settings)
+        self._offers = {name: offers_of(plan, pages) for name, plan in self.system.plans.items()}
+        self._mounted = [(mount.path, mounted(mount.asgi, mount.path)) for one in app.modules for mount in one.mounts]
+        self._sockets = self._websockets()
+        self._end_tracing: Callable[[], None] = lambda: None
+        self.edge = self._compile_edge()
         self.__rsgi__ = self.edge
 
-    async def start(self) -> None:
-        await self.system.start()
+    # From the declaration to the edge.
 
-    async def stop(self) -> None:
-        self.begin_stopping()
-        await self.system.stop()
+    def _compile_edge(self) -> Edge:
+        http = self.settings.http
+        router = Router()
+        self._route_operations(router)
+        for path, endpoint in self._own_endpoints():
+            router.route(path).methods.setdefault("GET", endpoint)
+        router.route("/rpc").methods.setdefault("POST", self._rpc())
+        _route_files(router, self.app.modules)
+        _route_mounted(router, self._mounted)
+        cors = Cors(http.cors_origins, with_credentials=http.cors_credentials) if http.cors_origins else None
+        return Edge(router, HostRule(http.hosts), cors, self._sockets)
+
+    def _route_operations(self, router: Router) -> None:
+        complaints = []
+        for plan in self.system.plans.values():
+            operation = plan.operation
+            if operation.path is not None:
+                try:
+                    router.route(operation.path).methods[operation.method] = self._http_endpoint(plan, self._offers[operation.name])
+                except TypeError as error:
+                    complaints.append(Complaint(operation.name, str(error), f"see {operation.where}"))
+        if complaints:
+            raise SetupError(complaints)
+
+    def _http_endpoint(self, plan: Plan, offers: Offers) -> Endpoint:
+        read_plain = plain_reader(plan.signature, plan.operation.path)
+        limits = BodyLimits(self._body_bytes_max(plan), self._limits.seconds_max)
+        read_body = body_reader(plan.operation, plan.signature, limits)
+        return HttpOperation(plan, offers, read_plain, read_body, self.settings.http.compress_bytes_min).answer
+
+    def _own_endpoints(self) -> Iterator[tuple[str, Endpoint]]:
+        gate = self.system.gate
+        yield from Health(lambda: self.edge.is_stopping, lambda: gate.is_full).endpoints().items()
+        is_development = not self.settings.is_production
+        if _chosen(self.settings.http.docs, is_development):
+            yield "/openapi.json", document_endpoint(lambda: self.document("openapi"))
+            yield from docs_endpoints().items()
+        if _chosen(self.settings.observe.metrics, is_development):
+            yield "/metrics", metrics_endpoint(self.metrics)
+
+    def _rpc(self) -> Endpoint:
+        jsonrpc = JsonRpc(self.system.plans, CODECS["json"])
+        return http_endpoint(jsonrpc, self._limits, self.settings.http.compress_bytes_min)
+
+    def _websockets(self) -> WebSockets:
+        text, binary = (JsonRpc(self.system.plans, CODECS[name]) for name in ("json", "msgpack"))
+        return WebSockets(text, binary, self._limits, self.settings.http.cors_origins)
+
+    # What it says of itself.
+
+    def formats(self, plan: Plan) -> tuple[str, ...]:
+        """The media types that an operation answers in over HTTP."""
+        return self._offers[plan.operation.name].media_types
+
+    def manifest(self) -> Manifest:
+        """Everything that the app offers."""
+        app = self.app
+        described = [
+            offered(plan, self.formats(plan), self._body_bytes_max(plan)) for plan in self.system.plans.values()
+        ]
+        return manifest(app.name, app.version, app.description, described)
+
+    def document(self, name: Document) -> bytes:
+        """The manifest, or the OpenAPI document made from it, as JSON."""
+        found = self.manifest()
+        return msgspec.json.encode(openapi(found) if name == "openapi" else found)
+
+    def _body_bytes_max(self, plan: Plan) -> int:
+        return plan.operation.body_bytes_max or self._limits.bytes_max
+
+    # From the first start to the last stop.
 
     def prepare(self) -> None:
         """What comes before serving, once for all workers: a database that is as the models say."""
@@ -95,90 +180,87 @@ class Serving:
         finally:
             await self.system.stop()
 
+    async def start(self) -> None:
+        """Make ready what calls need."""
+        if self.settings.observe.traces:
+            from toque.call.spans import start_tracing
+
+            self._end_tracing = start_tracing(self.app.name)
+        await self.system.start()
+        self.metrics.begin()
+        self.system.gate.on_tick = self._flush_metrics
+        for _, application in self._mounted:
+            await application.start()
+
     def begin_stopping(self) -> None:
         """Welcome no new clients: answers ask their client to leave, and readiness says no."""
         self.edge.is_stopping = True
 
+    async def stop(self) -> None:
+        """Let running calls end, then end everything that was begun."""
+        self.begin_stopping()
+        await self._sockets.stop(SOCKETS_S)
+        for _, application in reversed(self._mounted):
+            await application.stop()
+        await self.system.stop()
+        self.metrics.flush()
+        self._end_tracing()
+
+    def _flush_metrics(self) -> None:
+        left_s = self.metrics.flush_if_due()
+        if left_s is not None and self.system.gate.is_idle:
+            asyncio.get_running_loop().call_later(left_s, self.metrics.flush_if_due)
+
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        log = self.settings.log
+        logs.configure(log.level, log.format)
         loop.add_signal_handler(STOPPING, self.begin_stopping)
         loop.run_until_complete(self.start())
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(self.stop())
 
-    def formats(self, plan: Plan) -> tuple[str, ...]:
-        """The media types that an operation answers in over HTTP."""
-        return tuple(offer.media_type for offer in self._offers(plan))
 
-    def _offer_over_http(self, router: Router, plan: Plan) -> None:
-        operation, signature = plan.operation, plan.signature
-        if operation.path is None:
-            return
-        limits = BodyLimits(operation.body_bytes_max or self._limits.bytes_max, self._limits.seconds_max)
-        endpoint = HttpOperation(
-            plan,
-            Offers(list(self._offers(plan)), answers_nothing=_answers_nothing(plan)),
-            plain_reader(signature, operation.path),
-            body_reader(operation, signature, limits),
-            self.settings.http.compress_bytes_min,
-        )
-        router.route(operation.path).methods[operation.method] = endpoint.answer
-
-    def _offers(self, plan: Plan) -> Iterator[Offer]:
-        operation, signature = plan.operation, plan.signature
-        headers = _headers_of(plan)
-        if signature.output is bytes:
-            media_type = operation.media_type or "application/octet-stream"
-            stream = StreamEncoder(bytes) if signature.is_stream else None
-            yield Offer(media_type, [("content-type", media_type), *headers], bytes, stream)
-            return
-        if _answers_nothing(plan):
-            yield Offer("application/json", headers, lambda _value: b"")
-            return
-        if signature.output is not None:
-            yield from _data_offers(plan, headers)
-        if operation.page is not None and self._pages is not None:
-            yield self._pages.offer(operation, signature)
-
-    def _offer_the_rest(self, router: Router) -> None:
-        """Files, mounted applications, and what every app answers: health, metrics, documentation."""
-        for path, endpoint in self._health.endpoints().items():
-            router.route(path).methods["GET"] = endpoint
+SOCKETS_S = 5.0
+"""How long the calls on open sockets may go on when the server stops: they are as short as any others, and what
+they wait for is not more likely to come later."""
 
 
-def _answers_nothing(plan: Plan) -> bool:
-    return plan.signature.output is None and plan.operation.page is None
+def database_url(settings: Settings, folder: Path) -> str:
+    """Where the data is kept: as set, or in a file beside the app."""
+    if settings.database.url:
+        return settings.database.url
+    return f"sqlite:///{(settings.folder or folder) / '.toque' / 'app.db'}"
 
 
-def _headers_of(plan: Plan) -> Headers:
-    """What every answer of an operation carries. What depends on the caller is kept by nobody (RFC 9111, 5.2.2.5)."""
-    headers = list(DATA_HEADERS)
-    if plan.reads_credential:
-        headers.append(("cache-control", "no-store"))
-    elif plan.operation.kind is Kind.QUERY:
-        headers.append(("vary", "accept"))
-    return headers
+def _chosen(setting: bool | None, otherwise: bool) -> bool:
+    return otherwise if setting is None else setting
 
 
-def _data_offers(plan: Plan, headers: Headers) -> Iterator[Offer]:
-    output = plan.signature.output
-    for codec in CODECS.values():
-        content_type = [("content-type", codec.media_types[0]), *headers]
-        if plan.signature.is_stream:
-            if stream := codec.stream_encoder(output):
-                yield Offer(codec.media_types[0], content_type, bytes, stream)
-        elif encode := codec.encoder(output):
-            yield Offer(codec.media_types[0], content_type, encode)
+def _route_files(router: Router, modules: list[Module]) -> None:
+    every = [files for module in modules for files in module.static_files]
+    complaints = [Complaint(files.path, problem) for files in every if (problem := static.problem(files))]
+    if complaints:
+        raise SetupError(complaints)
+    for files in every:
+        router.route(f"{files.path}/{REST}").methods["GET"] = static.static_endpoint(files)
 
 
-def _pages_of(app: App, settings: Settings) -> Pages | None:
+def _route_mounted(router: Router, applications: list[tuple[str, Mounted]]) -> None:
+    for path, application in applications:
+        for template in (path or "/", f"{path}/{REST}"):
+            route = router.route(template)
+            route.otherwise, route.websocket = application, application.websocket
+
+
+def _pages_of(modules: list[Module], settings: Settings) -> Pages | None:
     """The templates, where any operation has a page. Raises: SetupError where one is missing."""
-    operations = [operation for module in app.modules for operation in module.operations if operation.page]
+    operations = [operation for module in modules for operation in module.operations if operation.page]
     if not operations:
         return None
     from toque.transports.pages import Pages
 
-    pages = Pages([_templates(module.folder) for module in app.modules], is_development=not settings.is_production)
+    pages = Pages([module.folder / "templates" for module in modules], is_development=not settings.is_production)
     complaints = [
         Complaint(operation.name, problem, "templates stand in the folder `templates` beside the module")
         for operation in operations
@@ -189,14 +271,3 @@ def _pages_of(app: App, settings: Settings) -> Pages | None:
     return pages
 
 
-def _templates(folder: Path) -> Path:
-    return folder / "templates"
-
-
-
-
-def database_url(settings: Settings, folder: Path) -> str:
-    """Where the data is kept: as set, or in a file beside the app."""
-    if settings.database.url:
-        return settings.database.url
-    return f"sqlite:///{(settings.folder or folder) / '.toque' / 'app.db'}"

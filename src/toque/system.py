@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from toque.call import logs
 from toque.call.access import authenticate, authorise
 from toque.call.admission import Gate
 from toque.call.context import Context
@@ -77,11 +78,14 @@ def compile_system(modules: Sequence[Module], settings: Settings, database_url: 
     complaints += [
         complaint for operation, signature in signatures for complaint in _unsuitable(operation, signature, pantry)
     ]
+    verifier = Verifier(settings)
+    if any(operation.allow is not None and operation.allow.needs_principal for operation, _ in signatures):
+        complaints += verifier.check()
     if complaints:
         raise SetupError(complaints)
     needs_store = any(_needs(pantry, signature, Database) for _, signature in signatures)
     store = _open_store(settings, database_url) if needs_store else None
-    workshop = _Workshop(settings, pantry, threads, gate, store)
+    workshop = _Workshop(settings, pantry, threads, gate, store, verifier)
     plans = {operation.name: workshop.plan(operation, signature) for operation, signature in signatures}
     seeds = tuple(plans.pop(seed.name) for module in modules for seed in module.seeds)
     return System(settings, plans, workshop.figures, gate, threads, pantry, store, seeds)
@@ -91,14 +95,20 @@ class _Workshop:
     """Compiles plans with the parts that all of them share."""
 
     def __init__(
-        self, settings: Settings, pantry: Pantry, threads: Threads, gate: Gate, store: Store | None
+        self,
+        settings: Settings,
+        pantry: Pantry,
+        threads: Threads,
+        gate: Gate,
+        store: Store | None,
+        verifier: Verifier,
     ) -> None:
         self._settings = settings
         self._pantry = pantry
         self._threads = threads
         self._gate = gate
         self._store = store
-        self._verify = Verifier(settings).verify
+        self._verify = verifier.verify
         self.figures: dict[str, Figures] = {}
 
     def plan(self, operation: Operation, signature: Signature) -> Plan:
@@ -116,7 +126,12 @@ class _Workshop:
 
     def _stages(self, operation: Operation, signature: Signature) -> Iterator[Stage]:
         figures = self.figures[operation.name] = Figures(operation.name, operation.kind.value)
-        yield Stage("observe", "every call is counted", lambda call: observed(call, figures))
+        report, report_above_s = logs.reporter(self._settings.log.calls, self._settings.log.slow_ms)
+        yield Stage(
+            "observe",
+            "every call is counted",
+            lambda call: observed(call, figures, report, report_above_s=report_above_s),
+        )
         if self._settings.observe.traces:
             yield Stage("trace", "observe.traces", self._traced(operation))
         yield Stage("admit", "every call has a deadline", self._gate.stage)
@@ -172,7 +187,7 @@ def _open_store(settings: Settings, url: str) -> Store:
     if settings.observe.traces:
         from toque.call.spans import statement_observer
 
-        observer = statement_observer()
+        observer = statement_observer("sqlite" if url.startswith("sqlite") else "postgresql")
     database = settings.database
     return open_store(url, slots=database.pool_size, waiting_max=database.waiting_max, observer=observer)
 

@@ -42,6 +42,12 @@ class Gate:
         self._ages: dict[Context, int] = {}
         self._watchers: dict[Context, Task[None]] = {}
         self._is_ticking = False
+        self.on_tick: Callable[[], None] = lambda: None
+        """What else is to be done now and then while there are calls."""
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._calls
 
     @property
     def is_full(self) -> bool:
@@ -49,10 +55,10 @@ class Gate:
 
     def stage(self, call: Handler) -> Handler:
         """*call*, admitted, and stopped at its deadline or when its caller has left."""
-        calls = self._calls
+        calls, calls_max = self._calls, self.calls_max
 
         async def admitted(context: Context, arguments: Arguments) -> Any:
-            if len(calls) >= self.calls_max:
+            if len(calls) >= calls_max:
                 raise Overloaded(f"{len(calls)} calls are under way already", retry_after_s=RETRY_AFTER_S)
             if not self._is_ticking:
                 self._start()
@@ -74,6 +80,7 @@ class Gate:
 
     def _tick(self) -> None:
         """Look at every call once. The clock stops when a look finds none."""
+        self.on_tick()
         if not self._calls:
             self._is_ticking = False
             self._ages.clear()

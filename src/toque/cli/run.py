@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -40,8 +42,14 @@ def run(
     flags = {"http.host": host, "http.port": port, "http.workers": workers}
     settings = settings_for(app, {name: str(value) for name, value in flags.items() if value is not None})
     _refuse_open_development(settings)
-    serving = app.serve(settings)
-    serving.prepare()
+    with TemporaryDirectory(prefix="toque-") as figures:
+        serving = Serving(app, settings, figures_folder=Path(figures))
+        serving.prepare()
+        _serve(serving, target, fd)
+
+
+def _serve(serving: Serving, target: str, fd: int | None) -> None:
+    app, settings = serving.app, serving.settings
 
     from toque.transports import server
 
@@ -60,12 +68,15 @@ class _Loader:
         self._serving: Serving | None = serving
         self._target = target
         self._settings = serving.settings
+        self._figures_folder = serving.figures_folder
 
     def __call__(self) -> Serving:
-        return self._serving or load_app(self._target).serve(self._settings)
+        return self._serving or Serving(
+            load_app(self._target), self._settings, figures_folder=self._figures_folder
+        )
 
     def __getstate__(self) -> dict[str, object]:
-        return {"_serving": None, "_target": self._target, "_settings": self._settings}
+        return {**vars(self), "_serving": None}
 
 
 def settings_for(app: App, flags: dict[str, str] | None = None) -> Settings:

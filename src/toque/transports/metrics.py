@@ -8,6 +8,7 @@ Sources: Prometheus, "Metric and label naming"; OpenMetrics 1.0.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import secrets
@@ -17,16 +18,18 @@ from itertools import accumulate
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from toque.call.observation import BOUNDS_S, Figures
+from toque.transports.replies import DATA_HEADERS
+from toque.transports.router import Endpoint
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-__all__ = ["Metrics"]
+__all__ = ["Metrics", "metrics_endpoint"]
 
 log = logging.getLogger("toque.metrics")
 
@@ -62,8 +65,14 @@ class Metrics:
 
     def __init__(self, figures: Mapping[str, Figures], folder: Path | None = None) -> None:
         self._figures = figures
+        self._folder = folder
+        self.begin()
+
+    def begin(self) -> None:
+        """Write to a file of our own from now on: what a worker does first, for it may be a copy of its parent."""
         # A process id may come again after its worker has died, and must not overwrite what that one counted.
-        self._file = None if folder is None else folder / f"figures-{os.getpid()}-{secrets.token_hex(4)}"
+        name = f"figures-{os.getpid()}-{secrets.token_hex(4)}"
+        self._file = None if self._folder is None else self._folder / name
         self._written = b""
         self._due = 0.0
 
@@ -79,7 +88,7 @@ class Metrics:
         if now < self._due:
             return self._due - now
         self._due = now + WRITE_EVERY_S
-        content = msgspec.msgpack.encode(self._own())
+        content = msgspec.msgpack.encode(self.own())
         if content != self._written:
             self._write(self._file, content)
         return None
@@ -89,25 +98,29 @@ class Metrics:
         self._due = 0.0
         self.flush_if_due()
 
-    def expose(self, accept: str = "") -> tuple[bytes, str]:
-        """The sum of all workers' figures, and its content type, which follows the client's `Accept`."""
+    def expose(self, accept: str = "", own: WorkerFile | None = None) -> tuple[bytes, str]:
+        """The sum of all workers' figures, and its content type, which follows the client's `Accept`.
+
+        Args:
+            own: this worker's figures, where they were taken before: by the event loop, for another thread.
+        """
         from prometheus_client import CollectorRegistry
         from prometheus_client.exposition import choose_encoder
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collector(self._all))
+        registry.register(_Collector(lambda: self._all(own or self.own())))
         encode, content_type = choose_encoder(accept)
         return encode(registry), content_type
 
-    def _own(self) -> WorkerFile:
+    def own(self) -> WorkerFile:
         """What this worker counted, of the operations that were called at all."""
         begun = (figures for figures in self._figures.values() if figures.in_flight or figures.calls)
         return WorkerFile(os.getpid(), [_snapshot(figures) for figures in begun])
 
-    def _all(self) -> list[WorkerFile]:
+    def _all(self, own: WorkerFile) -> list[WorkerFile]:
         """Every worker's figures: this one's live, its siblings' as they last wrote them."""
         files = [] if self._file is None else sorted(self._file.parent.glob("figures-*"))
-        return [self._own(), *(worker for file in files if file != self._file and (worker := _read(file)))]
+        return [own, *(worker for file in files if file != self._file and (worker := _read(file)))]
 
     def _write(self, file: Path, content: bytes) -> None:
         """Replace the file whole, so that no scrape reads half of it; a call does not fail for its count."""
@@ -119,6 +132,18 @@ class Metrics:
             log.warning("the figures of this worker cannot be written: %s", error)
             return
         self._written = content
+
+
+def metrics_endpoint(metrics: Metrics) -> Endpoint:
+    """What answers GET at `/metrics`."""
+
+    async def answer(scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
+        # Reading the siblings' files and rendering may take longer than the event loop should stand still.
+        accept = scope.headers.get("accept") or ""
+        body, content_type = await asyncio.to_thread(metrics.expose, accept, metrics.own())
+        proto.response_bytes(200, [("content-type", content_type), ("cache-control", "no-store"), *DATA_HEADERS], body)
+
+    return answer
 
 
 class _Collector:

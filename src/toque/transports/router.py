@@ -26,6 +26,10 @@ class Route:
     methods: dict[str, Endpoint] = field(default_factory=dict)
     otherwise: Endpoint | None = None
     """Answers every method that has no endpoint of its own: a mounted application decides for itself."""
+    websocket: Endpoint | None = None
+    """Serves the WebSockets that are opened here."""
+
+    websocket: Endpoint | None = None
 
     @property
     def allow(self) -> str:

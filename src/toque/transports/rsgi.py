@@ -90,9 +90,7 @@ class Edge:
         headers = scope.headers
         self._hosts.check(headers.get_all("host") or [scope.authority or ""])
         if scope.proto != "http":
-            if self._websocket is None or scope.path != WEBSOCKET_PATH:
-                raise UnknownOperation(f"no WebSocket answers at {scope.path[:200]}")
-            return self._websocket(scope, proto)
+            return self._connect(scope, proto)
         if self.is_stopping and scope.http_version[0] == "1":
             proto = ReplyWith(proto, [("connection", "close")])
         if self._cors is not None and (origin := headers.get("origin")) is not None:
@@ -105,6 +103,22 @@ class Edge:
         if endpoint is not None:
             return endpoint(scope, proto, segments)
         return self._other_method(scope, proto, route, segments)
+
+    def _connect(self, scope: Any, proto: Any) -> Awaitable[None]:
+        if self._websocket is not None and scope.path == WEBSOCKET_PATH:
+            return self._websocket(scope, proto)
+        found = self._router.find(scope.path)
+        if found is not None and (serve := found[0].websocket) is not None:
+            return serve(scope, proto, found[1])
+        raise UnknownOperation(f"no WebSocket answers at {scope.path[:200]}")
+
+    def _open_socket(self, scope: Any, proto: Any) -> Awaitable[None]:
+        if scope.path == WEBSOCKET_PATH and self._websocket is not None:
+            return self._websocket(scope, proto)
+        found = self._router.find(scope.path)
+        if found is None or found[0].websocket is None:
+            raise UnknownOperation(f"no WebSocket answers at {scope.path[:200]}")
+        return found[0].websocket(scope, proto, found[1])
 
     def _other_method(self, scope: Any, proto: Any, route: Route, segments: tuple[str, ...]) -> Awaitable[None]:
         method = scope.method

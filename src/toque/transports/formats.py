@@ -1,0 +1,54 @@
+"""The formats that an operation answers in: data in every codec that can carry it, bytes as they are, pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from toque.call.plan import Plan
+from toque.codecs.codec import CODECS, StreamEncoder
+from toque.contract.operation import Kind
+from toque.transports.pages import Pages
+from toque.transports.replies import DATA_HEADERS, Headers, Offer, Offers
+
+__all__ = ["offers_of"]
+
+
+def offers_of(plan: Plan, pages: Pages | None) -> Offers:
+    """What *plan* answers in; *pages* are there where any operation of the app has a page."""
+    answers_nothing = plan.signature.output is None and plan.operation.page is None
+    if answers_nothing:
+        return Offers([Offer("application/json", _headers(plan), lambda _value: b"")], answers_nothing=True)
+    return Offers(list(_offers(plan, pages)))
+
+
+def _offers(plan: Plan, pages: Pages | None) -> Iterator[Offer]:
+    operation, signature = plan.operation, plan.signature
+    if signature.output is bytes:
+        media_type = operation.media_type or "application/octet-stream"
+        stream = StreamEncoder(bytes) if signature.is_stream else None
+        yield Offer(media_type, [("content-type", media_type), *_headers(plan)], bytes, stream)
+    elif signature.output is not None:
+        yield from _data(plan)
+    if operation.page is not None and pages is not None:
+        yield pages.offer(operation, signature, _headers(plan))
+
+
+def _data(plan: Plan) -> Iterator[Offer]:
+    output = plan.signature.output
+    for codec in CODECS.values():
+        content_type = [("content-type", codec.media_types[0]), *_headers(plan)]
+        if plan.signature.is_stream:
+            if stream := codec.stream_encoder(output):
+                yield Offer(codec.media_types[0], content_type, bytes, stream)
+        elif encode := codec.encoder(output):
+            yield Offer(codec.media_types[0], content_type, encode)
+
+
+def _headers(plan: Plan) -> Headers:
+    """What every answer carries. What depends on the caller is kept by nobody (RFC 9111, 5.2.2.5)."""
+    headers = list(DATA_HEADERS)
+    if plan.reads_credential:
+        headers.append(("cache-control", "no-store"))
+    elif plan.operation.kind is Kind.QUERY:
+        headers.append(("vary", "accept"))
+    return headers
