@@ -26,6 +26,7 @@ __all__ = [
     "OperationEntry",
     "OutputEntry",
     "manifest",
+    "success_status",
 ]
 
 VERSION = 1
@@ -182,7 +183,7 @@ def _entry(one: Offered, shapes: _Shapes) -> OperationEntry:
         output=_output(signature, shapes),
         path=operation.path,
         method=operation.method,
-        status=_status(operation, signature),
+        status=success_status(operation, signature),
         location=operation.location,
         has_page=operation.page is not None,
         takes=one.takes,
@@ -194,8 +195,8 @@ def _entry(one: Offered, shapes: _Shapes) -> OperationEntry:
     )
 
 
-def _status(operation: Operation, signature: Signature) -> int:
-    """Of success; 204 where there is nothing to answer and the author said no other (RFC 9110, 15.3.5)."""
+def success_status(operation: Operation, signature: Signature) -> int:
+    """The HTTP status of success: 204 where nothing is answered and the author said no other."""
     answers_nothing = signature.output is None and operation.page is None
     return 204 if answers_nothing and operation.status == 200 else operation.status
 

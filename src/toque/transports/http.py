@@ -8,12 +8,13 @@ from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
-from toque.call.context import Context
 from toque.call.admission import CallerLeft
+from toque.call.context import Context
 from toque.call.plan import Plan
 from toque.call.receive import Pending
 from toque.codecs.stream import StreamEncoder
 from toque.contract.errors import BadRequest, Error, Internal
+from toque.contract.manifest import success_status
 from toque.contract.signature import path_names
 from toque.transports.arguments import PlainReader
 from toque.transports.bodies import BodyReader
@@ -58,7 +59,7 @@ class HttpOperation:
         self._read_plain = read_plain
         self._read_body = read_body
         self._compress_from = compress_from
-        self._status = plan.operation.status
+        self._status = success_status(plan.operation, plan.signature)
         self._location = _location_of(plan.operation.location)
 
     async def answer(self, scope: Any, proto: Any, segments: tuple[str, ...]) -> None:

@@ -14,11 +14,12 @@ __all__ = ["offered"]
 
 def offered(plan: Plan, gives: tuple[str, ...], body_bytes_max: int) -> Offered:
     """Describe *plan*, which answers in the media types *gives* and takes bodies up to *body_bytes_max*."""
+    answers_nothing = plan.signature.output is None and plan.operation.page is None
     return Offered(
         operation=plan.operation,
         signature=plan.signature,
         takes=_taken(plan),
-        gives=gives,
+        gives=() if answers_nothing else gives,
         deadline_s=plan.deadline_s,
         body_bytes_max=body_bytes_max,
         reads_credential=plan.reads_credential,

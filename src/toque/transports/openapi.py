@@ -11,6 +11,7 @@ from typing import Any
 
 from toque.codecs.codec import CODECS
 from toque.contract.manifest import ErrorEntry, InputEntry, Manifest, OperationEntry
+from toque.contract.schema import INT_DIGITS_MAX
 from toque.contract.signature import Place, path_names
 
 __all__ = ["openapi"]
@@ -24,6 +25,8 @@ Every call has a deadline, which the request header `X-Timeout-Ms` shortens. Ans
 `Accept` prefers; failures are problem documents (RFC 9457) with a stable `code`. Every operation also answers
 by its name as JSON-RPC 2.0, at `POST /rpc` and over the WebSocket `/ws`.
 """
+
+LARGEST = 10**INT_DIGITS_MAX - 1
 
 PROBLEM_TYPES = [codec.problem_media_type for codec in CODECS.values() if codec.problem_media_type]
 
@@ -80,7 +83,7 @@ def _operation(entry: OperationEntry, names: Mapping[str, str], schemas: Json, r
         "parameters": [
             parameter for found in entry.inputs for parameter in _parameters(found, names, schemas)
         ],
-        "requestBody": _request_body(entry),
+        "requestBody": _request_body(entry, schemas),
         "responses": _responses(entry, responses),
         "security": _security(entry),
     }
@@ -102,12 +105,13 @@ def _about(entry: OperationEntry) -> Json:
             "scopes": list(entry.access.scopes),
             "deadline_s": entry.deadline_s,
             "body_bytes_max": entry.body_bytes_max or None,
+            "takes": [_bare(media_type) for media_type in entry.takes],
             "inputs": [
                 {
                     "name": found.name,
                     "place": found.place,
                     "required": found.is_required,
-                    "schema": found.schema,
+                    "schema": _with_default(found),
                 }
                 for found in entry.inputs
             ],
@@ -138,7 +142,7 @@ def _parameters(found: InputEntry, names: Mapping[str, str], schemas: Json) -> I
 
 def _query_parameters(found: InputEntry, schemas: Json) -> Iterator[Json]:
     """A structured input is spread: each of its fields is a parameter."""
-    shape = schemas.get(found.schema.get("$ref", "").rpartition("/")[2], found.schema)
+    shape = _resolved(found.schema, schemas)
     if "properties" not in shape:
         yield _parameter(found.wire_name, "query", _with_default(found), is_required=found.is_required)
         return
@@ -148,29 +152,37 @@ def _query_parameters(found: InputEntry, schemas: Json) -> Iterator[Json]:
 
 
 def _parameter(name: str, place: str, schema: Json, *, is_required: bool) -> Json:
-    schema = _textual(schema)
+    schema = _as_text(schema)
     described = {"name": name, "in": place, "required": is_required, "schema": schema}
     if description := schema.get("description"):
         described["description"] = description
     return described
 
 
-def _textual(schema: Json) -> Json:
-    """*schema* without null: no text in a path, a query string or a header says null."""
+def _as_text(schema: Json) -> Json:
+    """*schema* of what a text can say: no null, and no integer longer than is read."""
+    if schema.get("type") == "integer":
+        return {"minimum": -LARGEST, "maximum": LARGEST, **schema}
+    if "items" in schema:
+        return {**schema, "items": _as_text(schema["items"])}
     arms = [arm for arm in schema.get("anyOf", ()) if arm.get("type") != "null"]
     if len(arms) == len(schema.get("anyOf", ())):
         return schema
     rest = {
         key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)
     }
-    return {**rest, **arms[0]} if len(arms) == 1 else {**rest, "anyOf": arms}
+    return {**rest, **_as_text(arms[0])} if len(arms) == 1 else {**rest, "anyOf": [*map(_as_text, arms)]}
 
 
 def _with_default(found: InputEntry) -> Json:
     return found.schema if found.default is None else {**found.schema, "default": found.default}
 
 
-def _request_body(entry: OperationEntry) -> Json | None:
+def _request_body(entry: OperationEntry, schemas: Json) -> Json | None:
+    """The body in the formats that OpenAPI can describe; the others are named.
+
+    It has no words for lines and tables, and leaves open how a form nests (4.8.15).
+    """
     carried = [found for found in entry.inputs if found.place in (Place.BODY, Place.MEMBER, Place.UPLOAD)]
     if not carried:
         return None
@@ -182,10 +194,33 @@ def _request_body(entry: OperationEntry) -> Json | None:
         }
     else:
         schema = carried[0].schema
-    return {
-        "required": any(found.is_required for found in carried),
-        "content": {_bare(media_type): {"schema": schema} for media_type in entry.takes},
+    described = [media_type for media_type in entry.takes if _describes(_bare(media_type), schema, schemas)]
+    others = ", ".join(_bare(media_type) for media_type in entry.takes if media_type not in described)
+    body: Json = {
+        # What streams in may be nothing at all.
+        "required": any(found.is_required and found.place != Place.UPLOAD for found in carried),
+        "content": {_bare(media_type): {"schema": schema} for media_type in described},
     }
+    return {"description": f"Also taken: {others}.", **body} if others else body
+
+
+def _describes(media_type: str, schema: Json, schemas: Json) -> bool:
+    if media_type != "application/x-www-form-urlencoded":
+        return media_type not in ("text/csv", "application/x-ndjson")
+    fields = _resolved(schema, schemas).get("properties", {}).values()
+    return all(_is_plain(field, schemas) for field in fields)
+
+
+def _is_plain(schema: Json, schemas: Json) -> bool:
+    """Whether *schema* is of one value, or a list of them."""
+    found = _resolved(schema, schemas)
+    parts = [*found.get("anyOf", ()), *([found["items"]] if isinstance(found.get("items"), dict) else ())]
+    return found.get("type") != "object" and all(_is_plain(part, schemas) for part in parts)
+
+
+def _resolved(schema: Json, schemas: Json) -> Json:
+    shape: Json = schemas.get(schema.get("$ref", "").rpartition("/")[2], schema)
+    return shape
 
 
 def _responses(entry: OperationEntry, shared: Json) -> Json:

@@ -47,6 +47,7 @@ function common(found) {
     access: about.access,
     isPublic: about.is_public,
     deadline: about.deadline_s,
+    takes: about.takes,
     bodyMax: about.body_bytes_max,
     inputs: about.inputs,
   };

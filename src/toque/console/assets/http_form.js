@@ -15,7 +15,7 @@ export function httpForm(api, operation) {
     return { parameter, isList, ...field(parameter.name, { schema: item, isList, start, isRequired: parameter.required,
       hint: [typeWord(api, parameter.schema), parameter.in, limits(schema)].filter(Boolean).join(" · ") }) };
   });
-  const body = operation.body ? bodyField(api, operation.body) : null;
+  const body = operation.body ? bodyField(api, operation) : null;
   const accept = formatChoice("Answer as", Object.keys(operation.success.content ?? {}));
 
   const values = (place) => fields.filter(({ parameter }) => parameter.in === place)
@@ -39,11 +39,10 @@ export function httpForm(api, operation) {
 }
 
 // What can be typed is typed; what is bytes is a file.
-function bodyField(api, body) {
-  const typed = Object.keys(body.content).filter((mediaType) => mediaType in TEXTS);
-  if (!typed.length) return fileField(Object.keys(body.content)[0]);
-  const schema = body.content[typed[0]].schema;
-  const example = sample(api, schema);
+function bodyField(api, operation) {
+  const typed = operation.takes.filter((mediaType) => mediaType in TEXTS);
+  if (!typed.length) return fileField(operation.takes[0]);
+  const example = sample(api, Object.values(operation.body.content)[0].schema);
   const format = formatChoice("Body as", typed);
   const text = h("textarea", { spellcheck: "false", rows: "8", "aria-label": "Body" });
   const fill = () => {

@@ -45,6 +45,7 @@ export function bytes(count) {
   return `${+(count / 1024 ** unit).toFixed(1)} ${["bytes", "KiB", "MiB", "GiB"][unit]}`;
 }
 
+const BODIES = ["body", "member", "upload"];
 const PLACES = { path: "in the path", query: "in the query string", header: "in a header", body: "the body",
   member: "in the body", upload: "the body, streamed" };
 
@@ -52,7 +53,7 @@ function inputs(api, operation) {
   const places = [...new Set(operation.inputs.map((input) => input.place))];
   if (!places.length) return h("section", {}, h("h2", {}, "Input"), h("p", { class: "muted" }, "None."));
   return h("section", {}, h("h2", {}, "Input"), places.map((place) => [
-    h("h3", {}, PLACES[place], place === "body" && operation.body ? formats(Object.keys(operation.body.content)) : null),
+    h("h3", {}, PLACES[place], BODIES.includes(place) ? formats(operation.takes) : null),
     h("ul", { class: "tree" }, operation.inputs.filter((input) => input.place === place).map((input) =>
       fieldRow(api, input.name, input.schema, input.required))),
   ]));

@@ -23,7 +23,9 @@ const BOUNDS = [["minimum", "≥"], ["exclusiveMinimum", ">"], ["maximum", "≤"
   ["minItems", "items ≥"], ["maxItems", "items ≤"], ["pattern", "matches"]];
 
 export function limits(schema) {
-  const said = BOUNDS.filter(([word]) => schema[word] !== undefined).map(([word, sign]) => `${sign} ${schema[word]}`);
+  // A bound that no number here can pass is only the format's own.
+  const isSaid = (bound) => bound !== undefined && !(Math.abs(bound) > Number.MAX_SAFE_INTEGER);
+  const said = BOUNDS.filter(([word]) => isSaid(schema[word])).map(([word, sign]) => `${sign} ${schema[word]}`);
   if (schema.default !== undefined) said.push(`default ${JSON.stringify(schema.default)}`);
   return said.join(", ");
 }
