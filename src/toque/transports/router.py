@@ -29,8 +29,6 @@ class Route:
     websocket: Endpoint | None = None
     """Serves the WebSockets that are opened here."""
 
-    websocket: Endpoint | None = None
-
     @property
     def allow(self) -> str:
         """The value of `Allow`: HEAD goes with GET, OPTIONS with everything (RFC 9110, 9.3)."""

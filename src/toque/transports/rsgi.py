@@ -112,14 +112,6 @@ class Edge:
             return serve(scope, proto, found[1])
         raise UnknownOperation(f"no WebSocket answers at {scope.path[:200]}")
 
-    def _open_socket(self, scope: Any, proto: Any) -> Awaitable[None]:
-        if scope.path == WEBSOCKET_PATH and self._websocket is not None:
-            return self._websocket(scope, proto)
-        found = self._router.find(scope.path)
-        if found is None or found[0].websocket is None:
-            raise UnknownOperation(f"no WebSocket answers at {scope.path[:200]}")
-        return found[0].websocket(scope, proto, found[1])
-
     def _other_method(self, scope: Any, proto: Any, route: Route, segments: tuple[str, ...]) -> Awaitable[None]:
         method = scope.method
         if method == "HEAD" and (endpoint := route.methods.get("GET")) is not None:
