@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
 
+from msgspec.structs import asdict
 from sqlalchemy import insert, select, update
 
 from restaurant.models import TABLES, Dish, Order, OrderItem, Station, Status
@@ -36,16 +37,17 @@ class NewItem(Struct):
     quantity: Quantity
 
 
-class NewOrder(Struct):
-    table: TableNumber
-    items: Annotated[list[NewItem], Meta(min_length=1, max_length=50)]  # Twice the menu.
+NewItems = Annotated[list[NewItem], Meta(min_length=1, max_length=50)]  # Twice the menu.
 
 
-class OrderItemView(Struct):
+class DishOrdered(Struct):
     dish_id: int
     name: str
     station: Station
     price: Decimal
+
+
+class OrderItemView(DishOrdered):
     quantity: int
 
 
@@ -59,28 +61,24 @@ class OrderView(Struct):
     items: list[OrderItemView]
 
 
-class DishOrdered(Struct):
-    id: int
-    name: str
-    station: Station
-    price: Decimal
-
-
 class IllegalMove(Error, code="illegal_move", http=409, title="An order does not go that way"):
     """The order cannot go from the status that it has to the one asked for."""
 
 
 @orders.command("/orders", allow=role("waiter"), status=201, location="/orders/{id}")
-async def place_order(new: NewOrder, waiter: Principal, db: Database) -> OrderView:
+async def place_order(table: TableNumber, items: NewItems, waiter: Principal, db: Database) -> OrderView:
     """Send an order to the kitchen."""
-    wanted = {item.dish_id for item in new.items}
-    found = await db.all(DishOrdered, select(Dish).where(Dish.id.in_(wanted)))
-    dishes = {dish.id: dish for dish in found}
-    _refuse_unknown(new.items, dishes)
-    total = sum((dishes[item.dish_id].price * item.quantity for item in new.items), Decimal(0))
-    order = insert(Order).values(table=new.table, waiter=waiter.subject, total=total)
+    wanted = {item.dish_id for item in items}
+    on_menu = select(Dish, Dish.id.label("dish_id")).where(Dish.id.in_(wanted))
+    dishes = {dish.dish_id: dish for dish in await db.all(DishOrdered, on_menu)}
+    _refuse_unknown(items, dishes)
+    total = sum((dishes[item.dish_id].price * item.quantity for item in items), Decimal(0))
+    order = insert(Order).values(table=table, waiter=waiter.subject, total=total)
     order_id: int = await db.scalar(order.returning(Order.id))
-    await db.execute(insert(OrderItem), [_row(order_id, dishes[item.dish_id], item) for item in new.items])
+    rows = [
+        {**asdict(dishes[item.dish_id]), "order_id": order_id, "quantity": item.quantity} for item in items
+    ]
+    await db.execute(insert(OrderItem), rows)
     return await get_order(order_id, db)
 
 
@@ -124,14 +122,3 @@ def _refuse_unknown(items: list[NewItem], dishes: Mapping[int, DishOrdered]) -> 
         raise Invalid(
             "The order has dishes that are not on the menu; GET /menu lists those that are.", faults=faults
         )
-
-
-def _row(order_id: int, dish: DishOrdered, item: NewItem) -> dict[str, object]:
-    return {
-        "order_id": order_id,
-        "dish_id": dish.id,
-        "name": dish.name,
-        "station": dish.station,
-        "price": dish.price,
-        "quantity": item.quantity,
-    }

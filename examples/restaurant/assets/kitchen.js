@@ -13,6 +13,7 @@ const statuses = Object.keys(MOVES);
 const rail = Object.fromEntries(statuses.map((status) => [status, document.querySelector(`ol[data-status=${status}]`)]));
 const stations = document.getElementById("stations");
 const tickets = new Map();
+let isFirstLook = true;
 
 const station = () => stations.querySelector(":checked").value;
 
@@ -23,7 +24,6 @@ async function look() {
 
 /** Bring the rail up to date; a ticket stays the same element, so that focus and place are kept. */
 function show(orders) {
-  const isFirst = !tickets.size;
   const fresh = orders.filter(({ id }) => !tickets.has(id));
   const open = new Set(orders.map(({ id }) => id));
   for (const [id, element] of tickets) if (!open.has(id)) remove(id, element);
@@ -32,7 +32,8 @@ function show(orders) {
   for (const [status, list] of Object.entries(rail)) {
     document.querySelector(`[data-count=${status}]`).textContent = list.querySelectorAll("li.ticket:not([hidden])").length;
   }
-  if (!isFirst && fresh.length) tell(fresh.map(({ id, table }) => `New: order ${id}, table ${table}.`).join(" "));
+  if (!isFirstLook && fresh.length) tell(fresh.map(({ id, table }) => `New: order ${id}, table ${table}.`).join(" "));
+  isFirstLook = false;
 }
 
 function place(order) {

@@ -67,10 +67,15 @@ export async function tried(act) {
   }
 }
 
-/** Tell people at the screen, and those who hear it. */
+const NEWS_MS = 8000;
+let oldNews;
+
+/** Tell people who look at the screen, and those who hear it; after a while it is news no more. */
 export function tell(text, isProblem = false) {
   at("news").classList.toggle("problem", isProblem);
   at("news").textContent = text;
+  clearTimeout(oldNews);
+  oldNews = setTimeout(() => at("news").replaceChildren(), NEWS_MS);
 }
 
 // TO BE REPLACED by live queries, which push each change: until then we look again every two seconds.
@@ -78,24 +83,28 @@ const LOOK_MS = 2000;
 
 /** `look()` and `show()` what it found: now, again and again while the page can be seen, and when asked. */
 export function keepFresh(look, show) {
-  let latest = 0;
-  let isAway = false;
+  let asked = 0;
+  let answered = 0;
+  let isStale = false;
   const refresh = async () => {
-    const mine = ++latest;
+    const mine = ++asked;
     try {
       const found = await look();
-      // An answer that was overtaken by a later one is old news.
-      if (mine === latest) show(found);
-      if (isAway) tell("");
-      isAway = false;
+      // What was overtaken by a later look is old news.
+      if (mine === asked) show(found);
+      if (isStale) tell("");
+      isStale = false;
     } catch (error) {
-      isAway = true;
+      isStale = true;
       tell(`This page is not up to date: ${error.message}`, true);
+    } finally {
+      answered += 1;
     }
   };
-  const refreshIfSeen = () => document.visibilityState === "visible" && refresh();
-  setInterval(refreshIfSeen, LOOK_MS);
-  document.addEventListener("visibilitychange", refreshIfSeen);
+  // Where the server is slow, asking it again before it has answered makes it slower.
+  const lookAgain = () => document.visibilityState === "visible" && asked === answered && refresh();
+  setInterval(lookAgain, LOOK_MS);
+  document.addEventListener("visibilitychange", lookAgain);
   refresh();
   return refresh;
 }

@@ -20,11 +20,16 @@ function showSum() {
   const count = chosen().reduce((sum, { value }) => sum + Number(value), 0);
   // In cents: binary fractions do not add up.
   const cents = chosen().reduce((sum, { value, dataset }) => sum + value * Math.round(dataset.price * 100), 0);
-  document.getElementById("sum").textContent = count ? `${count} × · ${euros(cents / 100)}` : "Nothing chosen yet";
+  document.getElementById("sum").textContent = count ? `Dishes: ${count} · ${euros(cents / 100)}` : "Nothing chosen yet";
   for (const quantity of quantities) quantity.closest(".dish").classList.toggle("chosen", quantity.value > 0);
 }
 
+let waiting = new Set();
+
 function showOrders(orders) {
+  const ready = orders.filter(({ id, status }) => status === "ready" && waiting.has(id));
+  if (ready.length) tell(ready.map(({ id, table }) => `Order ${id} for table ${table} is ready.`).join(" "));
+  waiting = new Set(orders.filter(({ status }) => status !== "ready").map(({ id }) => id));
   document.getElementById("none").hidden = orders.length > 0;
   document.getElementById("orders").replaceChildren(...orders.map(row));
 }
