@@ -85,12 +85,12 @@ def _reader_of(found: Input, path: str | None) -> Callable[[Any, tuple[str, ...]
 
 
 def _path_reader(found: Input, at: int) -> Callable[[Any, tuple[str, ...], dict[str, list[str]]], Any]:
-    convert = _text_reader(found)
+    convert = _texts_reader(found)
     return lambda _scope, segments, _query: convert([segments[at]])
 
 
 def _header_reader(found: Input) -> Callable[[Any, tuple[str, ...], dict[str, list[str]]], Any]:
-    convert = _text_reader(found)
+    convert = _texts_reader(found)
     name = found.wire_name
 
     def read(scope: Any, _segments: tuple[str, ...], _query: dict[str, list[str]]) -> Any:
@@ -101,7 +101,7 @@ def _header_reader(found: Input) -> Callable[[Any, tuple[str, ...], dict[str, li
 
 
 def _query_reader(found: Input) -> Callable[[Any, tuple[str, ...], dict[str, list[str]]], Any]:
-    convert = _text_reader(found)
+    convert = _texts_reader(found)
     name = found.wire_name
 
     def read(_scope: Any, _segments: tuple[str, ...], query: dict[str, list[str]]) -> Any:
@@ -114,7 +114,7 @@ def _query_reader(found: Input) -> Callable[[Any, tuple[str, ...], dict[str, lis
 def _object_reader(found: Input) -> Callable[[Any, tuple[str, ...], dict[str, list[str]]], Any]:
     """A structured input of a query: each of its fields is one query parameter."""
     fields = [
-        (field.name, _text_reader(Input(field.name, field.type, Place.QUERY, field.name)))
+        (field.name, schema.texts_reader(field.type, place="query", path=f"$.{field.name}"))
         for field in schema.fields_of(found.type)
     ]
 
@@ -127,19 +127,8 @@ def _object_reader(found: Input) -> Callable[[Any, tuple[str, ...], dict[str, li
     return read
 
 
-def _text_reader(found: Input) -> Callable[[list[str]], Any]:
-    """What turns a field's texts into its value: a list takes them all, anything else exactly one."""
-    path, place = f"$.{found.wire_name}", found.place.value
-    read = schema.text_reader(found.type, place=place, path=path)
-    if schema.is_structured(found.type):
-        return read
-
-    def read_one(texts: list[str]) -> Any:
-        if len(texts) != 1:
-            raise schema.refused(path, "one value", f"{len(texts)} values", place)
-        return read(texts[0])
-
-    return read_one
+def _texts_reader(found: Input) -> Callable[[list[str]], Any]:
+    return schema.texts_reader(found.type, place=found.place.value, path=f"$.{found.wire_name}")
 
 
 def _default(found: Input) -> Any:
