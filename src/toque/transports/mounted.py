@@ -148,16 +148,19 @@ class _Request:
             self._chunks = aiter(self._proto)
         chunk: bytes | None
         try:
-            # Not `async for`, which would ask granian for the body a second time.
-            while (chunk := await anext(self._chunks, None)) is not None:
+            while True:
+                # Not `async for`: it would ask granian for the body a second time. And no default for anext():
+                # CPython 3.11 then crashes on granian's futures.
+                chunk = await anext(self._chunks)
                 if chunk:
                     self._missing = None if self._missing is None else self._missing - len(chunk)
                     return chunk
+        except StopAsyncIteration:
+            # granian ends a broken body like a whole one; its length gives that away.
+            return None if self._missing else b""
         except Exception:
             # The server's own error, whatever it is called: the body is broken, or its sender has gone.
             return None
-        # granian ends a broken body like a whole one; its length gives that away.
-        return None if self._missing else b""
 
 
 class _Answer:
