@@ -158,10 +158,14 @@ class Serving:
         Raises: SetupError when the tables differ from the models in a way that only a migration can mend.
         """
         store, metadata = self.system.store, self.app.metadata
-        if store is None or metadata is None:
+        if store is None:
             return
+        from sqlalchemy import MetaData
+
         from toque.store.preparation import prepare
 
+        # An app that writes its own SQL may have no model; its database must be there all the same.
+        metadata = MetaData() if metadata is None else metadata
         if await prepare(store.url, metadata, self.app.folder) and self.system.seeds:
             # A system lives in one event loop, from one start to one stop; this one's is still to come.
             await Serving(self.app, self.settings)._seed()
