@@ -65,7 +65,9 @@ def offer(pages: Pages, tp: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "value", [Dish("Soup"), DishData("Soup"), DishAttrs("Soup"), DishModel(name="Soup")], ids=lambda one: type(one).__name__
+    "value",
+    [Dish("Soup"), DishData("Soup"), DishAttrs("Soup"), DishModel(name="Soup")],
+    ids=lambda one: type(one).__name__,
 )
 def test_a_template_sees_the_fields_of_every_kind_of_answer(templates: Path, value: Any) -> None:
     assert render(templates, "{{ name }}, {{ it.name }}", value, type(value)) == "Soup, Soup"
@@ -112,7 +114,9 @@ def test_a_page_runs_only_scripts_of_our_own(templates: Path) -> None:
     assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_page_carries_what_its_operation_says_about_caching_and_its_own_policy_once(templates: Path) -> None:
+def test_a_page_carries_what_its_operation_says_about_caching_and_its_own_policy_once(
+    templates: Path,
+) -> None:
     (templates / "page.html").write_text("")
     module = Module("kitchen")
 
@@ -121,7 +125,9 @@ def test_a_page_carries_what_its_operation_says_about_caching_and_its_own_policy
 
     operation = module.operations[0]
     headers = [("cache-control", "no-store"), ("content-security-policy", "default-src 'none'")]
-    offered = Pages([templates], is_development=False).offer(operation, read_signature(operation, frozenset()), headers)
+    offered = Pages([templates], is_development=False).offer(
+        operation, read_signature(operation, frozenset()), headers
+    )
 
     assert ("cache-control", "no-store") in offered.headers
     assert [name for name, _ in offered.headers].count("content-security-policy") == 1

@@ -43,7 +43,7 @@ def _changes(old: OperationEntry, new: OperationEntry, before: Schemas, after: S
     yield from _output_changes(old, new, before, after)
     if new.deadline_s < old.deadline_s:
         yield f"its deadline is {new.deadline_s:g} s, and was {old.deadline_s:g} s"
-    if new.body_bytes_max < old.body_bytes_max:
+    if 0 < new.body_bytes_max < old.body_bytes_max:
         yield f"it takes bodies of {new.body_bytes_max} bytes, and took {old.body_bytes_max}"
 
 
@@ -159,9 +159,7 @@ class _Fit:
             fitting = [slot for slot in slots if _kind(_resolved(slot, self._taken_schemas)) == _kind(whole)]
             tries = [list(self.misfits(arm, slot, at, depth + 1)) for slot in fitting or slots]
             if all(tries):
-                yield from (
-                    min(tries, key=len) if fitting else [self._says(at, _kind(whole), "nothing like it")]
-                )
+                yield from (min(tries, key=len) if fitting else [self._lacks(at, _kind(whole))])
 
     def _plain_misfits(self, given: Schema, taken: Schema, at: str) -> Iterator[str]:
         kind, wanted = _kind(given), _kind(taken)
@@ -203,6 +201,9 @@ class _Fit:
             zip(given.get("prefixItems", ()), taken.get("prefixItems", ()), strict=False)
         ):
             yield from self.misfits(inner, outer, f"{at}[{number}]", depth + 1)
+
+    def _lacks(self, at: str, kind: str) -> str:
+        return f"{at} may be {kind}, and never was" if self._is_output else f"{at} no longer takes {kind}"
 
     def _says(self, at: str, given: str, taken: str) -> str:
         now, then = (given, taken) if self._is_output else (taken, given)

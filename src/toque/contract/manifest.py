@@ -152,7 +152,8 @@ class _Shapes:
             *(one.signature.output for one in offered if one.signature.output not in (None, bytes)),
             Problem,
         ]
-        schemas, self.components = schema.json_schema(types)
+        # As it will be read from a file: a tuple there is a list.
+        schemas, self.components = msgspec.json.decode(msgspec.json.encode(schema.json_schema(types)))
         # Extensions stand beside the standard members of a problem, not below one (RFC 9457, 3.2).
         self.components["Problem"]["properties"].pop("extra")
         # By identity: a type need not be hashable, and each is the very object that stands in the signature.

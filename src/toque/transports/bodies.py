@@ -96,7 +96,8 @@ class _Decoder:
             if (decode := codec.decoder(tp))
             for media_type in codec.media_types
         }
-        self._known: dict[str, Callable[[bytes], Any]] = {"application/json": self._decode["application/json"]}
+        # The most frequent one, found without parsing its name; what holds files cannot come as JSON.
+        self._known = {name: decode for name, decode in self._decode.items() if name == "application/json"}
 
     async def __call__(self, scope: Any, proto: Any) -> Any:
         content_type = scope.headers.get("content-type")
@@ -117,7 +118,7 @@ class _Decoder:
 
     def _undeclared(self, body: bytes) -> Callable[[bytes], Any]:
         """No Content-Type: nothing was sent, or its format is not known and is not guessed (RFC 9110, 8.3)."""
-        if body:
+        if body or "application/json" not in self._decode:
             raise self._unsupported("nothing")
         return self._decode["application/json"]
 
