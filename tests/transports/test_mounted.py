@@ -17,6 +17,9 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from toque.app import App
+from toque.contract.access import public
+from toque.settings import Settings
 from toque.transports.asgi import asgi_application
 from toque.transports.mounted import Mounted, mounted
 from toque.transports.router import Router
@@ -343,6 +346,29 @@ async def test_an_application_without_a_lifespan_needs_none() -> None:
     inner = mounted(plain, "/x")
     await inner.start()
     await inner.stop()
+
+
+async def test_an_app_mounts_fastapi_and_serves_it_with_its_own_operations(
+    legacy: FastAPI, kitchen: Kitchen
+) -> None:
+    app = App("demo", settings=Settings())
+    app.mount("/legacy", legacy)
+
+    @app.query("/own", allow=public)
+    async def own() -> str:
+        return "toque"
+
+    async with uvicorn_serving(app) as address, httpx.AsyncClient(base_url=f"http://{address}") as client:
+        assert kitchen.told == ["start"]
+        assert (await client.get("/own")).json() == "toque"
+        assert (await client.get("/legacy/hello/ana")).json()["text"] == "hello ana"
+        assert (await client.post("/rpc", json={"jsonrpc": "2.0", "method": "demo.own", "id": 1})).json() == {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "result": "toque",
+        }
+
+    assert kitchen.told == ["start", "stop"]
 
 
 async def test_mounted_in_a_mounted_edge_the_prefixes_add_up(legacy: FastAPI) -> None:

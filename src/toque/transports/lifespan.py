@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 __all__ = ["Lifespan"]
+
+log = logging.getLogger("toque.mounted")
 
 
 class Lifespan:
@@ -36,13 +39,13 @@ class Lifespan:
 
     async def stop(self) -> None:
         """Stop the application and wait until it has ended."""
-        living, self._living = self._living, None
-        if living is None:
+        if self._living is None:
             return
-        if not living.done():
-            self._living = living
-            await self._ask("lifespan.shutdown")
-            self._living = None
+        if not self._living.done():
+            answer = await self._ask("lifespan.shutdown")
+            if answer is None or answer["type"] == "lifespan.shutdown.failed":
+                log.error("the mounted application did not stop as it should: %s", answer)
+        living, self._living = self._living, None
         living.cancel()
         await asyncio.gather(living, return_exceptions=True)
 

@@ -149,7 +149,7 @@ class _Request:
         chunk: bytes | None
         try:
             while True:
-                # Not `async for`: it would ask granian for the body a second time. And no default for anext():
+                # Not `async for`: it would ask granian for the body a second time. And no default for anext:
                 # CPython 3.11 then crashes on granian's futures.
                 chunk = await anext(self._chunks)
                 if chunk:
@@ -164,7 +164,11 @@ class _Request:
 
 
 class _Answer:
-    """The application's messages as RSGI's calls: one for a short answer, a stream for a longer one."""
+    """The application's messages as RSGI's calls: one for a short answer, a stream for a longer one.
+
+    `send` waits as long as the server makes it wait. granian 2.8 never does: what its client has not read yet
+    stays in memory, and a stream that breaks off ends like a whole one unless the application gave its length.
+    """
 
     def __init__(self, proto: Any) -> None:
         self._proto = proto
