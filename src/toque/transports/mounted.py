@@ -167,7 +167,7 @@ class _Answer:
     """The application's messages as RSGI's calls: one for a short answer, a stream for a longer one.
 
     `send` waits as long as the server makes it wait. granian 2.8 never does: what its client has not read yet
-    stays in memory, and a stream that breaks off ends like a whole one unless the application gave its length.
+    stays in memory, and a stream that breaks off looks whole unless the application gave its length.
     """
 
     def __init__(self, proto: Any) -> None:
