@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
-from toque.contract import schema
 from toque.contract.access import Access
+from toque.contract.conversion import enc_hook
 from toque.contract.errors import CODES, Problem
+from toque.contract.json_schema import json_schema
 from toque.contract.operation import Kind, Operation
 from toque.contract.signature import Place, Signature
 
@@ -153,11 +154,13 @@ class _Shapes:
             Problem,
         ]
         # As it will be read from a file: a tuple there is a list.
-        schemas, self.components = msgspec.json.decode(msgspec.json.encode(schema.json_schema(types)))
+        schemas, self.components = msgspec.json.decode(msgspec.json.encode(json_schema(types)))
         # Extensions stand beside the standard members of a problem, not below one (RFC 9457, 3.2).
         self.components["Problem"]["properties"].pop("extra")
         # By identity: a type need not be hashable, and each is the very object that stands in the signature.
-        self._known = {id(tp): (tp, shape) for tp, shape in zip(types, schemas, strict=True)}
+        self._known: dict[int, tuple[Any, JsonSchema]] = {
+            id(tp): (tp, shape) for tp, shape in zip(types, schemas, strict=True)
+        }
 
     def of(self, tp: Any) -> JsonSchema:
         return self._known[id(tp)][1]
@@ -228,7 +231,7 @@ def _inputs(signature: Signature, shapes: _Shapes) -> Iterator[InputEntry]:
 def _plain(value: Any) -> Any:
     """A default as plain values; None where it has no such form."""
     try:
-        return msgspec.to_builtins(value, str_keys=True, enc_hook=schema.enc_hook)
+        return msgspec.to_builtins(value, str_keys=True, enc_hook=enc_hook)
     except TypeError:
         return None
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from toque.call.plan import Plan
 from toque.codecs.codec import CODECS
 from toque.codecs.multipart import MULTIPART, File
-from toque.contract import schema
 from toque.contract.manifest import Offered
+from toque.contract.nodes import holds
 from toque.contract.signature import Place
 
 __all__ = ["offered"]
@@ -36,6 +36,6 @@ def _taken(plan: Plan) -> tuple[str, ...]:
         return ()
     # Inputs in the path and the query string are plain values: they never change which format carries all.
     tp = whole[0].type if whole else plan.named
-    if schema.holds(tp, File):
+    if holds(tp, File):
         return MULTIPART.media_types
     return tuple(codec.media_types[0] for codec in CODECS.values() if codec.decoder(tp))

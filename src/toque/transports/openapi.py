@@ -11,8 +11,8 @@ from typing import Any
 
 from toque.codecs.codec import CODECS
 from toque.contract.manifest import ErrorEntry, InputEntry, Manifest, OperationEntry
-from toque.contract.schema import INT_DIGITS_MAX
 from toque.contract.signature import Place, path_names
+from toque.contract.text import INT_DIGITS_MAX
 
 __all__ = ["openapi"]
 
