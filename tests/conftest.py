@@ -1,4 +1,5 @@
-"""What every test may use: one event loop library, and a fresh database on SQLite and on a real PostgreSQL."""
+"""What every test may use: one event loop library, and a fresh database on SQLite and on a real
+PostgreSQL."""
 
 from __future__ import annotations
 

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from typing import Any
 
+import kitchen_models as models
 import pytest
 from sqlalchemy import insert
 
-import kitchen_models as models
 from toque.store import Store, open_store
 
 
@@ -27,7 +27,8 @@ async def kitchen(store: Store) -> Store:
         )
         await db.execute(insert(models.Tag), [{"word": "hot"}, {"word": "vegan"}])
         await db.execute(
-            insert(models.dish_tag), [{"dish_id": 1, "tag_id": 1}, {"dish_id": 1, "tag_id": 2}, {"dish_id": 2, "tag_id": 1}]
+            insert(models.dish_tag),
+            [{"dish_id": 1, "tag_id": 1}, {"dish_id": 1, "tag_id": 2}, {"dish_id": 2, "tag_id": 1}],
         )
         for table in (4, 5):
             order = await db.scalar(insert(models.Order).values(table_no=table).returning(models.Order.id))

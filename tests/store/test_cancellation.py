@@ -79,7 +79,9 @@ async def test_others_in_the_batch_of_a_cancelled_command_are_kept(kitchen: Stor
 
     async def hang(db: Any) -> None:
         await db.scalar(select(func.count()).select_from(Tag))
-        await db.execute(text(ENDLESS_WRITE[kitchen.dialect_name].replace("account", "dish").replace("balance", "price")))
+        await db.execute(
+            text(ENDLESS_WRITE[kitchen.dialect_name].replace("account", "dish").replace("balance", "price"))
+        )
 
     hung = [asyncio.ensure_future(kitchen.command(hang)) for _ in range(2)]
     good = [asyncio.ensure_future(kitchen.command(add)) for _ in range(20)]
@@ -123,7 +125,9 @@ async def test_a_cancelled_statement_stops_on_the_server(kitchen: Store) -> None
         pytest.skip("SQLite has no server")
     await cancelled(kitchen.query(lambda db: db.scalar(endless(kitchen))), 0.1)
 
-    sleeping = text("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(6%'")
+    sleeping = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(6%'"
+    )
     async with asyncio.timeout(1):
         while await kitchen.query(lambda db: db.scalar(sleeping)) > 1:
             await asyncio.sleep(0.01)

@@ -1,7 +1,8 @@
 """A statement compiled once: its SQL text, and where each argument comes from.
 
-SQLAlchemy compiles; the values are then taken from the binds of whichever statement with the same cache key is run,
-from parameters given by name, or from a column's own default. Driver and result objects of SQLAlchemy have no part.
+SQLAlchemy compiles; the values are then taken from the binds of whichever statement with the same cache key
+is run, from parameters given by name, or from a column's own default. Driver and result objects of SQLAlchemy
+have no part.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ Parameters = Mapping[str, Any]
 
 
 class _Source(NamedTuple):
-    """Where one argument comes from, the first that has it: parameters, the column's default, the statement's bind."""
+    """Where one argument comes from, the first that has it: parameters, the column's default, the statement's
+    bind."""
 
     name: str
     """The name under which a parameter may bring it; empty for a value that only the statement has."""
-    index: int
+    place: int
     """Its bind's place in the cache key; -1 when the key has none."""
     default: Callable[[], Any] | None
     process: Callable[[Any], Any] | None
@@ -82,12 +84,12 @@ _NONE: Parameters = {}
 
 
 def _value(source: _Source, binds: Sequence[Any], given: Parameters) -> Any:
-    name, index, default, _ = source
+    name, place, default, _ = source
     if name in given:
         return given[name]
     if default is not None:
         return default()
-    bind = binds[index] if index >= 0 else None
+    bind = binds[place] if place >= 0 else None
     if bind is None or bind.required:
         raise TypeError(f"the statement needs a value for {name!r}: give parameters={{{name!r}: ...}}.")
     return bind.value if bind.callable is None else bind.callable()

@@ -1,4 +1,5 @@
-"""A broken constraint as the caller hears of it: by its name in the schema, never by the values that broke it."""
+"""A broken constraint as the caller hears of it: by its name in the schema, never by the values that broke
+it."""
 
 from __future__ import annotations
 

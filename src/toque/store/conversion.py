@@ -1,8 +1,8 @@
 """From what a driver gives for a column to what a view's field is declared as.
 
-Two steps, each left out where the types already agree: SQLAlchemy's result processor for the column's SQL type, and
-msgspec.convert where the field is declared with another type than the column has (a `float` from a NUMERIC, a Struct
-from a JSON document).
+Two steps, each left out where the types already agree: SQLAlchemy's result processor for the column's SQL
+type, and msgspec.convert where the field is declared with another type than the column has (a `float` from a
+NUMERIC, a Struct from a JSON document).
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ __all__ = ["reader"]
 
 Convert = Callable[[Any], Any]
 
-# asyncpg tells its types by OID (PostgreSQL's pg_type.dat): SQLAlchemy's NUMERIC wants to know which one came.
+# asyncpg tells its types by OID (PostgreSQL's pg_type.dat): SQLAlchemy's NUMERIC wants to know which one
+# came.
 _FLOAT8, _NUMERIC = 701, 1700
 
 
 def reader(sql_type: TypeEngine[Any], annotation: Any, dialect: Dialect) -> Convert | None:
-    """What turns the driver's value of *sql_type* into a value of *annotation*; None when it is one already."""
+    """What turns the driver's value of *sql_type* into a value of *annotation*; None when it is one
+    already."""
     oid = _FLOAT8 if isinstance(sql_type, Float) else _NUMERIC
     processed = sql_type.dialect_impl(dialect).result_processor(dialect, oid)
     have = _python_type(sql_type)

@@ -1,4 +1,5 @@
-"""The database as an operation sees it: statements in, views out, all within the one call that it was given to."""
+"""The database as an operation sees it: statements in, views out, all within the one call that it was given
+to."""
 
 from __future__ import annotations
 
@@ -20,12 +21,12 @@ Parameters = Mapping[str, Any]
 class Database:
     """What an operation asks for by type; it belongs to one call and ends with it.
 
-    In a query, all that is read is one state of the database, and writing is refused. In a command, all statements are
-    one transaction, committed before the caller hears the answer.
+    In a query, all that is read is one state of the database, and writing is refused. In a command, all
+    statements are one transaction, committed before the caller hears the answer.
 
-    A view is a msgspec Struct, dataclass, attrs class, TypedDict or pydantic model whose fields are named like columns,
-    attributes or labels; or the type of a single column. A field that holds views and is named like a relationship is
-    read with one more statement.
+    A view is a msgspec Struct, dataclass, attrs class, TypedDict or pydantic model whose fields are named
+    like columns, attributes or labels; or the type of a single column. A field that holds views and is named
+    like a relationship is read with one more statement.
     """
 
     __slots__ = ("_transaction",)

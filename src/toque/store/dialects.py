@@ -1,20 +1,20 @@
 """The two SQL dialects, with the types that stock SQLAlchemy does not keep exactly on SQLite.
 
-Instants: stored as UTC text, given back aware. Decimals: a column of SQLite's NUMERIC affinity keeps 15 significant
-digits exactly (https://www.sqlite.org/datatype3.html, section 3), so that they sort, compare and add up as numbers in
-every tool that opens the file; a value with more digits is refused instead of rounded.
+Instants: stored as UTC text, given back aware. Decimals: a column of SQLite's NUMERIC affinity keeps 15
+    significant digits exactly (https://www.sqlite.org/datatype3.html, section 3), so that they sort, compare
+    and add up as numbers in every tool that opens the file; a value with more digits is refused instead of
+    rounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgNumeric, PGDialect_asyncpg
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgDateTime, AsyncpgNumeric, PGDialect_asyncpg
 from sqlalchemy.dialects.sqlite.base import DATETIME
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import Dialect
@@ -22,13 +22,14 @@ from sqlalchemy.types import DateTime, Float, Numeric
 
 __all__ = ["postgresql", "sqlite"]
 
-Process = Callable[[Any], Any]
+# Any: SQLAlchemy gives each of its types another processor type, and none that a subclass may widen.
+Process = Any
 
 
 class _Instant(DATETIME):
     """`DateTime(timezone=True)` on SQLite: aware in, UTC text in the file, aware UTC out."""
 
-    def bind_processor(self, dialect: Dialect) -> Process | None:
+    def bind_processor(self, dialect: Dialect) -> Process:
         store = super().bind_processor(dialect)
         if not self.timezone or store is None:
             return store
@@ -36,27 +37,29 @@ class _Instant(DATETIME):
         def process(value: Any) -> Any:
             if not isinstance(value, datetime):
                 return value if value is None else store(value)
-            if value.tzinfo is None:
-                raise ValueError("expected a time with its zone, got one without; use datetime.now(UTC).")
-            return store(value.astimezone(UTC).replace(tzinfo=None))
+            return store(_aware(value).astimezone(UTC).replace(tzinfo=None))
 
         return process
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Process | None:
+    def result_processor(self, dialect: Dialect, coltype: object) -> Process:
         load = super().result_processor(dialect, coltype)
         if not self.timezone or load is None:
             return load
 
         def process(value: Any) -> Any:
-            return None if value is None else load(value).replace(tzinfo=UTC)
+            return None if value is None else _in_utc(load(value))
 
         return process
+
+
+def _in_utc(value: Any) -> Any:
+    return value.replace(tzinfo=UTC)
 
 
 class _ExactNumeric(Numeric[Any]):
     """`Numeric` on SQLite: exact to 15 significant digits, refused beyond."""
 
-    def bind_processor(self, dialect: Dialect) -> Process | None:
+    def bind_processor(self, dialect: Dialect) -> Process:
         scale = self.scale
 
         def process(value: Any) -> Any:
@@ -73,7 +76,7 @@ class _ExactNumeric(Numeric[Any]):
 
         return process
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Process | None:
+    def result_processor(self, dialect: Dialect, coltype: object) -> Process:
         if not self.asdecimal:
             return None
         unit = None if self.scale is None else Decimal(1).scaleb(-self.scale)
@@ -93,9 +96,10 @@ class _Sqlite(SQLiteDialect_pysqlite):
 
 
 class _FiniteNumeric(AsyncpgNumeric):
-    """`Numeric` on PostgreSQL: NaN, which it would store and call greater than everything, is refused as on SQLite."""
+    """`Numeric` on PostgreSQL: NaN, which it would store and call greater than everything, is refused as on
+    SQLite."""
 
-    def bind_processor(self, dialect: Dialect) -> Process | None:
+    def bind_processor(self, dialect: Dialect) -> Process:
         return _finite
 
 
@@ -105,9 +109,22 @@ def _finite(value: Any) -> Any:
     return value
 
 
+class _AwareDateTime(AsyncpgDateTime):
+    """`DateTime(timezone=True)` on PostgreSQL: asyncpg would take a time without its zone for one in UTC."""
+
+    def bind_processor(self, dialect: Dialect) -> Process:
+        return _aware if self.timezone else None
+
+
+def _aware(value: Any) -> Any:
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise ValueError("expected a time with its zone, got one without; use datetime.now(UTC).")
+    return value
+
+
 class _Postgres(PGDialect_asyncpg):
     supports_statement_cache = True
-    colspecs = {**PGDialect_asyncpg.colspecs, Numeric: _FiniteNumeric}
+    colspecs = {**PGDialect_asyncpg.colspecs, Numeric: _FiniteNumeric, DateTime: _AwareDateTime}
 
 
 def _to_json(value: Any) -> str:
@@ -123,4 +140,6 @@ def sqlite() -> Dialect:
 @cache
 def postgresql() -> Dialect:
     """SQL for asyncpg: `$1` parameters with their types, so that the server never has to guess one."""
-    return _Postgres(json_serializer=_to_json)
+    make: Any = _Postgres
+    dialect: Dialect = make(json_serializer=_to_json)
+    return dialect

@@ -1,7 +1,7 @@
 """Lists in a statement: `IN (...)` is written out anew for every number of values, once each.
 
-SQLAlchemy compiles `column.in_(values)` to a mark in the text and fills it in when it knows the values. The filled-in
-text depends on how many there are and on nothing else, so it is kept per length.
+SQLAlchemy compiles `column.in_(values)` to a mark in the text and fills it in when it knows the values. The
+filled-in text depends on how many there are and on nothing else, so it is kept per length.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from toque.store.prepared import Prepared
 
 __all__ = ["Expansion", "processed"]
 
-# A client may choose how many values it sends, so the texts kept are bounded; one more is written out each time.
+# A client may choose how many values it sends, so the texts kept are bounded; one more is written out each
+# time.
 KEPT_MAX = 256
 
 
 class _Part(NamedTuple):
-    """One parameter of a written-out text: the bind it belongs to, its place in that bind's list, its processor."""
+    """One parameter of a written-out text: the bind it belongs to, its place in that bind's list, its
+    processor."""
 
     name: str
     place: int

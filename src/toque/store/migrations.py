@@ -1,8 +1,8 @@
 """Migrations: Alembic, configured here and nowhere else (no alembic.ini, no env.py).
 
-A folder `migrations/` beside the app holds `versions/`, one file per step. A step is written from the difference between
-the models and what the steps before it add up to, found out in a scratch schema: the state of anybody's database has no
-part in it.
+A folder `migrations/` beside the app holds `versions/`, one file per step. A step is written from the
+difference between the models and what the steps before it add up to, found out in a scratch schema: the state
+of anybody's database has no part in it.
 """
 
 from __future__ import annotations
@@ -62,15 +62,16 @@ def downgrade() -> None:
 
 
 async def revision(url: str, metadata: MetaData, folder: Path, message: str) -> Path | None:
-    """Write the step from the last migration to the models: its file, or None when there is nothing to change."""
+    """Write the step from the last migration to the models: its file, or None when there is nothing to
+    change."""
     return await asyncio.to_thread(_revise, url, metadata, folder, message)
 
 
 async def upgrade(url: str, metadata: MetaData, folder: Path, target: str = "head") -> list[str]:
     """Run the steps up to *target*: the revisions that were run.
 
-    A database whose tables `create_missing` made is taken over at the last step. Raises SchemaDrift when it does not
-    have the shape that step leads to.
+    A database whose tables `create_missing` made is taken over at the last step. Raises SchemaDrift when it
+    does not have the shape that step leads to.
     """
     return await _in_thread(url, partial(_upgrade, metadata, _scripts(folder), target))
 
@@ -137,7 +138,8 @@ def _run(metadata: MetaData, scripts: ScriptDirectory, target: str, connection: 
         return scripts._upgrade_revs(target, at)
 
     with EnvironmentContext(Config(), scripts, fn=steps, destination_rev=target) as environment:
-        # The models' metadata brings the naming convention, so that a step names constraints as the models do.
+        # The models' metadata brings the naming convention, so that a step names constraints as the models
+        # do.
         environment.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
         with environment.begin_transaction():
             environment.run_migrations()
@@ -168,7 +170,8 @@ def _next_revision(head: str | None) -> str:
 
 @contextmanager
 def _scratch(url: str) -> Iterator[str]:
-    """Where steps may be tried: an empty file of SQLite; PostgreSQL has schemas and transactional DDL for it."""
+    """Where steps may be tried: an empty file of SQLite; PostgreSQL has schemas and transactional DDL for
+    it."""
     if not url.startswith("sqlite"):
         yield url
         return
@@ -176,7 +179,9 @@ def _scratch(url: str) -> Iterator[str]:
         yield f"sqlite:///{folder}/scratch.db"
 
 
-def _difference(metadata: MetaData, scripts: ScriptDirectory, connection: Connection) -> tuple[str, str] | None:
+def _difference(
+    metadata: MetaData, scripts: ScriptDirectory, connection: Connection
+) -> tuple[str, str] | None:
     """The bodies of `upgrade` and `downgrade` that lead from the steps so far to the models."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"CREATE SCHEMA {_SCRATCH}")

@@ -1,8 +1,8 @@
 """`Model`: the base of an app's mapped classes.
 
-A model is a plain SQLAlchemy 2.1 mapped class with `Mapped[...]` annotations; SQLAlchemy's documentation holds. Added
-are a table name, names for every constraint (a migration can only change what has a name), and types that keep a value
-exactly on both databases.
+A model is a plain SQLAlchemy 2.1 mapped class with `Mapped[...]` annotations; SQLAlchemy's documentation
+holds. Added are a table name, names for every constraint (a migration can only change what has a name), and
+types that keep a value exactly on both databases.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from sqlalchemy.orm import DeclarativeBase, declared_attr, has_inherited_table
 
 __all__ = ["Model"]
 
-# As in SQLAlchemy's documentation, "Configuring Constraint Naming Conventions", with every column in the name.
+# As in SQLAlchemy's documentation, "Configuring Constraint Naming Conventions", with every column in the
+# name.
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -33,7 +34,8 @@ _ENUM_LENGTH = 64
 
 
 def _stored_values(kind: type[enum.Enum]) -> list[str]:
-    """What a column holds for an enum: its members' values, as on the wire; their names where values are no text."""
+    """What a column holds for an enum: its members' values, as on the wire; their names where values are no
+    text."""
     values = [member.value for member in kind]
     return values if all(isinstance(value, str) for value in values) else [member.name for member in kind]
 
@@ -48,7 +50,8 @@ _DOCUMENTS: tuple[Any, ...] = (
 
 
 class Model(DeclarativeBase):
-    """Subclass it once per table; the table is named like the class, in snake_case, unless `__tablename__` says else."""
+    """Subclass it once per table; the table is named like the class, in snake_case, unless `__tablename__`
+    says else."""
 
     metadata = MetaData(naming_convention=_NAMES)
     type_annotation_map = {
@@ -56,7 +59,8 @@ class Model(DeclarativeBase):
         Decimal: Numeric(),
         UUID: Uuid(),
         **dict.fromkeys(_DOCUMENTS, _JSON),
-        # Text with a CHECK: a native enum needs its own migration steps on PostgreSQL and does not exist on SQLite.
+        # Text with a CHECK: a native enum needs its own migration steps on PostgreSQL and does not exist on
+        # SQLite.
         enum.Enum: Enum(
             enum.Enum,
             native_enum=False,

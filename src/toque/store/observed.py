@@ -1,4 +1,5 @@
-"""A transaction that tells an observer of every statement. Without an observer there is no such transaction."""
+"""A transaction that tells an observer of every statement. Without an observer there is no such
+transaction."""
 
 from __future__ import annotations
 

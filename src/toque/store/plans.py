@@ -1,7 +1,8 @@
 """Every statement shape that a store has run, compiled once for the view it is read into.
 
-The key of a plan is SQLAlchemy's own cache key, under which two statements with equal text and types meet, whatever
-values they carry. `_generate_cache_key` is private: tests/store/test_cache_key_contract.py holds what is relied upon.
+The key of a plan is SQLAlchemy's own cache key, under which two statements with equal text and types meet,
+whatever values they carry. `_generate_cache_key` is private: tests/store/test_cache_key_contract.py holds
+what is relied upon.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from toque.store.views import View, view_of
 
 __all__ = ["Plan", "Plans"]
 
-# Statement shapes are written by the app's author, so they are as many as its lines. A program that makes them without
-# end must not fill the memory: at this number the older half is forgotten.
+# Statement shapes are written by the app's author, so they are as many as its lines. A program that makes
+# them without end must not fill the memory: at this number the older half is forgotten.
 KEPT_MAX = 4096
 
 
@@ -36,7 +37,8 @@ class Plans:
     def plan(
         self, statement: Any, view: Any, names: Iterable[str] = (), extra: tuple[Any, ...] = ()
     ) -> tuple[Plan, Sequence[Any]]:
-        """The plan that reads *view* from *statement* (None: runs it for its effect), and the statement's binds.
+        """The plan that reads *view* from *statement* (None: runs it for its effect), and the statement's
+        binds.
 
         Args:
             names: the parameters that will come with it; an INSERT or UPDATE sets the columns of these names.
@@ -89,7 +91,8 @@ class Plan(Compilation):
     def _arranger(
         self, view: View, selection: Selection, dialect: Dialect
     ) -> Callable[[Iterable[Any]], Iterable[Any]]:
-        """What puts a row into the order of the view's fields, each of the field's type, key columns behind."""
+        """What puts a row into the order of the view's fields, each of the field's type, key columns
+        behind."""
         columns = self.compiled._result_columns
         nested = {item.place for item in selection.nested}
         converters = []

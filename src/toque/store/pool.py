@@ -1,8 +1,9 @@
-"""A small pool of PostgreSQL connections: the last one given back is the first one taken, so that few stay warm.
+"""A small pool of PostgreSQL connections: the last one given back is the first one taken, so that few stay
+warm.
 
-asyncpg's own pool resets a connection on every release, which costs half of a one-row request (data_formats.md 1.1).
-Ours resets only what was not left clean: nothing in Toque sets session state. How long the line may be and who in it
-comes first is decided here alone; admission belongs in this place.
+asyncpg's own pool resets a connection on every release, which costs half of a one-row request
+(data_formats.md 1.1). Ours resets only what was not left clean: nothing in Toque sets session state. How long
+the line may be and who in it comes first is decided here alone; admission belongs in this place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""PostgreSQL: asyncpg straight into views, a snapshot for a query that needs one, a transaction for a command."""
+"""PostgreSQL: asyncpg straight into views, a snapshot for a query that needs one, a transaction for a
+command."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ class PostgresStore:
         self._snapshots = Snapshots(self._reading, observer)
 
     async def start(self) -> None:
-        # One connection now, so that a wrong address is found before the first call; the others when they are needed.
+        # One connection now, so that a wrong address is found before the first call; the others when they are
+        # needed.
         await self.ping()
 
     async def stop(self) -> None:

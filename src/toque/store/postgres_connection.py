@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 import msgspec
 
 __all__ = ["Connection", "connect"]
 
 # Each text is prepared once per connection. PostgreSQL keeps a few ten KB for one; an app has some hundred.
 STATEMENTS_KEPT = 512
-CONNECT_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 10
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]
-    """One connection. Read-only unless a transaction says otherwise, so that a query's lone statement cannot write."""
+    """One connection. Read-only unless a transaction says otherwise, so that a query's lone statement cannot
+    write."""
 
     async def rows(self, sql: str, arguments: Sequence[Any], rows_max: int) -> list[Any]:
-        """At most *rows_max* rows, 0 for all. asyncpg's `fetch` has no such limit, its `fetchrow` cannot say two."""
+        """At most *rows_max* rows, 0 for all. asyncpg's `fetch` has no such limit, its `fetchrow` cannot say
+        two."""
         rows: list[Any] = await self._execute(sql, arguments, rows_max, None)
         return rows
 

@@ -5,18 +5,32 @@ Source: PostgreSQL's manual, appendix A. Its messages hold values, so none of th
 
 from __future__ import annotations
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 
 from toque.contract.errors import DeadlineExceeded, Invalid, Unavailable
 from toque.store.constraints import broken
 
-__all__ = ["translate"]
+__all__ = ["FAILURES", "is_from_client", "is_stale_plan", "translate"]
+
+FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError, OverflowError)
+"""What a statement may raise that `translate` knows."""
+
+
+def is_stale_plan(error: BaseException) -> bool:
+    """Whether the schema changed under a prepared statement; a new transaction does not meet it again."""
+    return isinstance(error, asyncpg.InvalidCachedStatementError)
+
+
+def is_from_client(error: BaseException) -> bool:
+    """Whether asyncpg itself refused a value. It uses the classes of the server's errors, but has no
+    severity."""
+    return getattr(error, "severity", None) is None
 
 
 def translate(error: BaseException) -> BaseException:
     """The error to raise instead; *error* itself when it is the app author's mistake."""
     if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
+        state: str = getattr(error, "sqlstate", None) or ""
         make = _BY_STATE.get(state) or _BY_CLASS.get(state[:2])
         return error if make is None else make(error)
     if isinstance(error, (ValueError, OverflowError)):

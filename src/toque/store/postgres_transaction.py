@@ -6,11 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import asyncpg
-
 from toque.store.pool import Pool
 from toque.store.postgres_connection import Connection
-from toque.store.postgres_errors import translate
+from toque.store.postgres_errors import FAILURES, is_from_client, is_stale_plan, translate
 from toque.store.prepared import Prepared
 from toque.store.transaction import ENDED, FAILED, Build, RestartInSnapshot
 
@@ -30,7 +28,8 @@ STREAM_ROWS = 256
 
 
 class PostgresTransaction:
-    """The statements of a query or a command, as `begin` says. A SINGLE one has no transaction: it can have only one."""
+    """The statements of a query or a command, as `begin` says. A SINGLE one has no transaction: it can have
+    only one."""
 
     def __init__(self, pool: Pool[Connection], plans: Plans, begin: str) -> None:
         self.plans = plans
@@ -128,7 +127,7 @@ class PostgresTransaction:
         self._has_begun = True
         try:
             connection = await self._pool.take()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+        except FAILURES as error:
             raise translate(error) from error
         if self._is_closed:
             self._pool.give(connection)
@@ -143,13 +142,13 @@ class PostgresTransaction:
         self._is_running = True
         try:
             result = await statement
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError, OverflowError) as error:
+        except FAILURES as error:
             self._is_running = False
             self._has_failed = True
             # A value that asyncpg cannot encode leaves the implicit transaction of the Parse before it open.
-            self._is_unsynced = getattr(error, "severity", None) is None and not self._connection_is_closed()
+            self._is_unsynced = is_from_client(error) and not self._connection_is_closed()
             # The schema changed under a prepared statement, which is noticed once; a query can start again.
-            if isinstance(error, asyncpg.InvalidCachedStatementError) and self._begin == SNAPSHOT:
+            if is_stale_plan(error) and self._begin == SNAPSHOT:
                 self.must_restart = True
             raise translate(error) from error
         self._is_running = False

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Relation", "read"]
 
-# SQLite takes 32 766 parameters in one statement (https://www.sqlite.org/limits.html), asyncpg 32 767; a key may have
-# several columns.
+# SQLite takes 32 766 parameters in one statement (https://www.sqlite.org/limits.html), asyncpg 32 767; a key
+# may have several columns.
 KEYS_MAX = 8192
 
 
@@ -72,10 +72,11 @@ class Relation:
 
 
 def _related(nested: Nested) -> tuple[Any, tuple[Any, ...]]:
-    """The statement that reads the related rows of many parents, and the columns that say whose each row is."""
+    """The statement that reads the related rows of many parents, and the columns that say whose each row
+    is."""
     relationship = nested.relationship
     target = relationship.mapper.class_
-    keys = bindparam("keys", expanding=True)
+    keys: Any = bindparam("keys", expanding=True)
     pair = plain_pair(relationship)
     if pair is not None:
         remote = getattr(target, relationship.mapper.get_property_by_column(pair[1]).key)

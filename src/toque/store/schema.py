@@ -1,7 +1,8 @@
 """The schema of a database beside that of the models: `create_missing`, for development.
 
-A new app has no migrations and simply starts: its tables are made from its models. What making tables cannot put right
-is said, with the remedy. The work is done by SQLAlchemy's own engines, in a thread: it happens once, at start.
+A new app has no migrations and simply starts: its tables are made from its models. What making tables cannot
+put right is said, with the remedy. The work is done by SQLAlchemy's own engines, in a thread: it happens
+once, at start.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def drift(connection: Connection, metadata: MetaData) -> list[str]:
 
 
 def with_connection(url: str, act: Callable[[Connection], T], *, is_kept: bool = True) -> T:
-    """Run *act* in one transaction, kept or (for a look at what would be) rolled back. Not for the event loop."""
+    """Run *act* in one transaction, kept or (for a look at what would be) rolled back. Not for the event
+    loop."""
     if url.startswith("sqlite"):
         return _with_sqlite(url, act, is_kept)
     return asyncio.run(_with_postgres(url, act, is_kept))
@@ -60,8 +62,9 @@ def _with_sqlite(url: str, act: Callable[[Connection], T], is_kept: bool) -> T:
         raise ValueError("a database in memory is known by its store's url only; pass store.url.")
     engine = create_engine(f"sqlite:///{path}")
 
-    # sqlite3 begins transactions behind SQLAlchemy's back and commits before DDL. SQLAlchemy's documentation, "SQLite,
-    # Serializable isolation": take both out of its hands. IMMEDIATE, so that workers wait for each other.
+    # sqlite3 begins transactions behind SQLAlchemy's back and commits before DDL. SQLAlchemy's documentation,
+    # "SQLite, Serializable isolation": take both out of its hands. IMMEDIATE, so that workers wait for each
+    # other.
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _: Any) -> None:
         connection.isolation_level = None
@@ -106,7 +109,7 @@ def _create(connection: Connection, metadata: MetaData) -> list[str]:
     if found:
         raise SchemaDrift(
             f"the database differs from the models: {'; '.join(found)}. "
-            "Write a migration (toque db revision, then toque db upgrade), or remove the development database."
+            "Write a migration (toque db revision, toque db upgrade), or remove the development database."
         )
     metadata.create_all(connection, tables=missing, checkfirst=False)
     return [table.name for table in missing]

@@ -1,8 +1,8 @@
 """Which columns of a statement answer for which fields of a view.
 
-`select(Order)` names an entity; only the columns that the view has fields for are put into the SQL. Explicit columns
-and labels answer by name, and before any entity. What cannot be narrowed without changing its meaning (DISTINCT,
-unions, RETURNING) runs as it stands, and the view picks its values from the whole row.
+`select(Order)` names an entity; only the columns that the view has fields for are put into the SQL. Explicit
+columns and labels answer by name, and before any entity. What cannot be narrowed without changing its meaning
+(DISTINCT, unions, RETURNING) runs as it stands, and the view picks its values from the whole row.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ __all__ = ["Nested", "Selection", "select_for"]
 
 @dataclass(frozen=True)
 class Nested:
-    """A field that is filled by a relationship: its place in the view, the entity that has it, and the view inside."""
+    """A field that is filled by a relationship: its place in the view, the entity that has it, and the view
+    inside."""
 
     place: int
     entity: Any
@@ -37,7 +38,8 @@ class Nested:
 
 @dataclass(frozen=True)
 class Selection:
-    """A statement, and where its row has each field of the view; a nested field has its place in `nested` instead."""
+    """A statement, and where its row has each field of the view; a nested field has its place in `nested`
+    instead."""
 
     statement: Any
     picks: tuple[int, ...] = ()
@@ -73,7 +75,8 @@ def _picks(columns: Sequence[Any]) -> tuple[int, ...]:
 
 
 def _key_columns(start: int, nested: Sequence[Nested]) -> tuple[list[Any], list[Nested]]:
-    """The columns that the relationships start from, and the relationships knowing where in the row they will be."""
+    """The columns that the relationships start from, and the relationships knowing where in the row they will
+    be."""
     keys: list[Any] = []
     placed = []
     for item in nested:
@@ -89,7 +92,8 @@ def _key_columns(start: int, nested: Sequence[Nested]) -> tuple[list[Any], list[
 
 
 def starting_columns(relationship: RelationshipProperty[Any]) -> list[Any]:
-    """The parent's columns whose values find the related rows: the key of a plain pair, else the primary key."""
+    """The parent's columns whose values find the related rows: the key of a plain pair, else the primary
+    key."""
     pair = plain_pair(relationship)
     return [pair[0]] if pair else list(relationship.parent.primary_key)
 
@@ -192,13 +196,10 @@ def _picked(view: View, statement: Any) -> Selection:
 def _row_names(statement: Any) -> Iterator[str]:
     """The names of a row's values, in order; an entity gives its attributes' names."""
     if isinstance(statement, UpdateBase):
-        mapper = statement._propagate_attrs.get("plugin_subject")
-        for column in statement.exported_columns:
-            is_mapped = mapper is not None and mapper.local_table.c.get(column.name) is not None
-            yield mapper.get_property_by_column(mapper.local_table.c[column.name]).key if is_mapped else column.key
+        yield from _returned_names(statement)
         return
     if not isinstance(statement, Select):
-        yield from (column.key for column in getattr(statement, "selected_columns", ()))
+        yield from (str(column.key) for column in getattr(statement, "selected_columns", ()))
         return
     for description in statement.column_descriptions:
         mapper = _mapper(description["expr"])
@@ -206,3 +207,13 @@ def _row_names(statement: Any) -> Iterator[str]:
             yield description["name"]
         else:
             yield from (mapper.get_property_by_column(column).key for column in mapper.columns)
+
+
+def _returned_names(statement: UpdateBase) -> Iterator[str]:
+    subject: Any = statement._propagate_attrs
+    mapper = subject.get("plugin_subject")
+    mapped = {} if mapper is None else dict(mapper.local_table.c)
+    exported: Any = statement.exported_columns
+    for column in exported:
+        own = mapped.get(column.key)
+        yield str(column.key) if own is None else mapper.get_property_by_column(own).key

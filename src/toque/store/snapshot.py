@@ -1,8 +1,8 @@
 """One snapshot for a query, at no price for a query of one statement.
 
-A single statement reads one state of the database anyway. So a query starts without BEGIN; if it turns out to have a
-second statement, it starts again inside a snapshot, and its key is remembered so that it will not have to again. That
-is safe because a query only reads.
+A single statement reads one state of the database anyway. So a query starts without BEGIN; if it turns out to
+have a second statement, it starts again inside a snapshot, and its key is remembered so that it will not have
+to again. That is safe because a query only reads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ __all__ = ["Reading", "Snapshots"]
 
 T = TypeVar("T")
 
-# Keys are operation names, as many as the app has; a caller that passes something else must not fill the memory.
+# Keys are operation names, as many as the app has; a caller that passes something else must not fill the
+# memory.
 KEYS_MAX = 10_000
 
 
@@ -36,9 +37,7 @@ class Reading(Transaction, Protocol):
 class Snapshots:
     """Runs queries, and knows which need a snapshot."""
 
-    def __init__(
-        self, begin: Callable[[bool], Reading], observer: StatementObserver | None
-    ) -> None:
+    def __init__(self, begin: Callable[[bool], Reading], observer: StatementObserver | None) -> None:
         self._begin = begin
         self._observer = observer
         self._keys: set[Hashable] = set()

@@ -28,9 +28,7 @@ __all__ = ["SqliteStore", "copy_file", "open_store", "path_of"]
 T = TypeVar("T")
 
 
-def open_store(
-    url: str, *, slots: int, waiting_max: int, observer: StatementObserver | None
-) -> SqliteStore:
+def open_store(url: str, *, slots: int, waiting_max: int, observer: StatementObserver | None) -> SqliteStore:
     return SqliteStore(path_of(url), slots=slots, waiting_max=waiting_max, observer=observer)
 
 
@@ -42,7 +40,8 @@ def path_of(url: str) -> Path | None:
 
 
 def copy_file(template: Path, target: Path) -> None:
-    """A new database that starts as *template*, which no process has open: a fresh one per test in milliseconds."""
+    """A new database that starts as *template*, which no process has open: a fresh one per test in
+    milliseconds."""
     if template.with_name(f"{template.name}-wal").exists():
         raise ValueError(f"{template} is open in some process; stop its store before it is copied.")
     shutil.copyfile(template, target)
@@ -68,8 +67,8 @@ class SqliteStore:
         is_durable: bool = True,
     ) -> None:
         self._observer = observer
-        # A database in memory is a file that nobody else knows: several connections to one file are the same code
-        # everywhere, SQLite's shared memory cache has locks of its own.
+        # A database in memory is a file that nobody else knows: several connections to one file are the same
+        # code everywhere, SQLite's shared memory cache has locks of its own.
         self._folder = tempfile.TemporaryDirectory(prefix="toque-") if path is None else None
         self.path = Path(self._folder.name) / "memory.db" if self._folder else path or Path()
         is_durable = is_durable and path is not None

@@ -1,10 +1,10 @@
 """The writer thread's half of group commit: one connection, one transaction for many commands.
 
-Each command has its own SAVEPOINT inside the transaction of its batch, so that it rolls back alone. What it ran and
-what came of it is noted until the COMMIT, because SQLite rolls back the *whole* transaction when a writing statement is
-interrupted or the disk is full (https://www.sqlite.org/lang_transaction.html, section 3): the commands of the batch that
-had ended are then run again from their notes, each in a transaction of its own, and count only if everything comes out
-as before. Nobody was told of them yet.
+Each command has its own SAVEPOINT inside the transaction of its batch, so that it rolls back alone. What it
+ran and what came of it is noted until the COMMIT, because SQLite rolls back the *whole* transaction when a
+writing statement is interrupted or the disk is full (https://www.sqlite.org/lang_transaction.html, section
+3): the commands of the batch that had ended are then run again from their notes, each in a transaction of its
+own, and count only if everything comes out as before. Nobody was told of them yet.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Batch:
         return result
 
     def recover(self, command: Command) -> None:
-        """After an error in *command*: if SQLite has rolled back the whole transaction, run the others again."""
+        """After an error in *command*: if SQLite has rolled back the whole transaction, run the others
+        again."""
         if command.has_begun and not self.connection.in_transaction:
             command.is_lost = True
             ended, self._ended = self._ended, []
@@ -95,7 +96,8 @@ class Batch:
             self.connection.execute("COMMIT" if ended else "ROLLBACK")
         except sqlite3.Error as error:
             self._roll_back_all()
-            # A deferred constraint, say, which one of them broke: each for itself, so that only that one fails.
+            # A deferred constraint, say, which one of them broke: each for itself, so that only that one
+            # fails.
             if len(ended) == 1:
                 ended[0].done(error)
             else:
@@ -106,7 +108,8 @@ class Batch:
             command.done(None)
 
     def part(self, current: Command) -> None:
-        """Commit what has ended although *current* still runs: what it did so far moves into a new transaction."""
+        """Commit what has ended although *current* still runs: what it did so far moves into a new
+        transaction."""
         if not self._ended or current.is_lost or not current.is_repeatable:
             return
         self.roll_back(current)
@@ -168,4 +171,6 @@ def _expect(before: Any, now: Any) -> None:
 
 
 def lost() -> Unavailable:
-    return Unavailable("The transaction was rolled back by the database; nothing of it was kept.", retry_after_s=0)
+    return Unavailable(
+        "The transaction was rolled back by the database; nothing of it was kept.", retry_after_s=0
+    )

@@ -11,8 +11,8 @@ from toque.store.sqlite_errors import is_busy
 
 __all__ = ["READER_BUSY_MS", "open_reader", "open_writer"]
 
-# A reader waits only for a recovery after a crash; a writer waits for the other processes' batches in short turns, so
-# that it can be called off in between (`sqlite_writer`).
+# A reader waits only for a recovery after a crash; a writer waits for the other processes' batches in short
+# turns, so that it can be called off in between (`sqlite_writer`).
 READER_BUSY_MS = 5000
 WRITER_BUSY_MS = 20
 # Several workers that start at once all try to switch the file to WAL, for which SQLite does not wait.
@@ -22,7 +22,8 @@ CACHED_STATEMENTS = 1024
 
 
 def open_writer(path: Path, *, is_durable: bool) -> sqlite3.Connection:
-    """The one connection that writes: WAL; a commit is on the disk when it returns, unless *is_durable* is false."""
+    """The one connection that writes: WAL; a commit is on the disk when it returns, unless *is_durable* is
+    false."""
     connection = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, cached_statements=CACHED_STATEMENTS
     )

@@ -1,14 +1,16 @@
 """What SQLite's errors mean to a caller.
 
-Source: https://www.sqlite.org/rescode.html. Messages of SQLite may hold values and SQL, so none of them travels.
+Source: https://www.sqlite.org/rescode.html. Messages of SQLite may hold values and SQL, so none of them
+    travels.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
-from toque.contract.errors import Conflict, DeadlineExceeded, Error, Invalid, Unavailable
+from toque.contract.errors import DeadlineExceeded, Error, Invalid, Unavailable
 from toque.store.constraints import broken, unique_name
 
 __all__ = ["is_busy", "is_interrupted", "translate"]
@@ -61,7 +63,7 @@ def _unavailable() -> BaseException:
     return Unavailable("The database does not answer.", retry_after_s=1)
 
 
-_BY_CODE = {
+_BY_CODE: dict[int, Callable[[], BaseException]] = {
     sqlite3.SQLITE_BUSY: _unavailable,
     sqlite3.SQLITE_LOCKED: _unavailable,
     sqlite3.SQLITE_FULL: _unavailable,

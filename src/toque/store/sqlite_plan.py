@@ -1,8 +1,8 @@
 """Whether a SELECT is proven cheap, and may so run in the event loop's own thread.
 
-A read by key takes microseconds; handing it to a thread would cost several times that. The proof is SQLite's own plan:
-every table is searched by its whole primary key or a whole unique index, or by an index under a LIMIT, and nothing is
-scanned or sorted. Source: https://www.sqlite.org/eqp.html.
+A read by key takes microseconds; handing it to a thread would cost several times that. The proof is SQLite's
+own plan: every table is searched by its whole primary key or a whole unique index, or by an index under a
+LIMIT, and nothing is scanned or sorted. Source: https://www.sqlite.org/eqp.html.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _is_bounded(connection: sqlite3.Connection, step: str, is_limited: bool) -> 
 def _is_whole_key(connection: sqlite3.Connection, index: str, terms: str) -> bool:
     """Whether *terms*, `a=? AND b=?`, name every column of a unique index."""
     unique = connection.execute(
-        "SELECT l.\"unique\" AND NOT l.partial FROM sqlite_schema AS s, pragma_index_list(s.tbl_name) AS l "
+        'SELECT l."unique" AND NOT l.partial FROM sqlite_schema AS s, pragma_index_list(s.tbl_name) AS l '
         "WHERE s.type = 'index' AND s.name = ? AND l.name = ?",
         (index, index),
     ).fetchone()

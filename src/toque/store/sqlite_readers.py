@@ -1,4 +1,5 @@
-"""Reads of SQLite: a few read-only connections, the loop's own thread for what is cheap, and threads for the rest."""
+"""Reads of SQLite: a few read-only connections, the loop's own thread for what is cheap, and threads for the
+rest."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ T = TypeVar("T")
 
 # Reads that are no reads by key: SQLite's work gives up the interpreter lock, so a few can use a second core.
 THREADS = 4
-# How long a statement may hold up the loop before it is stopped and sent to a thread, for good: below the 5 ms that
-# Python lets a thread hold the interpreter anyway.
+# How long a statement may hold up the loop before it is stopped and sent to a thread, for good: below the 5
+# ms that Python lets a thread hold the interpreter anyway.
 BUDGET_S = 0.002
 # SQLite looks at the clock every so many instructions of its virtual machine. A read by key has about 15.
 INSTRUCTIONS_PER_LOOK = 1000

@@ -30,7 +30,17 @@ STREAM_ROWS = 256
 class SqliteReading:
     """A query's statements; without a snapshot there can be only one."""
 
-    __slots__ = ("_has_begun", "_has_snapshot", "_is_closed", "_lock", "_reader", "_readers", "_running", "must_restart", "plans")
+    __slots__ = (
+        "_has_begun",
+        "_has_snapshot",
+        "_is_closed",
+        "_lock",
+        "_reader",
+        "_readers",
+        "_running",
+        "must_restart",
+        "plans",
+    )
 
     def __init__(self, readers: Readers, plans: Plans, has_snapshot: bool) -> None:
         self.plans = plans
@@ -98,7 +108,8 @@ class SqliteReading:
         if running is None or running.done():
             self._give_back(reader)
             return
-        # Nobody waits for the statement any more: stop it; the thread gives the connection back when it is out of it.
+        # Nobody waits for the statement any more: stop it; the thread gives the connection back when it is
+        # out of it.
         running.add_done_callback(lambda done: self._give_back(reader))
         stop_statement(reader.connection, running.done)
 
@@ -132,7 +143,8 @@ class SqliteReading:
 
     async def _in_thread(self, reader: Reader, act: Callable[[], T]) -> T:
         self._running = running = self._readers.submit(reader, act)
-        # A cancelled call must not cancel this: the connection is free when the thread is, not before (see `close`).
+        # A cancelled call must not cancel this: the connection is free when the thread is, not before (see
+        # `close`).
         running.add_done_callback(_hear)
         await asyncio.wait((running,))
         return running.result()

@@ -1,8 +1,8 @@
 """All writes of SQLite: one thread, and group commit.
 
-A commit with full sync costs one or more turns of the disk; sharing it is worth a factor of 75 (data_formats.md 1.3).
-Commands take turns, each from its first statement to its end. When nobody is waiting for a turn, or the batch is full
-or old, the thread commits; callers hear of their command only then.
+A commit with full sync costs one or more turns of the disk; sharing it is worth a factor of 75
+(data_formats.md 1.3). Commands take turns, each from its first statement to its end. When nobody is waiting
+for a turn, or the batch is full or old, the thread commits; callers hear of their command only then.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from toque.store.sqlite_readers import STOP_AGAIN_S
 
 __all__ = ["Writer"]
 
-# A batch waits for no one longer than this, and holds no more than this: the work since the last commit is what a
-# crash makes callers repeat. 2 ms is below one turn of a disk, so it costs next to nothing to commit that often.
+# A batch waits for no one longer than this, and holds no more than this: the work since the last commit is
+# what a crash makes callers repeat. 2 ms is below one turn of a disk, so it costs next to nothing to commit
+# that often.
 BATCH_MAX = 64
 BATCH_AGE_S = 0.002
-# A command that has its turn and does not come back to it holds up those that have ended before it: after this they are
-# committed without it.
+# A command that has its turn and does not come back to it holds up those that have ended before it: after
+# this they are committed without it.
 PART_AFTER_S = 0.01
 
 
@@ -45,7 +46,8 @@ class Writer:
         self._unsettled = 0
         self._since = 0.0
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        # Guards `_running` and `Command.is_abandoned`: an interrupt must never hit another command, nor a COMMIT.
+        # Guards `_running` and `Command.is_abandoned`: an interrupt must never hit another command, nor a
+        # COMMIT.
         self._guard = threading.Lock()
         self._running: Command | None = None
 
@@ -57,7 +59,8 @@ class Writer:
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._batch = Batch(await asyncio.to_thread(self._open_connection))
-        # A daemon, so that a process that forgets to stop the store can end; nothing acknowledged is lost by that.
+        # A daemon, so that a process that forgets to stop the store can end; nothing acknowledged is lost by
+        # that.
         self._thread = threading.Thread(target=self._serve, name="toque-sqlite-writer", daemon=True)
         self._thread.start()
 

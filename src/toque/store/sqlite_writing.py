@@ -32,7 +32,8 @@ class SqliteWriting:
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._command = Command(self._tell)
         self._has_turn = False
-        # SQLite would go on after a failed statement, PostgreSQL cannot: what works on one must work on the other.
+        # SQLite would go on after a failed statement, PostgreSQL cannot: what works on one must work on the
+        # other.
         self._has_failed = False
         self._is_closed = False
         self._lock = asyncio.Lock()
@@ -54,7 +55,8 @@ class SqliteWriting:
         return affected
 
     async def stream(self, prepared: Prepared, arguments: Sequence[Any], build: Build) -> AsyncIterator[Any]:
-        # Its rows are not noted, so that memory stays constant: the command cannot be run again from its notes.
+        # Its rows are not noted, so that memory stays constant: the command cannot be run again from its
+        # notes.
         self._command.is_repeatable = False
         cursor = await self._run(prepared, partial(_open, prepared.sql, arguments))
         while rows := await self._run(prepared, lambda _: cursor.fetchmany(STREAM_ROWS)):

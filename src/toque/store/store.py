@@ -14,7 +14,8 @@ T = TypeVar("T")
 Run = Callable[[Database], Awaitable[T]]
 
 StatementObserver = Callable[[str, int, int, int], None]
-"""Hears of every statement that ended: its SQL, when it started and ended (ns since the epoch), how many rows."""
+"""Hears of every statement that ended: its SQL, when it started and ended (ns since the epoch), how many
+rows."""
 
 
 class Store(Protocol):
@@ -45,7 +46,8 @@ class Store(Protocol):
         ...
 
     async def command(self, run: Run[T]) -> T:
-        """Run it in one transaction: committed when this returns, rolled back on any error or cancellation."""
+        """Run it in one transaction: committed when this returns, rolled back on any error or
+        cancellation."""
         ...
 
     async def ping(self) -> None:
@@ -78,7 +80,7 @@ def open_store(
     scheme = url.partition("://")[0]
     if scheme not in _BY_SCHEME:
         raise ValueError(
-            f"expected a database URL such as sqlite:///app.db or postgresql://host/name, got scheme {scheme!r}."
+            f"expected a URL such as sqlite:///app.db or postgresql://host/name, got scheme {scheme!r}."
         )
     store: Store = import_module(_BY_SCHEME[scheme]).open_store(
         url, slots=slots, waiting_max=waiting_max, observer=observer

@@ -28,8 +28,8 @@ FAILED = (
 class RestartInSnapshot(BaseException):
     """A query's second statement: the call starts again, this time with every statement in one snapshot.
 
-    A query's first statement runs without BEGIN and COMMIT, because most queries have no second one. A BaseException,
-    so that an operation's `except Exception` does not swallow it.
+    A query's first statement runs without BEGIN and COMMIT, because most queries have no second one. A
+    BaseException, so that an operation's `except Exception` does not swallow it.
     """
 
 
@@ -40,15 +40,20 @@ class Transaction(Protocol):
 
     async def fetch(self, prepared: Prepared, arguments: Sequence[Any], rows_max: int, build: Build) -> Any:
         """Run it and build from at most *rows_max* rows, 0 for all."""
+        ...
 
     async def execute(self, prepared: Prepared, arguments: Sequence[Any]) -> int:
         """Run it for its effect: the number of rows affected."""
+        ...
 
     async def execute_many(self, prepared: Prepared, rows: Sequence[Sequence[Any]]) -> int:
         """Run it once per row of arguments: the number of rows affected in all."""
+        ...
 
     def stream(self, prepared: Prepared, arguments: Sequence[Any], build: Build) -> AsyncIterator[Any]:
         """Run it and build from a bounded number of rows at a time."""
+        ...
 
     def announce_more(self) -> None:
         """Say that the next statement will not be the last, so that a query begins its snapshot at once."""
+        ...

