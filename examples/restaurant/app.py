@@ -63,8 +63,6 @@ async def sign_in(
 ) -> Token:
     """Give whoever asks a token, in development; elsewhere an identity provider does that."""
     settings = app.settings()
-    if settings.is_production:
-        raise Forbidden(
-            "Signing in by name alone is for development; bring a token of your identity provider."
-        )
+    if settings.is_production or settings.auth.has_key:
+        raise Forbidden("A name alone signs in during development only; bring your provider's token.")
     return Token(mint(settings, subject=name, roles=[role], lifetime_s=SHIFT_S))

@@ -299,6 +299,19 @@ def test_signing_in_needs_a_name_and_a_role_that_exists(served: str) -> None:
             assert client.post("/sign-in", json=body).status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("TOQUE_APP_ENVIRONMENT", "production"), ("TOQUE_AUTH_KEY", "k" * 32)]
+)
+async def test_where_tokens_have_an_issuer_a_name_is_not_enough(
+    monkeypatch: pytest.MonkeyPatch, setting: str, value: str
+) -> None:
+    async with running(app) as kitchen:
+        monkeypatch.setenv(setting, value)
+        answer = await kitchen.post("/sign-in", json={"name": "ana", "role": "waiter"})
+
+    assert answer.status == 403
+
+
 @pytest.fixture
 async def browser() -> AsyncIterator[chromium.Browser]:
     if chromium.PROGRAM is None:
