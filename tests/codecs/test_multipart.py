@@ -12,8 +12,9 @@ from msgspec import Struct
 
 from toque.codecs import multipart
 from toque.codecs.multipart import File, MultipartLimits, read_multipart
-from toque.contract import schema
 from toque.contract.errors import Error, Invalid, Malformed, TooLarge, UnsupportedMediaType
+from toque.contract.json_schema import json_schema
+from toque.contract.nodes import unserialisable
 
 CONTENT_TYPE = 'multipart/form-data; boundary="XX"'
 
@@ -177,8 +178,8 @@ async def test_a_type_that_has_no_fields_is_not_taken() -> None:
 
 
 def test_a_file_is_described_as_binary() -> None:
-    assert schema.unserialisable(Photo) is None
+    assert unserialisable(Photo) is None
 
-    _, components = schema.json_schema([Photo])
+    _, components = json_schema([Photo])
 
     assert components["Photo"]["properties"]["picture"]["format"] == "binary"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kinds import KINDS, Card, Cash, Dish, Flat, Order, Station
 
 from toque.codecs.codec import CODECS
-from toque.contract import schema
+from toque.contract.conversion import convert
 from toque.contract.errors import NotFound, Problem
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -190,5 +190,5 @@ def test_a_text_that_begins_like_a_formula_is_disarmed_and_comes_back(text: str)
 
     assert decode(body) == Note(text)
     assert b",-5" in body
-    cell = schema.convert(body.decode().splitlines()[1].strip('"'), str)
+    cell = convert(body.decode().splitlines()[1].strip('"'), str)
     assert not cell.startswith(("=", "+", "-", "@", "\t", "＝"))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
-from toque.contract import schema
+from toque.contract.conversion import enc_hook
 from toque.contract.views import shaper
 
 T = TypeVar("T")
@@ -129,7 +129,7 @@ def leave(tp: Any, value: Any) -> Any:
 
 
 def written(tp: Any, value: Any) -> bytes:
-    return msgspec.json.encode(leave(tp, value), enc_hook=schema.enc_hook)
+    return msgspec.json.encode(leave(tp, value), enc_hook=enc_hook)
 
 
 ORM = Row(id=1)

@@ -16,7 +16,7 @@ import msgspec
 from toque.call.context import Context
 from toque.call.resources import Pantry
 from toque.call.threads import Threads
-from toque.contract import schema
+from toque.contract.conversion import convert
 from toque.contract.errors import Invalid
 from toque.contract.operation import Operation
 from toque.contract.signature import MISSING, Place, Signature
@@ -80,7 +80,7 @@ class Plan:
                 f"{self.operation.name} has no input {sorted(unknown)[0]!r}; "
                 f"it takes: {', '.join(self.named.__struct_fields__) or 'nothing'}"
             )
-        return msgspec.structs.astuple(schema.convert(values, self.named, strict=strict))
+        return msgspec.structs.astuple(convert(values, self.named, strict=strict))
 
 
 def compile_plan(

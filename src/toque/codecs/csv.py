@@ -18,8 +18,9 @@ import msgspec
 
 from toque.codecs.flat import Leaf, leaves_of, list_item, object_reader, text_of
 from toque.codecs.stream import StreamEncoder
-from toque.contract import schema
+from toque.contract.conversion import enc_hook
 from toque.contract.errors import Invalid, Malformed, TooLarge
+from toque.contract.faults import refused
 
 __all__ = ["COLUMNS_MAX", "CSV", "ROWS_MAX"]
 
@@ -66,7 +67,7 @@ class _Csv:
             return None
 
         def row(value: Any) -> bytes:
-            members = msgspec.to_builtins(value, enc_hook=schema.enc_hook)
+            members = msgspec.to_builtins(value, enc_hook=enc_hook)
             return _line([_cell(leaf, leaf.of(members)) for leaf in leaves])
 
         return StreamEncoder(row, head=_line([leaf.name for leaf in leaves]))
@@ -112,7 +113,7 @@ def _read_rows(data: bytes, leaves: dict[str, Leaf], read: Callable[[Any], Any])
         if at >= ROWS_MAX:
             raise TooLarge(f"The CSV has more than {ROWS_MAX} rows.")
         if len(row) != len(header):
-            raise schema.refused(f"$[{at}]", f"{len(header)} cells", str(len(row)))
+            raise refused(f"$[{at}]", f"{len(header)} cells", str(len(row)))
         cells = zip(header, known, keeps, row, strict=True)
         try:
             yield read([(name, _text(leaf, cell)) for name, leaf, keep, cell in cells if cell or keep])
@@ -138,5 +139,5 @@ def _at_row(error: Invalid, at: int) -> Invalid:
 
 def _only(values: list[Any]) -> Any:
     if len(values) != 1:
-        raise schema.refused("$", "one row", str(len(values)))
+        raise refused("$", "one row", str(len(values)))
     return values[0]

@@ -15,7 +15,10 @@ from typing import Any
 import msgspec
 
 from toque.contract import schema
+from toque.contract.conversion import convert
 from toque.contract.errors import Fault, Invalid
+from toque.contract.faults import FAULT_TEXT_MAX, FAULTS_MAX, refused
+from toque.contract.text import text_reader, texts_reader
 
 __all__ = ["DEPTH_MAX", "Leaf", "leaves_of", "list_item", "object_reader", "text_of"]
 
@@ -60,7 +63,7 @@ def object_reader(tp: Any, *, fills_text: bool = False) -> Callable[[Pairs], Any
         read = _reader(tp, {}, fills_text)
     except Uncarried:
         return None
-    return lambda pairs: schema.convert(read(_tree(pairs)), tp)
+    return lambda pairs: convert(read(_tree(pairs)), tp)
 
 
 def _tree(pairs: Pairs) -> dict[str, Any]:
@@ -69,15 +72,15 @@ def _tree(pairs: Pairs) -> dict[str, Any]:
     for name, leaf in pairs:
         *parents, last = name.split(".", DEPTH_MAX + 1)
         if len(parents) > DEPTH_MAX:
-            raise schema.refused("$", f"names of at most {DEPTH_MAX} dots", "more")
+            raise refused("$", f"names of at most {DEPTH_MAX} dots", "more")
         node = root
         for part in parents:
             node = node.setdefault(part, {})
             if isinstance(node, list):
-                raise schema.refused(f"$.{name}"[: schema.FAULT_TEXT_MAX], "one value or fields", "both")
+                raise refused(f"$.{name}"[:FAULT_TEXT_MAX], "one value or fields", "both")
         held = node.setdefault(last, [])
         if isinstance(held, dict):
-            raise schema.refused(f"$.{name}"[: schema.FAULT_TEXT_MAX], "one value or fields", "both")
+            raise refused(f"$.{name}"[:FAULT_TEXT_MAX], "one value or fields", "both")
         held.append(leaf)
     return root
 
@@ -103,7 +106,7 @@ def _reader(tp: Any, known: _Known, fills_text: bool) -> _Read:
 def _is_texts(tp: Any) -> bool:
     """Whether *tp* is a list of plain values, which repeated names carry."""
     try:
-        schema.text_reader(tp)
+        text_reader(tp)
     except TypeError:
         return False
     return True
@@ -111,13 +114,13 @@ def _is_texts(tp: Any) -> bool:
 
 def _texts_reader(tp: Any) -> _Read:
     try:
-        read = schema.texts_reader(tp, place="body")
+        read = texts_reader(tp, place="body")
     except TypeError as error:
         raise Uncarried(str(error)) from error
 
     def texts(node: Any) -> Any:
         if not (isinstance(node, list) and all(isinstance(leaf, str) for leaf in node)):
-            raise schema.refused("$", "text", "fields" if isinstance(node, dict) else "a file")
+            raise refused("$", "text", "fields" if isinstance(node, dict) else "a file")
         return read(node)
 
     return texts
@@ -125,7 +128,7 @@ def _texts_reader(tp: Any) -> _Read:
 
 def _file_reader(node: Any) -> Any:
     if not isinstance(node, list) or len(node) != 1 or isinstance(node[0], str):
-        raise schema.refused("$", "one file", "text or several")
+        raise refused("$", "one file", "text or several")
     return node[0]
 
 
@@ -145,7 +148,7 @@ def _fields_reader(tp: Any, known: _Known, fills_text: bool) -> _Read:
 
     def read(node: Any) -> Any:
         if not isinstance(node, dict):
-            raise schema.refused("$", "fields", "one value")
+            raise refused("$", "fields", "one value")
         # A name that is no field goes on as it came: the type says whether it is ignored or refused.
         values = _read_all(node, lambda name, held: readers[name](held) if name in readers else _raw(held))
         for name, make in fillers.items():
@@ -179,18 +182,18 @@ def _read_all(node: dict[str, Any], read: Callable[[str, Any], Any]) -> dict[str
         try:
             values[name] = read(name, held)
         except Invalid as error:
-            step = f".{name[: schema.FAULT_TEXT_MAX]}"
+            step = f".{name[:FAULT_TEXT_MAX]}"
             faults += [msgspec.structs.replace(one, path=f"${step}{one.path[1:]}") for one in error.faults]
     if faults:
         first = faults[0]
-        raise Invalid(f"{first.message} at {first.path}.", faults=faults[: schema.FAULTS_MAX])
+        raise Invalid(f"{first.message} at {first.path}.", faults=faults[:FAULTS_MAX])
     return values
 
 
 def _dict_reader(item: _Read) -> _Read:
     def read(node: Any) -> Any:
         if not isinstance(node, dict):
-            raise schema.refused("$", "fields", "one value")
+            raise refused("$", "fields", "one value")
         return _read_all(node, lambda _name, held: item(held))
 
     return read
@@ -208,7 +211,7 @@ def _list_reader(tp: Any, known: _Known, fills_text: bool) -> _Read:
         if is_files:
             return [item([leaf]) for leaf in node]
         if not isinstance(node, dict) or not all(name.isascii() and name.isdigit() for name in node):
-            raise schema.refused("$", "fields of numbered items, like `items.0.name`", "something else")
+            raise refused("$", "fields of numbered items, like `items.0.name`", "something else")
         # By number, whatever gaps there are: the numbers only say what belongs together.
         ordered = dict(sorted(node.items(), key=lambda pair: (len(pair[0].lstrip("0")), pair[0].lstrip("0"))))
         return list(_read_all(ordered, lambda _name, held: item(held)).values())
@@ -230,7 +233,7 @@ def _tagged_reader(arms: list[Any], known: _Known, fills_text: bool) -> _Read:
     def read(node: Any) -> Any:
         tag = _raw(node.get(tag_field)) if isinstance(node, dict) else None
         if not isinstance(tag, str) or tag not in by_tag:
-            raise schema.refused(f"$.{tag_field}", "one of " + ", ".join(by_tag), "something else")
+            raise refused(f"$.{tag_field}", "one of " + ", ".join(by_tag), "something else")
         return by_tag[tag](node)
 
     return read

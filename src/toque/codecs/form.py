@@ -10,7 +10,9 @@ import msgspec
 
 from toque.codecs.flat import leaves_of, object_reader, text_of
 from toque.contract import schema
+from toque.contract.conversion import enc_hook
 from toque.contract.errors import Malformed, TooLarge
+from toque.contract.nodes import nodes_of
 
 __all__ = ["FIELDS_MAX", "FORM"]
 
@@ -26,7 +28,7 @@ class _Form:
     def decoder(self, tp: Any) -> Callable[[bytes], Any] | None:
         read = object_reader(tp)
         # Files come in multipart only.
-        if read is None or any(schema.is_carried(getattr(node, "cls", None)) for node in schema.nodes_of(tp)):
+        if read is None or any(schema.is_carried(getattr(node, "cls", None)) for node in nodes_of(tp)):
             return None
         return lambda data: read(_pairs(data))
 
@@ -36,7 +38,7 @@ class _Form:
             return None
 
         def encode(value: Any) -> bytes:
-            members = msgspec.to_builtins(value, enc_hook=schema.enc_hook)
+            members = msgspec.to_builtins(value, enc_hook=enc_hook)
             pairs: list[tuple[str, str]] = []
             for leaf in leaves:
                 held = leaf.of(members)

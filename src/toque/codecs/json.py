@@ -16,11 +16,14 @@ from toque.codecs.refusing import refusing
 from toque.codecs.stream import StreamEncoder
 from toque.codecs.suspicion import suspicion
 from toque.contract import schema
+from toque.contract.conversion import dec_hook, enc_hook
 from toque.contract.errors import Problem
+from toque.contract.guard import key_guard
+from toque.contract.nodes import nodes_of
 
 __all__ = ["JSON", "can_carry", "encode", "proven_text"]
 
-encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=schema.enc_hook).encode
+encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=enc_hook).encode
 
 
 class _Json:
@@ -31,8 +34,8 @@ class _Json:
     def decoder(self, tp: Any) -> Callable[[bytes], Any] | None:
         if not can_carry(tp):
             return None
-        typed = msgspec.json.Decoder(tp, dec_hook=schema.dec_hook).decode
-        guard = schema.key_guard(tp)
+        typed = msgspec.json.Decoder(tp, dec_hook=dec_hook).decode
+        guard = key_guard(tp)
         if guard is None:
             return refusing("JSON", lambda data: typed(data if data.isascii() else proven_text(data)))
 
@@ -65,4 +68,4 @@ def proven_text(data: bytes) -> bytes:
 
 def can_carry(tp: Any) -> bool:
     """Whether *tp* is made of plain values: all but uploaded files."""
-    return not any(schema.is_carried(getattr(node, "cls", None)) for node in schema.nodes_of(tp))
+    return not any(schema.is_carried(getattr(node, "cls", None)) for node in nodes_of(tp))

@@ -20,12 +20,15 @@ from toque.codecs.problem import problem_document
 from toque.codecs.refusing import refusing
 from toque.codecs.stream import StreamEncoder
 from toque.codecs.suspicion import suspicion
-from toque.contract import schema
+from toque.contract.conversion import dec_hook, enc_hook
 from toque.contract.errors import Problem
+from toque.contract.faults import refused
+from toque.contract.guard import key_guard
+from toque.contract.nodes import holds
 
 __all__ = ["MSGPACK"]
 
-encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder(enc_hook=schema.enc_hook).encode
+encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder(enc_hook=enc_hook).encode
 
 LOOKED_AT_MIN = 4096
 """A colliding key takes eleven bytes (an array, a 64-bit number, a value), so smaller bodies hold below
@@ -44,10 +47,10 @@ class _Msgpack:
     def decoder(self, tp: Any) -> Callable[[bytes], Any] | None:
         if not can_carry(tp):
             return None
-        typed = msgspec.msgpack.Decoder(tp, dec_hook=schema.dec_hook, ext_hook=_refuse_extension).decode
-        guard = schema.key_guard(tp)
+        typed = msgspec.msgpack.Decoder(tp, dec_hook=dec_hook, ext_hook=_refuse_extension).decode
+        guard = key_guard(tp)
         is_suspect = suspicion(tp)
-        is_open = guard is not None or schema.holds(tp, inspect.AnyType)
+        is_open = guard is not None or holds(tp, inspect.AnyType)
 
         def decode(data: bytes) -> Any:
             # A body is looked at more closely only where it could hold what is refused.
@@ -86,7 +89,7 @@ _NOT_FINITE = re.compile(rb"[\xca\xcb][\x7f\xff][\x80-\xff]")
 
 def _refuse_not_finite(value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise schema.refused("$", "a finite number", str(value))
+        raise refused("$", "a finite number", str(value))
     if isinstance(value, dict):
         _refuse_not_finite([*value.keys(), *value.values()])
     elif isinstance(value, list | tuple):

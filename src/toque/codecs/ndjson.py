@@ -11,7 +11,8 @@ from toque.codecs import json
 from toque.codecs.flat import list_item
 from toque.codecs.refusing import refusing
 from toque.codecs.stream import StreamEncoder
-from toque.contract import schema
+from toque.contract.conversion import dec_hook, enc_hook
+from toque.contract.guard import key_guard
 
 __all__ = ["NDJSON"]
 
@@ -25,18 +26,18 @@ class _Ndjson:
         item = list_item(tp)
         if item is None or not json.can_carry(tp):
             return None
-        if schema.key_guard(item) is not None:
+        if key_guard(item) is not None:
             # One line is one JSON text, so the look twice at suspicious ones is JSON's own.
             read = json.JSON.decoder(item)
             assert read is not None, "what JSON can carry it decodes"
             return lambda data: [read(line) for line in data.splitlines() if line.strip()]
-        typed = msgspec.json.Decoder(item, dec_hook=schema.dec_hook).decode_lines
+        typed = msgspec.json.Decoder(item, dec_hook=dec_hook).decode_lines
         return refusing("NDJSON", lambda data: typed(json.proven_text(data)))
 
     def encoder(self, tp: Any) -> Callable[[Any], bytes] | None:
         if list_item(tp) is None or not json.can_carry(tp):
             return None
-        return msgspec.json.Encoder(enc_hook=schema.enc_hook).encode_lines
+        return msgspec.json.Encoder(enc_hook=enc_hook).encode_lines
 
     def stream_encoder(self, item_tp: Any) -> StreamEncoder | None:
         if not json.can_carry(item_tp):

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from toque.contract import schema
 from toque.contract.errors import Malformed
+from toque.contract.faults import refusal
 
 __all__ = ["refusing"]
 
@@ -20,7 +20,7 @@ def refusing(format_name: str, decode: Callable[[bytes], Any]) -> Callable[[byte
         try:
             return decode(data)
         except msgspec.ValidationError as error:
-            raise schema.refusal(error, "body") from error
+            raise refusal(error, "body") from error
         except RecursionError:
             # The depth is Python's own, about 1 000 levels: deeper than any document that people write.
             raise Malformed(f"The body is nested too deeply for {format_name}.") from None

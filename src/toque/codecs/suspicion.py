@@ -1,4 +1,4 @@
-"""Which bodies are looked at twice: the few that could hold what `schema.key_guard` refuses.
+"""Which bodies are looked at twice: the few that could hold what `key_guard` refuses.
 
 Text that only looks so costs a second reading and nothing else, so the test may be rough but must miss
 nothing."""
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from toque.contract import schema
+from toque.contract.guard import COLLIDING_KEYS_MAX, may_crowd
 
 __all__ = ["suspicion"]
 
@@ -26,11 +26,11 @@ _DIGITS = b"9" * 2_000
 def suspicion(tp: Any) -> Callable[[bytes], bool]:
     """Whether a body of *tp*, in text or in MessagePack, whose text is plain bytes, deserves a second
     look."""
-    may_crowd = schema.may_crowd(tp)
+    is_crowdable = may_crowd(tp)
 
     def is_suspect(data: bytes) -> bool:
         # Every key takes two bytes at least.
-        if may_crowd and len(data) >= 2 * schema.COLLIDING_KEYS_MAX:
+        if is_crowdable and len(data) >= 2 * COLLIDING_KEYS_MAX:
             return True
         plain = data.translate(_NINES, b"_")
         return b"nan" in plain or b"inf" in plain or b"e9999" in plain or b"9u99" in plain or _DIGITS in plain

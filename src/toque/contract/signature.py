@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from toque.contract import schema
+from toque.contract.nodes import unserialisable
 from toque.contract.operation import Header, InBody, InQuery, Kind, Operation
 
 __all__ = ["Input", "Place", "Signature", "SignatureError", "path_names", "read_annotations", "read_signature"]
@@ -133,7 +134,7 @@ def _read_input(
     place, wire_name = _place_of(operation, tp, marks, name in names_in_path), name
     if marks and isinstance(marks[0], Header):
         wire_name = marks[0].name.lower()
-    if place is not Place.UPLOAD and (why := schema.unserialisable(tp)):
+    if place is not Place.UPLOAD and (why := unserialisable(tp)):
         raise SignatureError(f"parameter {name!r} can be neither an input nor a resource: {why}")
     if place is Place.PATH and schema.is_structured(tp):
         raise SignatureError(f"path parameter {name!r} has a structured type; one segment carries one plain value")
@@ -179,6 +180,6 @@ def _read_output(tp: Any, resource_types: frozenset[type]) -> tuple[Any, bool]:
         return None, is_stream
     if isinstance(bare, type) and bare in resource_types:
         raise SignatureError(f"the output is the resource {bare.__name__}; declare a view of what may leave")
-    if bare is not bytes and (why := schema.unserialisable(item)):
+    if bare is not bytes and (why := unserialisable(item)):
         raise SignatureError(f"the output cannot leave: {why}")
     return item, is_stream

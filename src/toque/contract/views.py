@@ -22,6 +22,7 @@ from uuid import UUID
 import msgspec
 
 from toque.contract import schema
+from toque.contract.conversion import dec_hook
 
 __all__ = ["Shape", "shaper"]
 
@@ -87,7 +88,7 @@ def _leaf(tp: Any, where: str) -> Shape:
 
 def _converted(value: Any, tp: Any, where: str) -> Any:
     try:
-        return msgspec.convert(value, tp, from_attributes=True, dec_hook=schema.dec_hook)
+        return msgspec.convert(value, tp, from_attributes=True, dec_hook=dec_hook)
     except msgspec.ValidationError as error:
         raise TypeError(f"{where}: {error}") from error
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from toque.contract import schema
+from toque.contract import conversion, schema
 from toque.contract.errors import BadRequest, Fault, Invalid
 from toque.contract.signature import Input, Place, Signature, path_names
+from toque.contract.text import texts_reader
 
 __all__ = ["PlainReader", "parse_query", "plain_reader"]
 
@@ -114,7 +115,7 @@ def _query_reader(found: Input) -> Callable[[Any, tuple[str, ...], dict[str, lis
 def _object_reader(found: Input) -> Callable[[Any, tuple[str, ...], dict[str, list[str]]], Any]:
     """A structured input of a query: each of its fields is one query parameter."""
     fields = [
-        (field.name, schema.texts_reader(field.type, place="query", path=f"$.{field.name}"))
+        (field.name, texts_reader(field.type, place="query", path=f"$.{field.name}"))
         for field in schema.fields_of(found.type)
     ]
 
@@ -122,13 +123,13 @@ def _object_reader(found: Input) -> Callable[[Any, tuple[str, ...], dict[str, li
         values = {name: convert(query[name]) for name, convert in fields if name in query}
         if not values and not found.is_required:
             return found.default
-        return schema.convert(values, found.type, strict=False, place="query")
+        return conversion.convert(values, found.type, strict=False, place="query")
 
     return read
 
 
 def _texts_reader(found: Input) -> Callable[[list[str]], Any]:
-    return schema.texts_reader(found.type, place=found.place.value, path=f"$.{found.wire_name}")
+    return texts_reader(found.type, place=found.place.value, path=f"$.{found.wire_name}")
 
 
 def _default(found: Input) -> Any:

@@ -1,0 +1,85 @@
+"""All that lies inside a type, as msgspec sees it, and whether all of it can travel."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+from toque.contract.schema import fields_of, is_carried, is_pydantic, type_name
+
+__all__ = ["holds", "model_members", "nodes_of", "unserialisable"]
+
+
+@functools.cache
+def nodes_of(tp: Any, *, in_models: bool = False) -> tuple[inspect.Type, ...]:
+    """Every type that a value of *tp* may hold, as msgspec sees it, each object type once.
+
+    To msgspec a pydantic model is one closed thing; *in_models* also looks at its fields.
+    """
+    found: list[inspect.Type] = []
+    seen: set[int] = set()
+    waiting: list[inspect.Type] = [inspect.type_info(tp)]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        found.append(node)
+        waiting.extend(_children(node))
+        if in_models and isinstance(node, inspect.CustomType):
+            waiting.extend(inner for _, inner in model_members(node.cls))
+    return tuple(found)
+
+
+@functools.cache
+def model_members(cls: Any) -> tuple[tuple[str, inspect.Type], ...]:
+    """The fields of a pydantic model as msgspec would see them; of what it cannot read it says nothing."""
+    return tuple((field.name, _readable(field.type)) for field in fields_of(cls)) if is_pydantic(cls) else ()
+
+
+def _readable(tp: Any) -> inspect.Type:
+    try:
+        return inspect.type_info(tp)
+    except TypeError:
+        return inspect.AnyType()
+
+
+def _children(node: inspect.Type) -> Iterator[inspect.Type]:
+    for name in node.__struct_fields__:
+        value = getattr(node, name)
+        for item in value if isinstance(value, tuple) else (value,):
+            inner = item.type if isinstance(item, inspect.Field) else item
+            if isinstance(inner, inspect.Type):
+                yield inner
+
+
+def holds(tp: Any, *kinds: type) -> bool:
+    """Whether a value of *tp* may hold one of *kinds*: node types of `msgspec.inspect`, or classes."""
+    return any(isinstance(node, kinds) or getattr(node, "cls", None) in kinds for node in nodes_of(tp))
+
+
+def unserialisable(tp: Any) -> str | None:
+    """Why *tp* can be neither an input nor an output, with what to do, or None where it can."""
+    try:
+        classes = [cls for node in nodes_of(tp) if isinstance(cls := getattr(node, "cls", None), type)]
+        customs = [node.cls for node in nodes_of(tp) if isinstance(node, inspect.CustomType)]
+        msgspec.json.Decoder(tp)
+    except (TypeError, NameError, AttributeError) as error:
+        return f"{type_name(tp)} is not a type that can be read: {error}"
+    for cls in classes:
+        if hasattr(cls, "__mapper__"):
+            return (
+                f"{type_name(cls)} is a database model, and a model neither enters nor leaves; "
+                f"declare a Struct of the fields that may (class {cls.__name__}View(Struct): ...)"
+            )
+    for cls in customs:
+        if not is_pydantic(cls) and not is_carried(cls):
+            return (
+                f"no format carries {type_name(cls)}; declare a Struct, dataclass, attrs class, TypedDict or "
+                "pydantic model with the fields that travel" + (", or Any" if cls is object else "")
+            )
+    return None

@@ -1,0 +1,123 @@
+"""How plain values become a type's, what is said when they cannot, and which are refused unread."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+import msgspec
+import pydantic
+import pytest
+from msgspec import Meta, Struct
+
+from toque.contract.conversion import convert
+from toque.contract.errors import Invalid
+from toque.contract.faults import FAULT_TEXT_MAX, FAULTS_MAX
+
+T = TypeVar("T")
+
+
+class S(Struct):
+    id: int
+
+
+@dataclasses.dataclass
+class D:
+    id: int
+
+
+class P(pydantic.BaseModel):
+    id: int
+
+
+class Strict(pydantic.BaseModel, strict=True):
+    on: date
+    count: int
+
+
+class Page(Struct, Generic[T]):
+    items: list[T]
+    total: int
+
+
+@pytest.mark.parametrize(
+    ("value", "tp", "path", "expected", "received"),
+    [
+        ({"id": "x"}, S, "$.id", "int", "str"),
+        ({}, S, "$.id", "a value", "nothing"),
+        ([{"id": 1}, {}], list[D], "$[1].id", "a value", "nothing"),
+        ({"items": [{"id": None}], "total": 1}, Page[S], "$.items[0].id", "int", "null"),
+        ({"id": "x"}, P, "$.id", "a valid integer", "str"),
+        ([{"id": 1}, {}], list[P], "$[1].id", "a value", "nothing"),
+        ({"items": [{}], "total": 1}, Page[P], "$.items[0].id", "a value", "nothing"),
+        ("x", UUID, "$", "UUID", ""),
+        ("x", Literal["a"], "$", "enum value", "'x'"),
+        (1, Annotated[int, Meta(ge=3)], "$", "int >= 3", ""),
+        ("NaN", Decimal, "$", "a finite decimal number with an exponent within 6144", "one beyond it"),
+    ],
+)
+def test_a_fault_says_where_what_was_expected_and_what_came(
+    value: Any, tp: Any, path: str, expected: str, received: str
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        convert(value, tp, place="query")
+
+    (fault,) = caught.value.faults
+    assert (fault.path, fault.expected, fault.received, fault.place) == (path, expected, received, "query")
+
+
+def test_pydantic_tells_all_its_faults_up_to_a_limit() -> None:
+    class Many(pydantic.BaseModel):
+        numbers: list[int]
+
+    with pytest.raises(Invalid) as caught:
+        convert({"numbers": ["x"] * 1_000}, Many)
+
+    assert len(caught.value.faults) == FAULTS_MAX
+    assert caught.value.faults[3].path == "$.numbers[3]"
+
+
+def test_a_fault_never_repeats_a_megabyte() -> None:
+    with pytest.raises(Invalid) as caught:
+        convert("x" * 1_000_000, Literal["a"])
+
+    assert all(len(text) <= FAULT_TEXT_MAX for text in msgspec.structs.astuple(caught.value.faults[0]))
+
+
+def test_a_strict_pydantic_model_takes_a_date_as_text_and_still_no_number() -> None:
+    assert convert({"on": "2026-11-23", "count": 1}, Strict) == Strict(on=date(2026, 11, 23), count=1)
+    assert convert({"on": date(2026, 11, 23), "count": 1}, Strict).count == 1
+    with pytest.raises(Invalid):
+        convert({"on": "2026-11-23", "count": "1"}, Strict)
+
+
+def test_plain_values_need_not_be_converted_twice() -> None:
+    made = convert({"items": [{"id": 1}], "total": 1}, Page[P])
+
+    assert convert(made, Page[P]) is made
+
+
+@pytest.mark.parametrize(
+    ("tp", "value"),
+    [(set[int], [i * (2**61 - 1) for i in range(2_000)]), (dict[tuple[int, int], int], {})],
+)
+def test_keys_that_collide_are_refused_before_they_are_hashed(tp: Any, value: Any) -> None:
+    value = value or {f"{i}": 1 for i in range(2_000)}
+    with pytest.raises(Invalid, match="at most 256"):
+        convert(value, tp)
+
+
+def test_keys_that_collide_are_refused_inside_a_pydantic_model_too() -> None:
+    class Tags(pydantic.BaseModel):
+        ids: set[UUID]
+        below: Tags | None = None
+
+    ids = [str(UUID(int=i * (2**61 - 1))) for i in range(1, 2_000)]
+
+    with pytest.raises(Invalid, match="at most 256") as caught:
+        convert([{"ids": [], "below": {"ids": ids}}], list[Tags])
+
+    assert caught.value.faults[0].path == "$[...].below.ids"
