@@ -16,7 +16,7 @@ from toque.codecs import compression
 from toque.codecs.codec import CODECS
 from toque.codecs.multipart import read_multipart
 from toque.codecs.negotiation import parse_media_type
-from toque.contract.errors import BadRequest, RequestTimeout, TooLarge, UnsupportedMediaType
+from toque.contract.errors import BadRequest, Error, RequestTimeout, TooLarge, UnsupportedMediaType
 from toque.contract.operation import Operation
 from toque.contract.signature import Input, Place, Signature
 
@@ -144,6 +144,10 @@ async def read_bytes(scope: Any, proto: Any, limits: BodyLimits) -> bytes:
                 body = b"".join([chunk async for chunk in _counted(proto, limits.bytes_max)])
     except TimeoutError:
         raise _too_slow(limits) from None
+    except Error:
+        raise
+    except Exception as error:
+        raise _broken() from error
     coding = scope.headers.get("content-encoding")
     return body if coding is None else compression.inflate(body, coding, limits.bytes_max)
 
@@ -176,8 +180,7 @@ async def _counted(proto: Any, bytes_max: int) -> AsyncIterator[bytes]:
     except (TooLarge, asyncio.CancelledError, GeneratorExit):
         raise
     except Exception as error:
-        # The server's own parser refused a chunk, or the client went away in the middle of its body.
-        raise BadRequest("the body's framing is broken (RFC 9112, 7.1)") from error
+        raise _broken() from error
 
 
 def _check_framing(scope: Any, limits: BodyLimits) -> None:
@@ -192,6 +195,11 @@ def _check_framing(scope: Any, limits: BodyLimits) -> None:
 
 def _too_large(bytes_max: int) -> TooLarge:
     return TooLarge(f"the body is larger than {bytes_max} bytes")
+
+
+def _broken() -> BadRequest:
+    """The server's own parser refused a chunk, or the client went away in the middle of its body."""
+    return BadRequest("the body's framing is broken, or its sender left (RFC 9112, 7.1 and 8)")
 
 
 def _too_slow(limits: BodyLimits) -> RequestTimeout:
