@@ -88,7 +88,7 @@ class Edge:
 
     def _dispatch(self, scope: Any, proto: Any) -> Awaitable[None]:
         headers = scope.headers
-        self._hosts.check(headers.get_all("host") or [scope.authority or ""])
+        self._hosts.check(_hosts_of(headers.get_all("host"), scope.authority))
         if scope.proto != "http":
             return self._connect(scope, proto)
         if self.is_stopping and scope.http_version[0] == "1":
@@ -122,6 +122,14 @@ class Edge:
             proto.response_empty(204, [("allow", route.allow), *extra])
             return _answered()
         raise MethodNotAllowed(f"expected one of {route.allow}; received {method[:20]}", allow=route.allow)
+
+
+def _hosts_of(named: list[str], authority: str | None) -> list[str]:
+    """The hosts that a request names: in its Host, and in its target, where that has one (HTTP/2, and the absolute
+    form of RFC 9112, 3.2.2). One that both name alike is one."""
+    if authority is None or named == [authority]:
+        return named
+    return [authority, *named]
 
 
 async def _answered() -> None:
