@@ -68,8 +68,8 @@ class Compilation:
             return self._expansion.write(values)
         return self.prepared, [
             _value(source, binds, given)
-            if source[3] is None
-            else processed(source[3], _value(source, binds, given))
+            if (process := source.process) is None
+            else processed(process, _value(source, binds, given))
             for source in self._sources
         ]
 

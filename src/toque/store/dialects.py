@@ -30,7 +30,7 @@ class _Instant(DATETIME):
     """`DateTime(timezone=True)` on SQLite: aware in, UTC text in the file, aware UTC out."""
 
     def bind_processor(self, dialect: Dialect) -> Process:
-        store = super().bind_processor(dialect)
+        store: Any = super().bind_processor(dialect)
         if not self.timezone or store is None:
             return store
 
@@ -42,7 +42,7 @@ class _Instant(DATETIME):
         return process
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Process:
-        load = super().result_processor(dialect, coltype)
+        load: Any = super().result_processor(dialect, coltype)
         if not self.timezone or load is None:
             return load
 

@@ -211,9 +211,12 @@ def _row_names(statement: Any) -> Iterator[str]:
 
 def _returned_names(statement: UpdateBase) -> Iterator[str]:
     subject: Any = statement._propagate_attrs
-    mapper = subject.get("plugin_subject")
-    mapped = {} if mapper is None else dict(mapper.local_table.c)
     exported: Any = statement.exported_columns
+    mapper: Any = subject.get("plugin_subject")
+    if mapper is None:
+        yield from (str(column.key) for column in exported)
+        return
+    mapped = dict(mapper.local_table.c)
     for column in exported:
         own = mapped.get(column.key)
         yield str(column.key) if own is None else mapper.get_property_by_column(own).key
