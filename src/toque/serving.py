@@ -1,4 +1,4 @@
-"""A compiled system behind its edge: every operation over every protocol, and what an app answers by itself."""
+"""A compiled system behind its edge: operations over every protocol, and what an app answers by itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from toque.call.context import Context
 from toque.call.plan import Plan
 from toque.codecs.codec import CODECS
 from toque.console.docs import docs_endpoints
-from toque.contract.complaints import Complaint, SetupError
+from toque.contract.complaints import Complaint
 from toque.contract.manifest import Manifest, manifest
 from toque.contract.module import Module
 from toque.system import System, compile_system
@@ -62,12 +62,15 @@ class Serving:
         self.app = app
         self.settings = settings
         self.figures_folder = figures_folder
-        self.system: System = compile_system(app.modules, settings, database_url(settings, app.folder))
+        pages, complaints = _pages_of(app.modules, settings)
+        complaints += _complaints_about_files(app.modules)
+        url = database_url(settings, app.folder)
+        self.system: System = compile_system(app.modules, settings, url, complaints)
         self.metrics = Metrics(self.system.figures, figures_folder)
         self._limits = BodyLimits(settings.http.body_bytes_max, settings.http.body_timeout_s)
-        pages = _pages_of(app.modules, settings)
         self._offers = {name: offers_of(plan, pages) for name, plan in self.system.plans.items()}
-        self._mounted = [(mount.path, mounted(mount.asgi, mount.path)) for one in app.modules for mount in one.mounts]
+        mounts = [mount for module in app.modules for mount in module.mounts]
+        self._mounted = [(mount.path, mounted(mount.asgi, mount.path)) for mount in mounts]
         self._sockets = self._websockets()
         self._end_tracing: Callable[[], None] = lambda: None
         self.edge = self._compile_edge()
@@ -88,22 +91,18 @@ class Serving:
         return Edge(router, HostRule(http.hosts), cors, self._sockets)
 
     def _route_operations(self, router: Router) -> None:
-        complaints = []
         for plan in self.system.plans.values():
             operation = plan.operation
             if operation.path is not None:
-                try:
-                    router.route(operation.path).methods[operation.method] = self._http_endpoint(plan, self._offers[operation.name])
-                except TypeError as error:
-                    complaints.append(Complaint(operation.name, str(error), f"see {operation.where}"))
-        if complaints:
-            raise SetupError(complaints)
+                endpoint = self._http_endpoint(plan, self._offers[operation.name])
+                router.route(operation.path).methods[operation.method] = endpoint
 
     def _http_endpoint(self, plan: Plan, offers: Offers) -> Endpoint:
         read_plain = plain_reader(plan.signature, plan.operation.path)
         limits = BodyLimits(self._body_bytes_max(plan), self._limits.seconds_max)
         read_body = body_reader(plan.operation, plan.signature, limits)
-        return HttpOperation(plan, offers, read_plain, read_body, self.settings.http.compress_bytes_min).answer
+        compress_from = self.settings.http.compress_bytes_min
+        return HttpOperation(plan, offers, read_plain, read_body, compress_from).answer
 
     def _own_endpoints(self) -> Iterator[tuple[str, Endpoint]]:
         gate = self.system.gate
@@ -132,9 +131,8 @@ class Serving:
     def manifest(self) -> Manifest:
         """Everything that the app offers."""
         app = self.app
-        described = [
-            offered(plan, self.formats(plan), self._body_bytes_max(plan)) for plan in self.system.plans.values()
-        ]
+        plans = self.system.plans.values()
+        described = [offered(plan, self.formats(plan), self._body_bytes_max(plan)) for plan in plans]
         return manifest(app.name, app.version, app.description, described)
 
     def document(self, name: Document) -> bytes:
@@ -226,8 +224,8 @@ class Serving:
 
 
 SOCKETS_S = 5.0
-"""How long the calls on open sockets may go on when the server stops: they are as short as any others, and what
-they wait for is not more likely to come later."""
+"""How long the calls on open sockets may go on when the server stops: they are as short as any others, and
+what they wait for is not more likely to come later."""
 
 
 def database_url(settings: Settings, folder: Path) -> str:
@@ -242,12 +240,17 @@ def _chosen(setting: bool | None, otherwise: bool) -> bool:
 
 
 def _route_files(router: Router, modules: list[Module]) -> None:
-    every = [files for module in modules for files in module.static_files]
-    complaints = [Complaint(files.path, problem) for files in every if (problem := static.problem(files))]
-    if complaints:
-        raise SetupError(complaints)
-    for files in every:
+    for files in (files for module in modules for files in module.static_files):
         router.route(f"{files.path}/{REST}").methods["GET"] = static.static_endpoint(files)
+
+
+def _complaints_about_files(modules: list[Module]) -> list[Complaint]:
+    return [
+        Complaint(f"static files {files.path or '/'}", problem, "a folder's path starts at its module's own")
+        for module in modules
+        for files in module.static_files
+        if (problem := static.problem(files))
+    ]
 
 
 def _route_mounted(router: Router, applications: list[tuple[str, Mounted]]) -> None:
@@ -257,21 +260,18 @@ def _route_mounted(router: Router, applications: list[tuple[str, Mounted]]) -> N
             route.otherwise, route.websocket = application, application.websocket
 
 
-def _pages_of(modules: list[Module], settings: Settings) -> Pages | None:
-    """The templates, where any operation has a page. Raises: SetupError where one is missing."""
+def _pages_of(modules: list[Module], settings: Settings) -> tuple[Pages | None, list[Complaint]]:
+    """The templates, where any operation has a page, and what is wrong with them."""
     operations = [operation for module in modules for operation in module.operations if operation.page]
     if not operations:
-        return None
+        return None, []
     from toque.transports.pages import Pages
 
-    pages = Pages([module.folder / "templates" for module in modules], is_development=not settings.is_production)
-    complaints = [
-        Complaint(operation.name, problem, "templates stand in the folder `templates` beside the module")
+    folders = [module.folder / "templates" for module in modules]
+    pages = Pages(folders, is_development=not settings.is_production)
+    remedy = "templates stand in the folder `templates` beside the module"
+    return pages, [
+        Complaint(operation.name, problem, remedy, operation.where)
         for operation in operations
         if (problem := pages.problem(operation.page or ""))
     ]
-    if complaints:
-        raise SetupError(complaints)
-    return pages
-
-

@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from toque.call.context import Context
+from toque.contract.complaints import Complaint
 from toque.contract.module import Lifetime, Recipe
 from toque.contract.principal import Principal
 from toque.contract.signature import SignatureError, read_annotations
@@ -69,19 +70,19 @@ class Pantry:
         if typing.get_origin(makes) in _GENERATORS:
             makes = typing.get_args(makes)[0]
         if not isinstance(makes, type) or makes is type(None):
-            raise SignatureError(f"resource {name!r} must annotate the class that it returns or yields, got {makes!r}")
+            raise SignatureError(
+                f"resource {name!r} must say which class it makes, got {makes!r}",
+                "annotate what it returns, or AsyncIterator[...] of what it yields",
+            )
         if makes in self._entries or makes in self.at_hand:
-            raise SignatureError(f"resource {makes.__name__} is offered twice; remove one recipe")
+            raise SignatureError(f"resource {makes.__name__} is offered twice", "remove one recipe")
         self._entries[makes] = _Entry(makes, recipe, tuple(hints.items()))
         return makes
 
-    def check(self) -> list[str]:
+    def check(self) -> Iterator[Complaint]:
         """What is wrong with the recipes: unknown needs, circles, and app resources that need a call's."""
-        return [
-            f"resource {entry.makes.__name__} {problem}"
-            for entry in self._entries.values()
-            for problem in self._problems_of(entry)
-        ]
+        for entry in self._entries.values():
+            yield from self._problems_of(entry)
 
     def closure(self, types: typing.Iterable[type]) -> frozenset[type]:
         """*types*, and everything that making them needs."""
@@ -129,16 +130,24 @@ class Pantry:
         self._made.clear()
         await self._ends.aclose()
 
-    def _problems_of(self, entry: _Entry) -> Iterator[str]:
+    def _problems_of(self, entry: _Entry) -> Iterator[Complaint]:
+        subject = f"resource {entry.makes.__name__}"
         for name, need in entry.needs:
-            if need not in self._entries and need not in self.at_hand:
-                near = get_close_matches(getattr(need, "__name__", str(need)), [tp.__name__ for tp in self.types], 1)
-                hint = f"; did you mean {near[0]}?" if near else "; offer it with @app.resource()"
-                yield f"needs {name}: {getattr(need, '__name__', need)}, which nothing makes{hint}"
+            needed = getattr(need, "__name__", str(need))
+            if need not in self.types:
+                near = get_close_matches(needed, sorted(tp.__name__ for tp in self.types), 1)
+                hint = f"did you mean {near[0]}?" if near else "offer it with @app.resource()"
+                yield Complaint(subject, f"it needs {name}: {needed}, which nothing makes", hint)
             elif entry.lifetime == "app" and (need in self.at_hand or self._entries[need].lifetime == "call"):
-                yield f"lives as long as the app but needs {need.__name__}, which lives for one call"
+                yield Complaint(
+                    subject,
+                    f"it lives as long as the app but needs {needed}, which lives for one call",
+                    'let it live for a call too: @app.resource(lifetime="call")',
+                )
         if entry.makes in self.closure(need for _, need in entry.needs):
-            yield "needs itself, by way of what it needs"
+            yield Complaint(
+                subject, "it needs itself, by way of what it needs", "let one of them do without the other"
+            )
 
 
 async def _run(factory: Callable[..., Any], needs: dict[str, Any], ends: AsyncExitStack) -> Any:

@@ -1,7 +1,7 @@
 """Who may call an operation: a rule that can be evaluated, printed and listed in the manifest.
 
-A rule is data. `role("cook")` says all there is to say about itself, so `toque explain` and the OpenAPI document
-show the very rule that is enforced. Rules join with `&` and `|`.
+A rule is data. `role("cook")` says all there is to say about itself, so `toque explain` and the OpenAPI
+document show the very rule that is enforced. Rules join with `&` and `|`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def role(*names: str) -> Access:
     """Callers who hold at least one of the roles *names* may call."""
     wanted = _named("role", names)
     return Access(
-        "role " + " or ".join(names), lambda principal, _inputs: not wanted.isdisjoint(principal.roles), roles=wanted
+        "role " + " or ".join(names),
+        lambda principal, _inputs: not wanted.isdisjoint(principal.roles),
+        roles=wanted,
     )
 
 
@@ -79,12 +81,17 @@ def scope(*names: str) -> Access:
 def predicate(test: Callable[..., bool]) -> Access:
     """Callers for whom *test* is true may call.
 
-    *test* is a plain function whose first parameter is the principal; each further parameter names an input of the
-    operation: `predicate(lambda principal, table: table in principal.claims["tables"])`.
+    *test* is a plain function whose first parameter is the principal; each further parameter names an input
+    of the operation: `predicate(lambda principal, table: table in principal.claims["tables"])`.
     """
     parameters = list(inspect.signature(test).parameters)
     if not parameters:
-        raise TypeError("an access predicate takes the principal as its first parameter, got a function of none")
+        raise TypeError(
+            "an access predicate takes the principal as its first parameter, got a function of none"
+        )
+    if inspect.iscoroutinefunction(test):
+        # What it returns would be true whatever it decides.
+        raise TypeError("an access predicate is a plain `def`, got an `async def`; decide in the operation")
     inputs = parameters[1:]
 
     def holds(principal: Principal, values: Mapping[str, Any]) -> bool:

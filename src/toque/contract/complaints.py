@@ -16,9 +16,12 @@ class Complaint:
     """What it is about: an operation's name, a setting, a path."""
     problem: str
     remedy: str = ""
+    where: str = ""
+    """`file.py:12`, where it is to be mended."""
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.problem}" + (f"\n    -> {self.remedy}" if self.remedy else "")
+        text = f"{self.subject}: {self.problem}" + (f"\n    -> {self.remedy}" if self.remedy else "")
+        return text + (f"\n       {self.where}" if self.where else "")
 
 
 class SetupError(Exception):

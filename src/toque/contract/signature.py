@@ -5,17 +5,28 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Any
 
 from toque.contract import schema
+from toque.contract.complaints import Complaint, SetupError
 from toque.contract.nodes import unserialisable
 from toque.contract.operation import Header, InBody, InQuery, Kind, Operation
+from toque.contract.text import text_reader
 
-__all__ = ["Input", "Place", "Signature", "SignatureError", "path_names", "read_annotations", "read_signature"]
+__all__ = [
+    "Input",
+    "Place",
+    "Signature",
+    "SignatureError",
+    "path_names",
+    "read_annotations",
+    "read_signature",
+]
 
 MISSING = inspect.Parameter.empty
 _STREAMS = (AsyncIterator, AsyncIterable, AsyncGenerator)
@@ -69,46 +80,63 @@ class Signature:
 
 
 class SignatureError(TypeError):
-    """A function cannot be offered; the message says which parameter and what to do."""
+    """One thing that keeps a function from being offered, and what to do about it."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}; {remedy}")
+        self.problem = problem
+        self.remedy = remedy
 
 
 def read_signature(operation: Operation, resource_types: frozenset[type]) -> Signature:
     """Sort the parameters of *operation* into inputs and resources.
 
-    Raises: SignatureError where a parameter or the output has no type, or one that nothing can provide or carry.
+    Raises: SetupError with all that has no type, or one that nothing can provide or carry.
     """
-    function = operation.function
-    hints = read_annotations(function, operation.namespace)
-    parameters = list(inspect.signature(function).parameters.values())
+    function, wrong = operation.function, _Wrong()
     inputs: list[Input] = []
     resources: list[tuple[int, type]] = []
-    names_in_path = frozenset(path_names(operation.path))
-    for position, parameter in enumerate(parameters):
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise SignatureError(f"*{parameter.name} cannot be filled; name each input")
-        if parameter.name not in hints:
-            raise SignatureError(f"parameter {parameter.name!r} has no type; annotate it")
-        tp = hints[parameter.name]
-        if isinstance(tp, type) and tp in resource_types:
-            resources.append((position, tp))
-        else:
-            inputs.append(_read_input(operation, parameter, tp, names_in_path))
-    if unused := names_in_path - {found.name for found in inputs}:
-        name = sorted(unused)[0]
-        near = get_close_matches(name, [parameter.name for parameter in parameters], 1)
-        hint = f"; did you mean {{{near[0]}}}?" if near else f"; add a parameter {name!r}"
-        raise SignatureError(f"path {operation.path!r} names {{{name}}}, which is no parameter{hint}")
-    if "return" not in hints:
-        raise SignatureError("the output has no type; annotate the return value (`-> None` for nothing)")
-    output, is_stream = _read_output(hints["return"], resource_types)
+    output, is_stream = None, False
+    parameters = list(inspect.signature(function).parameters.values())
+    with wrong.noted():
+        hints = read_annotations(function, operation.namespace)
+        for position, parameter in enumerate(parameters):
+            with wrong.noted():
+                tp = _type_of(parameter, hints)
+                if isinstance(tp, type) and tp in resource_types:
+                    resources.append((position, tp))
+                else:
+                    inputs.append(_read_input(operation, parameter, tp, resource_types))
+        with wrong.noted():
+            _check_path(operation.path, [parameter.name for parameter in parameters])
+        with wrong.noted():
+            output, is_stream = _read_output(function, hints, resource_types)
+        inputs = _with_bodies(inputs)
+    if wrong.errors:
+        found = [(error.problem, error.remedy) for error in wrong.errors]
+        raise SetupError([Complaint(operation.name, *one, operation.where) for one in found])
     return Signature(
-        inputs=_with_bodies(operation, inputs),
+        inputs=tuple(inputs),
         resources=tuple(resources),
         keywords=tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY),
         output=output,
-        is_async=inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function),
+        is_async=_is(function, inspect.iscoroutinefunction) or _is(function, inspect.isasyncgenfunction),
         is_stream=is_stream,
     )
+
+
+class _Wrong:
+    """Gathers what is wrong, so that a reader hears of everything at once."""
+
+    def __init__(self) -> None:
+        self.errors: list[SignatureError] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        try:
+            yield
+        except SignatureError as error:
+            self.errors.append(error)
 
 
 def read_annotations(function: Callable[..., Any], namespace: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,7 +145,7 @@ def read_annotations(function: Callable[..., Any], namespace: Mapping[str, Any])
         return typing.get_type_hints(function, localns=dict(namespace) or None, include_extras=True)
     except NameError as error:
         raise SignatureError(
-            f"the type {error.name!r} cannot be found; import it at run time (not only for type checking)"
+            f"the type {error.name!r} cannot be found", "import it at run time, not only for type checking"
         ) from error
 
 
@@ -126,19 +154,59 @@ def path_names(path: str | None) -> list[str]:
     return re.findall(r"\{([^{}]*)\}", path or "")
 
 
+def _type_of(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Any:
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        raise SignatureError(f"{parameter} cannot be filled", "name each input")
+    if parameter.name not in hints:
+        raise SignatureError(f"parameter {parameter.name!r} has no type", "annotate it")
+    return hints[parameter.name]
+
+
 def _read_input(
-    operation: Operation, parameter: inspect.Parameter, tp: Any, names_in_path: frozenset[str]
+    operation: Operation, parameter: inspect.Parameter, tp: Any, resource_types: frozenset[type]
 ) -> Input:
     name = parameter.name
     marks = [mark for mark in getattr(tp, "__metadata__", ()) if isinstance(mark, Header | InQuery | InBody)]
-    place, wire_name = _place_of(operation, tp, marks, name in names_in_path), name
+    place, wire_name = _place_of(operation, tp, marks, name in path_names(operation.path)), name
     if marks and isinstance(marks[0], Header):
         wire_name = marks[0].name.lower()
+    found = Input(name, tp, place, wire_name, parameter.default)
     if place is not Place.UPLOAD and (why := unserialisable(tp)):
-        raise SignatureError(f"parameter {name!r} can be neither an input nor a resource: {why}")
-    if place is Place.PATH and schema.is_structured(tp):
-        raise SignatureError(f"path parameter {name!r} has a structured type; one segment carries one plain value")
-    return Input(name, tp, place, wire_name, parameter.default)
+        problem, _, remedy = why.partition("; ")
+        near = get_close_matches(_name_of(tp), sorted(map(_name_of, resource_types)), 1)
+        hint = f"did you mean the resource {near[0]}?" if near else "offer it with @app.resource()"
+        raise SignatureError(
+            f"parameter {name!r} can be neither an input nor a resource: {problem}", f"{hint} Or {remedy}"
+        )
+    if operation.path is not None and place in (Place.PATH, Place.QUERY, Place.HEADER):
+        _check_text(found)
+    return found
+
+
+def _check_text(found: Input) -> None:
+    """Raises: SignatureError where no text of a URL or a header can stand for the input."""
+    if found.place is Place.PATH and schema.is_structured(found.type):
+        raise SignatureError(
+            f"path parameter {found.name!r} has a structured type", "one segment carries one plain value"
+        )
+    fields = schema.fields_of(found.type) if found.place is Place.QUERY else ()
+    try:
+        for tp in [field.type for field in fields] or [found.type]:
+            text_reader(tp)
+    except TypeError as error:
+        problem, _, _ = str(error).partition("; ")
+        raise SignatureError(
+            f"{found.place} parameter {found.name!r}: {problem}",
+            "take it from the body, Annotated[..., InBody()], or give it fields of plain values",
+        ) from None
+
+
+def _check_path(path: str | None, parameters: list[str]) -> None:
+    for name in path_names(path):
+        if name not in parameters:
+            near = get_close_matches(name, parameters, 1)
+            remedy = f"did you mean {{{near[0]}}}?" if near else f"add a parameter {name!r}"
+            raise SignatureError(f"path {path!r} names {{{name}}}, which is no parameter", remedy)
 
 
 def _place_of(operation: Operation, tp: Any, marks: list[Any], is_in_path: bool) -> Place:
@@ -148,38 +216,73 @@ def _place_of(operation: Operation, tp: Any, marks: list[Any], is_in_path: bool)
         return {Header: Place.HEADER, InQuery: Place.QUERY, InBody: Place.MEMBER}[type(marks[0])]
     if _is_stream_of_bytes(tp):
         return Place.UPLOAD
-    # A read is named by its URL; a write carries what it writes. DELETE has no defined body (RFC 9110, 9.3.5).
+    # A read is named by its URL, a write carries what it writes; a DELETE has no body (RFC 9110, 9.3.5).
     if operation.kind is Kind.QUERY or operation.method == "DELETE":
         return Place.QUERY
     return Place.MEMBER
 
 
-def _with_bodies(operation: Operation, inputs: list[Input]) -> tuple[Input, ...]:
+def _with_bodies(inputs: list[Input]) -> list[Input]:
     """A single structured member is the body itself."""
     uploads = [found for found in inputs if found.place is Place.UPLOAD]
     members = [found for found in inputs if found.place is Place.MEMBER]
     if len(uploads) + bool(members) > 1:
-        raise SignatureError(f"parameter {uploads[0].name!r} takes the whole body; no other input can come from it")
+        others = ", ".join(repr(found.name) for found in [*uploads[1:], *members])
+        raise SignatureError(
+            f"parameter {uploads[0].name!r} takes the whole body, and {others} would come from it too",
+            "keep one of them, or take the others from the query string: Annotated[..., InQuery()]",
+        )
     if len(members) == 1 and schema.is_structured(members[0].type):
         only = members[0]
         whole = Input(only.name, only.type, Place.BODY, only.wire_name, only.default)
-        return tuple(whole if found is only else found for found in inputs)
-    return tuple(inputs)
+        return [whole if found is only else found for found in inputs]
+    return inputs
 
 
 def _is_stream_of_bytes(tp: Any) -> bool:
     return typing.get_origin(tp) in _STREAMS and typing.get_args(tp)[:1] == (bytes,)
 
 
-def _read_output(tp: Any, resource_types: frozenset[type]) -> tuple[Any, bool]:
-    origin = typing.get_origin(tp)
-    is_stream = origin in _STREAMS
+def _read_output(
+    function: Callable[..., Any], hints: Mapping[str, Any], resource_types: frozenset[type]
+) -> tuple[Any, bool]:
+    if "return" not in hints:
+        raise SignatureError("the output has no type", "annotate the return value (`-> None` for nothing)")
+    tp = hints["return"]
+    is_stream = typing.get_origin(tp) in _STREAMS
     item = typing.get_args(tp)[0] if is_stream else tp
+    _check_yields(function, is_stream)
     bare = typing.get_args(item)[0] if typing.get_origin(item) is Annotated else item
     if bare in (None, type(None)):
         return None, is_stream
     if isinstance(bare, type) and bare in resource_types:
-        raise SignatureError(f"the output is the resource {bare.__name__}; declare a view of what may leave")
+        raise SignatureError(
+            f"the output is the resource {bare.__name__}", "declare a view of what may leave"
+        )
     if bare is not bytes and (why := unserialisable(item)):
-        raise SignatureError(f"the output cannot leave: {why}")
+        problem, _, remedy = why.partition("; ")
+        raise SignatureError(f"the output cannot leave: {problem}", remedy or "declare a Struct")
     return item, is_stream
+
+
+def _check_yields(function: Callable[..., Any], is_stream: bool) -> None:
+    yields = _is(function, inspect.isasyncgenfunction)
+    if is_stream and not yields:
+        raise SignatureError(
+            "the output is a stream, but the function yields nothing",
+            "make it an `async def` with `yield item`, or answer a list",
+        )
+    if _is(function, inspect.isgeneratorfunction) or (yields and not is_stream):
+        raise SignatureError(
+            "the function yields, but its output is no stream",
+            "make it `async def ... -> AsyncIterator[...]`",
+        )
+
+
+def _is(function: Callable[..., Any], question: Callable[[Any], bool]) -> bool:
+    """Whether *question* holds of the function, or of the one that a decorator put it around."""
+    return question(function) or question(inspect.unwrap(function))
+
+
+def _name_of(tp: Any) -> str:
+    return tp.__name__ if isinstance(tp, type) else str(tp)

@@ -1,0 +1,161 @@
+"""What is wrong with a declared app, before anything is compiled: every complaint, each with its remedy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+
+from toque.call.resources import Pantry
+from toque.contract import schema
+from toque.contract.complaints import Complaint
+from toque.contract.errors import Error
+from toque.contract.module import Module
+from toque.contract.operation import Operation
+from toque.contract.signature import Signature, path_names
+from toque.store.database import Database
+
+__all__ = ["of_modules", "of_operation", "of_seed", "of_signature"]
+
+OWN_PLACES = {("POST", "/rpc"): "JSON-RPC", ("GET", "/ws"): "the WebSocket"}
+"""Where every app answers by itself, whatever its settings say."""
+
+
+def of_modules(modules: Sequence[Module]) -> Iterator[Complaint]:
+    """Whatever there is twice."""
+    for module, count in Counter(modules).items():
+        if count > 1:
+            yield Complaint(f"module {module.name}", f"it is included {count} times", "include it once")
+    operations = [operation for module in dict.fromkeys(modules) for operation in module.operations]
+    for name, count in Counter(operation.name for operation in operations).items():
+        if count > 1:
+            yield Complaint(
+                name, f"{count} operations have this name", "give all but one another, with name="
+            )
+    yield from _shared_paths(operations)
+    folders = [files.path for module in modules for files in module.static_files]
+    folders += [mount.path for module in modules for mount in module.mounts]
+    for path, count in Counter(folders).items():
+        if count > 1:
+            yield Complaint(
+                path or "/", f"{count} folders or apps are mounted here", "give each a path of its own"
+            )
+
+
+def of_operation(operation: Operation) -> Iterator[Complaint]:
+    """What its declaration alone gets wrong."""
+
+    def complaint(problem: str, remedy: str) -> Complaint:
+        return Complaint(operation.name, problem, remedy, operation.where)
+
+    if operation.allow is None:
+        yield complaint(
+            "nobody said who may call it",
+            "add allow=public, authenticated, role(...), scope(...) or predicate(...)",
+        )
+    if (problem := _path_problem(operation.path)) is not None:
+        yield complaint(*problem)
+    if (own := OWN_PLACES.get((operation.method, operation.path or ""))) is not None:
+        yield complaint(f"{operation.path} is {own}'s own", "give it another path")
+    if not 200 <= operation.status <= 299:
+        yield complaint(
+            f"status {operation.status} is not one of success", "choose 200 to 299; failures are raised"
+        )
+    for name in ("deadline_s", "body_bytes_max"):
+        limit = getattr(operation, name)
+        if limit is not None and limit <= 0:
+            yield complaint(f"{name} is {limit}", "choose more than nothing, or leave it to the settings")
+    for error in operation.errors:
+        if not (isinstance(error, type) and issubclass(error, Error)):
+            yield complaint(f"errors= holds {error!r}", "list subclasses of toque.Error")
+
+
+def of_signature(operation: Operation, signature: Signature, pantry: Pantry) -> Iterator[Complaint]:
+    """Where the declaration and the function do not go together."""
+    for problem, remedy in (
+        *_of_access(operation, signature),
+        *_of_output(operation, signature),
+        *_of_location(operation, signature),
+    ):
+        yield Complaint(operation.name, problem, remedy, operation.where)
+    if not signature.is_async and Database in pantry.closure(wanted for _, wanted in signature.resources):
+        yield Complaint(
+            operation.name, "a plain `def` cannot wait for Database", "make it `async def`", operation.where
+        )
+
+
+def of_seed(seed: Operation, signature: Signature) -> Iterator[Complaint]:
+    """A seed is called by nobody, so nobody can give it anything."""
+    for found in signature.inputs:
+        yield Complaint(
+            seed.name, f"nobody gives a seed its input {found.name!r}", "ask for resources only", seed.where
+        )
+
+
+def _shared_paths(operations: Sequence[Operation]) -> Iterator[Complaint]:
+    places: dict[tuple[str, str], list[str]] = {}
+    for operation in operations:
+        if operation.path is not None:
+            places.setdefault((operation.method, _shape_of(operation.path)), []).append(operation.name)
+    for (method, path), names in places.items():
+        if len(names) > 1:
+            sharing = ", ".join(names)
+            yield Complaint(f"{method} {path}", f"{sharing} share this path", "give each a path of its own")
+
+
+def _shape_of(path: str) -> str:
+    """Templates that differ only in their parameters' names are the same path."""
+    return "/".join("{}" if segment.startswith("{") else segment for segment in path.split("/"))
+
+
+def _path_problem(path: str | None) -> tuple[str, str] | None:
+    for segment in (path or "").split("/"):
+        is_parameter = segment.startswith("{") and segment.endswith("}") and segment[1:-1].isidentifier()
+        if not is_parameter and set(segment) & set("{}"):
+            return f"path segment {segment!r} is not {{name}}", "use whole segments: /orders/{id}"
+        if set(segment) & set("?#% "):
+            return f"path segment {segment!r} holds what a path cannot", "do without ? # % and spaces"
+    for name, count in Counter(path_names(path)).items():
+        if count > 1:
+            return f"path {path!r} names {{{name}}} {count} times", "give each its own name"
+    return None
+
+
+Problem = tuple[str, str]
+"""What is wrong, and what to do."""
+
+
+def _of_access(operation: Operation, signature: Signature) -> Iterator[Problem]:
+    names = sorted(found.name for found in signature.inputs)
+    for unknown in sorted(operation.allow.reads - set(names)) if operation.allow is not None else ():
+        near = get_close_matches(unknown, names, 1)
+        hint = f"did you mean {near[0]}?" if near else f"its inputs are: {', '.join(names) or 'none'}"
+        yield f"its access rule reads {unknown}, which is no input", hint
+
+
+def _of_output(operation: Operation, signature: Signature) -> Iterator[Problem]:
+    is_bytes = schema.plain_type(signature.output) is bytes
+    if is_bytes and operation.media_type is None:
+        yield "it answers bytes of no stated kind", 'add media_type="application/pdf" or the like'
+    if operation.media_type is not None and not is_bytes:
+        yield (
+            "media_type= is for bytes, and it answers something else",
+            "leave it out: callers choose the format",
+        )
+    if signature.is_stream and operation.page is not None:
+        yield "it answers a stream, and a page shows one answer", "answer a list, or leave page= out"
+    if operation.status in (204, 205) and signature.output is not None:
+        yield (
+            f"status {operation.status} has no content, but it answers something",
+            "leave it out, or `-> None`",
+        )
+
+
+def _of_location(operation: Operation, signature: Signature) -> Iterator[Problem]:
+    fields = sorted(field.attribute for field in schema.fields_of(signature.output))
+    for name in path_names(operation.location):
+        if name not in fields:
+            near = get_close_matches(name, fields, 1)
+            known = f"its fields are: {', '.join(fields) or 'none'}"
+            hint = f"did you mean {{{near[0]}}}?" if near else known
+            yield f"location= names {{{name}}}, which is no field of the answer", hint

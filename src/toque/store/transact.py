@@ -1,0 +1,34 @@
+"""The policy that puts a call into one snapshot of the store, or into one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from toque.contract.operation import Kind, Operation
+
+if TYPE_CHECKING:
+    from toque.call.context import Context
+    from toque.call.plan import Arguments, Handler
+    from toque.store.database import Database
+    from toque.store.store import Store
+
+__all__ = ["transact"]
+
+
+def transact(store: Store, operation: Operation) -> Callable[[Handler], Handler]:
+    """A call of *operation* within one snapshot (a query) or one transaction (a command) of *store*."""
+
+    def wrap(call: Handler) -> Handler:
+        async def transacted(context: Context, arguments: Arguments) -> Any:
+            def run(database: Database) -> Any:
+                context.database = database
+                return call(context, arguments)
+
+            if operation.kind is Kind.COMMAND:
+                return await store.command(run)
+            return await store.query(run, key=operation.name)
+
+        return transacted
+
+    return wrap
