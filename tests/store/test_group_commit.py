@@ -99,7 +99,7 @@ async def test_a_deferred_constraint_fails_only_the_command_that_broke_it(sqlite
     assert await words(sqlite) == {"before", "after"}
 
 
-async def test_commands_of_several_processes_all_count(sqlite: SqliteStore) -> None:
+async def test_commands_of_several_stores_on_one_file_all_count(sqlite: SqliteStore) -> None:
     others = [SqliteStore(sqlite.path) for _ in range(3)]
     for store in others:
         await store.start()
