@@ -9,10 +9,9 @@ from urllib.parse import unquote_plus, urlencode
 import msgspec
 
 from toque.codecs.flat import leaves_of, object_reader, text_of
-from toque.contract import schema
 from toque.contract.conversion import enc_hook
 from toque.contract.errors import Malformed, TooLarge
-from toque.contract.nodes import nodes_of
+from toque.contract.nodes import holds_carried
 
 __all__ = ["FIELDS_MAX", "FORM"]
 
@@ -28,7 +27,7 @@ class _Form:
     def decoder(self, tp: Any) -> Callable[[bytes], Any] | None:
         read = object_reader(tp)
         # Files come in multipart only.
-        if read is None or any(schema.is_carried(getattr(node, "cls", None)) for node in nodes_of(tp)):
+        if read is None or holds_carried(tp):
             return None
         return lambda data: read(_pairs(data))
 

@@ -15,11 +15,10 @@ from toque.codecs.problem import problem_document
 from toque.codecs.refusing import refusing
 from toque.codecs.stream import StreamEncoder
 from toque.codecs.suspicion import suspicion
-from toque.contract import schema
 from toque.contract.conversion import dec_hook, enc_hook
 from toque.contract.errors import Problem
 from toque.contract.guard import key_guard
-from toque.contract.nodes import nodes_of
+from toque.contract.nodes import holds_carried
 
 __all__ = ["JSON", "can_carry", "encode", "proven_text"]
 
@@ -68,4 +67,4 @@ def proven_text(data: bytes) -> bytes:
 
 def can_carry(tp: Any) -> bool:
     """Whether *tp* is made of plain values: all but uploaded files."""
-    return not any(schema.is_carried(getattr(node, "cls", None)) for node in nodes_of(tp))
+    return not holds_carried(tp)

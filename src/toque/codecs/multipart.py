@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from toque.codecs.flat import object_reader
 from toque.codecs.negotiation import parse_media_type
-from toque.contract.errors import Malformed, TooLarge, UnsupportedMediaType
+from toque.contract.errors import Malformed, TooLarge
 
 if TYPE_CHECKING:
     from multipart import PushMultipartParser  # type: ignore[import-untyped]
 
-__all__ = ["MULTIPART", "File", "MultipartLimits", "can_read", "read_multipart"]
+__all__ = ["MULTIPART", "File", "MultipartLimits", "multipart_reader"]
 
 IN_MEMORY_MAX = 64 * 1024
 """Bytes of a file kept in memory: one chunk of most servers, and a thousand such uploads are 64 MiB."""
@@ -104,32 +104,31 @@ class File:
             held.close()
 
 
-def can_read(tp: Any) -> bool:
-    """Whether multipart can carry a *tp*: an object of texts and files."""
-    return object_reader(tp) is not None
+def multipart_reader(
+    tp: Any, limits: MultipartLimits | None = None
+) -> Callable[[AsyncIterable[bytes], str], Coroutine[Any, Any, Any]] | None:
+    """What makes a *tp* of a body's chunks and its Content-Type, or None where multipart cannot carry one.
 
-
-async def read_multipart(
-    chunks: AsyncIterable[bytes], content_type: str, tp: Any, limits: MultipartLimits | None = None
-) -> Any:
-    """The *tp* that a body of *chunks* holds.
-
-    Raises: Malformed, Invalid or TooLarge; UnsupportedMediaType where *tp* cannot come as multipart.
+    The reader raises Malformed, Invalid or TooLarge, and then no file stays behind.
     """
-    read = object_reader(tp)
-    if read is None:
-        raise UnsupportedMediaType("multipart/form-data cannot carry this input; send JSON.")
-    parts = _Parts(content_type, limits or MultipartLimits())
-    try:
-        async for chunk in chunks:
-            # Writing to disk blocks, so it is done elsewhere as soon as some file is there.
-            await asyncio.to_thread(parts.feed, chunk) if parts.is_on_disk else parts.feed(chunk)
-        parts.finish()
-        parts.rewind()
-        return read(parts.pairs)
-    except BaseException:
-        parts.close()
-        raise
+    read_object = object_reader(tp)
+    if read_object is None:
+        return None
+
+    async def read(chunks: AsyncIterable[bytes], content_type: str) -> Any:
+        parts = _Parts(content_type, limits or MultipartLimits())
+        try:
+            async for chunk in chunks:
+                # Writing to disk blocks, so it is done elsewhere as soon as some file is there.
+                await asyncio.to_thread(parts.feed, chunk) if parts.is_on_disk else parts.feed(chunk)
+            parts.finish()
+            parts.rewind()
+            return read_object(parts.pairs)
+        except BaseException:
+            parts.close()
+            raise
+
+    return read
 
 
 class _Parts:

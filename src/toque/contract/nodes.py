@@ -11,7 +11,7 @@ from msgspec import inspect
 
 from toque.contract.schema import fields_of, is_carried, is_pydantic, type_name
 
-__all__ = ["holds", "model_members", "nodes_of", "unserialisable"]
+__all__ = ["holds", "holds_carried", "model_members", "nodes_of", "unserialisable"]
 
 
 @functools.cache
@@ -60,6 +60,11 @@ def _children(node: inspect.Type) -> Iterator[inspect.Type]:
 def holds(tp: Any, *kinds: type) -> bool:
     """Whether a value of *tp* may hold one of *kinds*: node types of `msgspec.inspect`, or classes."""
     return any(isinstance(node, kinds) or getattr(node, "cls", None) in kinds for node in nodes_of(tp))
+
+
+def holds_carried(tp: Any) -> bool:
+    """Whether a value of *tp* may hold one that is carried as it is, like an uploaded file."""
+    return any(is_carried(getattr(node, "cls", None)) for node in nodes_of(tp))
 
 
 def unserialisable(tp: Any) -> str | None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from toque.contract import schema
 from toque.contract.complaints import Complaint, SetupError
-from toque.contract.nodes import unserialisable
+from toque.contract.nodes import holds_carried, unserialisable
 from toque.contract.operation import Header, InBody, InQuery, Kind, Operation
 from toque.contract.text import text_reader
 
@@ -232,11 +232,18 @@ def _with_bodies(inputs: list[Input]) -> list[Input]:
             f"parameter {uploads[0].name!r} takes the whole body, and {others} would come from it too",
             "keep one of them, or take the others from the query string: Annotated[..., InQuery()]",
         )
-    if len(members) == 1 and schema.is_structured(members[0].type):
+    if len(members) == 1 and _is_whole(members[0].type):
         only = members[0]
         whole = Input(only.name, only.type, Place.BODY, only.wire_name, only.default)
         return [whole if found is only else found for found in inputs]
     return inputs
+
+
+def _is_whole(tp: Any) -> bool:
+    """Whether a body can be a *tp*. One with files is a form, whose parts have names: no list can be one."""
+    if holds_carried(tp):
+        return all(schema.is_object(arm) for arm in schema.arms_of(tp) if arm is not type(None))
+    return schema.is_structured(tp)
 
 
 def _is_stream_of_bytes(tp: Any) -> bool:
