@@ -420,6 +420,15 @@ def test_bytes_need_their_media_type(is_streamed: bool) -> None:
     assert "add media_type=" in only_complaint_of(app)
 
 
+def test_a_command_may_answer_bytes_too() -> None:
+    app = kitchen()
+
+    @app.command("/print", allow=public, media_type="application/pdf")
+    async def printed() -> bytes: ...
+
+    app.serve(Settings())
+
+
 def test_a_media_type_is_for_bytes_only() -> None:
     app = kitchen()
 

@@ -52,7 +52,7 @@ class Pantry:
         }
         self._entries: dict[type, _Entry] = {}
         self._made: dict[type, Any] = {}
-        self._ends = AsyncExitStack()
+        self._ends: list[AsyncExitStack] = []
         self._lock = asyncio.Lock()
 
     @property
@@ -122,13 +122,25 @@ class Pantry:
         """Make an app resource and what it needs first; the caller holds the lock."""
         if entry.makes not in self._made:
             needs = {name: await self._make_once(self._entries[need]) for name, need in entry.needs}
-            self._made[entry.makes] = await _run(entry.recipe.factory, needs, self._ends)
+            end = AsyncExitStack()
+            self._made[entry.makes] = await _run(entry.recipe.factory, needs, end)
+            self._ends.append(end)
         return self._made[entry.makes]
 
     async def close(self) -> None:
-        """End the app's resources, the last made first."""
+        """End the app's resources, the last made first.
+
+        Raises: ExceptionGroup of the ends that failed; each resource ends by itself, whatever befell another.
+        """
         self._made.clear()
-        await self._ends.aclose()
+        failures = []
+        while self._ends:
+            try:
+                await self._ends.pop().aclose()
+            except Exception as error:
+                failures.append(error)
+        if failures:
+            raise ExceptionGroup("resources of the app could not be ended", failures)
 
     def _problems_of(self, entry: _Entry) -> Iterator[Complaint]:
         subject = f"resource {entry.makes.__name__}"

@@ -92,7 +92,8 @@ class Module:
         """
         return self._declare(
             Kind.QUERY, path, "GET", allow, name,
-            page=page, media_type=media_type, errors=tuple(errors), deadline_s=deadline_s, is_deprecated=is_deprecated,
+            page=page, media_type=media_type, errors=tuple(errors), deadline_s=deadline_s,
+            is_deprecated=is_deprecated,
         )  # fmt: skip
 
     def command(
@@ -104,6 +105,7 @@ class Module:
         method: Literal["POST", "PUT", "PATCH", "DELETE"] = "POST",
         status: int = 200,
         location: str | None = None,
+        media_type: str | None = None,
         errors: Sequence[type[Error]] = (),
         deadline_s: float | None = None,
         body_bytes_max: int | None = None,
@@ -116,20 +118,22 @@ class Module:
             status: the HTTP status of success; an operation that answers nothing has 204.
             location: where what was made is found, from the answer's fields: `/orders/{id}`.
             body_bytes_max: the largest body; the settings' `http.body_bytes_max` unless given.
-            path, allow, name, errors, deadline_s: as for `query`.
+            path, allow, name, media_type, errors, deadline_s: as for `query`.
         """
         return self._declare(
             Kind.COMMAND, path, method, allow, name,
-            status=status, location=location, errors=tuple(errors), deadline_s=deadline_s,
-            body_bytes_max=body_bytes_max, is_deprecated=is_deprecated,
+            status=status, location=location, media_type=media_type, errors=tuple(errors),
+            deadline_s=deadline_s, body_bytes_max=body_bytes_max, is_deprecated=is_deprecated,
         )  # fmt: skip
 
     def resource(self, *, lifetime: Lifetime = "app") -> Callable[[Function], Function]:
         """Offer what a function makes to every operation that asks for its type.
 
-        The function's return annotation is the type. An (async) generator yields the resource once and cleans up
-        after the `yield`; what it needs itself it asks for by type. An `app` resource is made at its first use and
-        lives until the app stops, a `call` resource lives for one call; both end in the reverse order.
+        The function's return annotation is the type; what it needs itself it asks for by type. An (async)
+        generator yields the resource once and cleans up after that, in a `finally`: as with
+        `contextlib.contextmanager`, what the call raises is raised at the `yield`. An `app` resource is made
+        at its first use and lives until the app stops, a `call` resource lives for one call; both end in the
+        reverse order.
         """
 
         def declare(factory: Function) -> Function:
@@ -158,7 +162,13 @@ class Module:
         self.mounts.append(Mount(self.prefix + path.rstrip("/"), asgi))
 
     def _declare(
-        self, kind: Kind, path: str | None, method: str, allow: Access | None, name: str | None, **details: Any
+        self,
+        kind: Kind,
+        path: str | None,
+        method: str,
+        allow: Access | None,
+        name: str | None,
+        **details: Any,
     ) -> Callable[[Function], Function]:
         if path is not None and not path.startswith("/"):
             raise ValueError(f"a path starts with '/', got {path!r}")
