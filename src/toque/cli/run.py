@@ -58,7 +58,7 @@ def _serve(serving: Serving, target: str, fd: int | None) -> None:
     address, taken = listener.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     print(f"{app.name} {app.version} on {scheme}://{shown}:{taken} ({settings.app.environment})", flush=True)
-    server.serve(listener, settings.http, _Loader(serving, target), is_last=fd is None)
+    server.serve(listener, settings, _Loader(serving, target), is_last=fd is None)
 
 
 class _Loader:

@@ -18,10 +18,10 @@ from typing import Any
 
 from granian._granian import SocketHolder
 from granian.constants import Interfaces, Loops
-from granian.http import HTTP1Settings
+from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.mp import MPServer
 
-from toque.settings import Http
+from toque.settings import Settings
 from toque.transports.rsgi import STOPPING
 
 __all__ = ["listen", "serve"]
@@ -35,6 +35,9 @@ would else fill the server, which gives no time limit before the first byte."""
 
 LEAVING_S = 0.8
 """How long a stopping server goes on answering while it asks every client to leave its connection."""
+
+FILE_THREADS = 64
+"""Threads of a worker that read files, made as they are needed: disks serve few readers at once well."""
 
 SO_ATTACH_FILTER = 26
 """asm-generic/socket.h; the socket module does not name it."""
@@ -64,7 +67,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(listener: socket.socket, settings: Http, load: Callable[[], Any], *, is_last: bool) -> None:
+def serve(listener: socket.socket, settings: Settings, load: Callable[[], Any], *, is_last: bool) -> None:
     """Serve the RSGI application that *load* returns, until SIGTERM or SIGINT.
 
     Args:
@@ -72,6 +75,8 @@ def serve(listener: socket.socket, settings: Http, load: Callable[[], Any], *, i
         is_last: nobody serves *listener* after us, so its clients are seen off before we stop.
     Raises: SystemExit with 1 when a worker ended by itself.
     """
+    http = settings.http
+    _take_all_files()
     host, port = listener.getsockname()[:2]
     _Server(
         listener,
@@ -81,18 +86,34 @@ def serve(listener: socket.socket, settings: Http, load: Callable[[], Any], *, i
         port=port,
         interface=Interfaces.RSGI,
         loop=Loops.uvloop if sys.platform != "win32" else Loops.asyncio,
-        workers=settings.workers,
+        workers=http.workers,
         backlog=BACKLOG,
-        backpressure=settings.connections_max,
+        backpressure=http.connections_max,
+        # One for each answer that may be read from a pipe, which holds a thread while it waits (`paced`).
+        runtime_blocking_threads=settings.calls.in_flight_max + FILE_THREADS,
         http1_settings=HTTP1Settings(
-            header_read_timeout=int(settings.header_timeout_s * 1000),
-            max_buffer_size=max(settings.header_bytes_max, 8192),
+            header_read_timeout=int(http.header_timeout_s * 1000),
+            max_buffer_size=max(http.header_bytes_max, 8192),
         ),
-        ssl_cert=settings.tls_certificate,
-        ssl_key=settings.tls_key,
-        workers_kill_timeout=max(1, int(settings.drain_s)),
+        http2_settings=HTTP2Settings(max_headers_size=http.header_bytes_max),
+        ssl_cert=http.tls_certificate,
+        ssl_key=http.tls_key,
+        workers_kill_timeout=max(1, int(http.drain_s)),
         log_enabled=False,
     ).serve(target_loader=load, wrap_loader=False)
+
+
+def _take_all_files() -> None:
+    """Let this process and its workers open as many files as they may: each connection is one, and the usual soft
+    limit (1024) is for programs that use select(2). Go's programs do the same."""
+    if sys.platform != "win32":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        except (OSError, ValueError):
+            pass  # macOS says "infinite" and refuses it.
 
 
 class _Server(MPServer):
