@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pytest
 
 from toque.app import App
-from toque.codecs.multipart import File
+from toque.codecs.file import File
 from toque.contract.access import predicate, public, role
 from toque.contract.complaints import Complaint, SetupError
 from toque.contract.module import Module

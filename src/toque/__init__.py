@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from toque.app import App
     from toque.call.context import Context
-    from toque.codecs.multipart import File
+    from toque.codecs.file import File
     from toque.contract.access import Access, authenticated, predicate, public, role, scope
     from toque.contract.errors import (
         Conflict,

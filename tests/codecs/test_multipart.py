@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from toque.codecs.multipart import File, MultipartLimits, multipart_reader
+from toque.codecs.file import File
+from toque.codecs.multipart import MultipartLimits, multipart_reader
 from toque.contract.errors import Error, Invalid, Malformed, TooLarge
 from toque.contract.json_schema import json_schema
 from toque.contract.nodes import unserialisable

@@ -12,7 +12,7 @@ import pytest
 from toque.app import App
 from toque.codecs import compression
 from toque.codecs.codec import CODECS
-from toque.codecs.multipart import File
+from toque.codecs.file import File
 from toque.contract.access import public
 from toque.contract.module import Module
 from toque.contract.signature import read_signature

@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 from servers import granian_serving
 
 from toque.app import App
-from toque.codecs.multipart import File
+from toque.codecs.file import File
 from toque.contract.access import authenticated, public, role
 from toque.contract.errors import Error, NotFound
 from toque.contract.module import Module

@@ -16,11 +16,13 @@ from typing import Any
 
 import msgspec
 
-from toque.codecs.flat import Leaf, leaves_of, list_item, object_reader, text_of
+from toque.codecs.flat import object_reader
+from toque.codecs.leaves import Leaf, leaves_of, text_of
 from toque.codecs.stream import StreamEncoder
 from toque.contract.conversion import enc_hook
 from toque.contract.errors import Invalid, Malformed, TooLarge
-from toque.contract.faults import refused
+from toque.contract.faults import below, invalid, refused
+from toque.contract.schema import list_item
 
 __all__ = ["COLUMNS_MAX", "CSV", "ROWS_MAX"]
 
@@ -118,7 +120,7 @@ def _read_rows(data: bytes, leaves: dict[str, Leaf], read: Callable[[Any], Any])
         try:
             yield read([(name, _text(leaf, cell)) for name, leaf, keep, cell in cells if cell or keep])
         except Invalid as error:
-            raise _at_row(error, at) from None
+            raise invalid(*below(f"$[{at}]", error.faults)) from None
 
 
 def _rows(data: bytes) -> Iterator[list[str]]:
@@ -130,11 +132,6 @@ def _rows(data: bytes) -> Iterator[list[str]]:
         raise Malformed(f"The CSV is not UTF-8: {error.reason}.") from error
     except csv.Error as error:
         raise Malformed(f"The body is not CSV: {error}.") from error
-
-
-def _at_row(error: Invalid, at: int) -> Invalid:
-    faults = [msgspec.structs.replace(fault, path=f"$[{at}]{fault.path[1:]}") for fault in error.faults]
-    return Invalid(f"{faults[0].message} at {faults[0].path}.", faults=faults)
 
 
 def _only(values: list[Any]) -> Any:

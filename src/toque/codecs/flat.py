@@ -6,21 +6,18 @@ that is missing is empty, and what may be None is None."""
 
 from __future__ import annotations
 
-import math
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import msgspec
-
+from toque.codecs.leaves import Uncarried, is_texts
 from toque.contract import schema
 from toque.contract.conversion import convert
 from toque.contract.errors import Fault, Invalid
-from toque.contract.faults import FAULT_TEXT_MAX, FAULTS_MAX, refused
-from toque.contract.text import text_reader, texts_reader
+from toque.contract.faults import below, invalid, refused
+from toque.contract.text import texts_reader
 
-__all__ = ["DEPTH_MAX", "Leaf", "leaves_of", "list_item", "object_reader", "text_of"]
+__all__ = ["DEPTH_MAX", "object_reader"]
 
 DEPTH_MAX = 16
 """Dots in a name. The qs library stops at 5; a dotted TOML key of 20 000 parts took tomllib 6.6 s."""
@@ -30,24 +27,8 @@ _Read = Callable[[Any], Any]
 _Known = dict[Any, _Read]
 
 
-class Uncarried(TypeError):
-    """The type has a part that names and texts cannot carry."""
-
-
-def list_item(tp: Any) -> Any | None:
-    """The type of a list's items, or None where *tp* is no list."""
-    plain = schema.plain_type(tp)
-    origin = typing.get_origin(plain)
-    if origin is None or not (issubclass_of(origin, list) or origin is Sequence):
-        return None
-    return typing.get_args(plain)[0]
-
-
 def issubclass_of(origin: Any, cls: type) -> bool:
     return isinstance(origin, type) and issubclass(origin, cls)
-
-
-# Reading.
 
 
 def object_reader(tp: Any, *, fills_text: bool = False) -> Callable[[Pairs], Any] | None:
@@ -56,7 +37,7 @@ def object_reader(tp: Any, *, fills_text: bool = False) -> Callable[[Pairs], Any
     Args:
         fills_text: a required text that is missing is empty, as in CSV, where an empty cell says so.
     """
-    arms = [schema.plain_type(arm) for arm in schema.arms_of(tp)]
+    arms = schema.plain_arms(tp)
     if not all(schema.is_object(arm) or issubclass_of(typing.get_origin(arm), Mapping) for arm in arms):
         return None
     try:
@@ -77,17 +58,16 @@ def _tree(pairs: Pairs) -> dict[str, Any]:
         for part in parents:
             node = node.setdefault(part, {})
             if isinstance(node, list):
-                raise refused(f"$.{name}"[:FAULT_TEXT_MAX], "one value or fields", "both")
+                raise refused(f"$.{name}", "one value or fields", "both")
         held = node.setdefault(last, [])
         if isinstance(held, dict):
-            raise refused(f"$.{name}"[:FAULT_TEXT_MAX], "one value or fields", "both")
+            raise refused(f"$.{name}", "one value or fields", "both")
         held.append(leaf)
     return root
 
 
 def _reader(tp: Any, known: _Known, fills_text: bool) -> _Read:
-    arms = [schema.plain_type(arm) for arm in schema.arms_of(tp)]
-    arms = [arm for arm in arms if arm is not type(None)]
+    arms = [arm for arm in schema.plain_arms(tp) if arm is not type(None)]
     if len(arms) > 1 and all(map(schema.is_object, arms)):
         return _tagged_reader(arms, known, fills_text)
     only = arms[0] if len(arms) == 1 else tp
@@ -98,18 +78,9 @@ def _reader(tp: Any, known: _Known, fills_text: bool) -> _Read:
         return _dict_reader(_reader((typing.get_args(only) or (str, str))[1], known, fills_text))
     if schema.is_carried(only):
         return _file_reader
-    if schema.is_container(only) and not _is_texts(only):
+    if schema.is_container(only) and not is_texts(only):
         return _list_reader(only, known, fills_text)
     return _texts_reader(tp)
-
-
-def _is_texts(tp: Any) -> bool:
-    """Whether *tp* is a list of plain values, which repeated names carry."""
-    try:
-        text_reader(tp)
-    except TypeError:
-        return False
-    return True
 
 
 def _texts_reader(tp: Any) -> _Read:
@@ -162,7 +133,7 @@ def _fields_reader(tp: Any, known: _Known, fills_text: bool) -> _Read:
 
 def _absent(field: schema.Field, fills_text: bool) -> Callable[[], Any] | None:
     """What stands for a required field that did not come, where the format cannot say it otherwise."""
-    arms = [schema.plain_type(arm) for arm in schema.arms_of(field.type)]
+    arms = schema.plain_arms(field.type)
     if type(None) in arms:
         return lambda: None
     if len(arms) == 1 and schema.is_container(arms[0]):
@@ -182,11 +153,9 @@ def _read_all(node: dict[str, Any], read: Callable[[str, Any], Any]) -> dict[str
         try:
             values[name] = read(name, held)
         except Invalid as error:
-            step = f".{name[:FAULT_TEXT_MAX]}"
-            faults += [msgspec.structs.replace(one, path=f"${step}{one.path[1:]}") for one in error.faults]
+            faults += below(f"$.{name}", error.faults)
     if faults:
-        first = faults[0]
-        raise Invalid(f"{first.message} at {first.path}.", faults=faults[:FAULTS_MAX])
+        raise invalid(*faults)
     return values
 
 
@@ -237,75 +206,3 @@ def _tagged_reader(arms: list[Any], known: _Known, fills_text: bool) -> _Read:
         return by_tag[tag](node)
 
     return read
-
-
-# Writing.
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """One plain value inside an object: its names from the outside in, and its type."""
-
-    names: tuple[str, ...]
-    type: Any
-    is_list: bool = False
-    is_nullable: bool = False
-    """It, or an object around it, may be None."""
-
-    @property
-    def name(self) -> str:
-        return ".".join(self.names)
-
-    @property
-    def is_free_text(self) -> bool:
-        """Whether it may hold what anybody wrote; base64, too, can start with a plus."""
-        arms = [schema.plain_type(arm) for arm in schema.arms_of(self.type)]
-        return str in arms or bytes in arms or Any in arms
-
-    def of(self, members: Any) -> Any:
-        """Its value in an object of plain values."""
-        for name in self.names:
-            if not isinstance(members, dict):
-                return None
-            members = members.get(name)
-        return members
-
-
-def leaves_of(tp: Any) -> tuple[Leaf, ...] | None:
-    """The plain values inside an object type, in order, or None where it holds more than names and texts
-    can."""
-    if not schema.is_object(schema.plain_type(tp)):
-        return None
-    try:
-        return tuple(_leaves(schema.plain_type(tp), (), False, ()))
-    except Uncarried:
-        return None
-
-
-def _leaves(tp: Any, names: tuple[str, ...], nullable: bool, around: tuple[Any, ...]) -> Iterable[Leaf]:
-    config = getattr(tp, "__struct_config__", None)
-    if tp in around or (config is not None and config.array_like):
-        raise Uncarried(f"{tp} holds itself, or is an array")
-    if config is not None and config.tag is not None:
-        yield Leaf((*names, config.tag_field), str, is_nullable=nullable)
-    for field in schema.fields_of(tp):
-        arms = [schema.plain_type(arm) for arm in schema.arms_of(field.type)]
-        may_be_none = nullable or type(None) in arms
-        only = [arm for arm in arms if arm is not type(None)]
-        path = (*names, field.name)
-        if len(only) == 1 and schema.is_object(only[0]):
-            yield from _leaves(only[0], path, may_be_none, (*around, tp))
-            continue
-        if not _is_texts(field.type) or Any in arms:
-            raise Uncarried(f"{field.name} holds more than text")
-        is_list = any(map(schema.is_container, only))
-        yield Leaf(path, field.type, is_list, may_be_none)
-
-
-def text_of(value: Any) -> str:
-    """A plain value as text; None is empty, and so is a float that is not finite."""
-    if isinstance(value, str):
-        return value
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)

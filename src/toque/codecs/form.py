@@ -8,7 +8,8 @@ from urllib.parse import unquote_plus, urlencode
 
 import msgspec
 
-from toque.codecs.flat import leaves_of, object_reader, text_of
+from toque.codecs.flat import object_reader
+from toque.codecs.leaves import leaves_of, text_of
 from toque.contract.conversion import enc_hook
 from toque.contract.errors import Malformed, TooLarge
 from toque.contract.nodes import holds_carried

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from toque.codecs import json
-from toque.codecs.flat import list_item
 from toque.codecs.refusing import refusing
 from toque.codecs.stream import StreamEncoder
 from toque.contract.conversion import dec_hook, enc_hook
 from toque.contract.guard import key_guard
+from toque.contract.schema import list_item
 
 __all__ = ["NDJSON"]
 

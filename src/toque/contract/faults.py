@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from toque.contract.errors import Fault, Invalid
 
-__all__ = ["FAULTS_MAX", "FAULT_TEXT_MAX", "cut", "faults_from", "refusal", "refused"]
+__all__ = ["FAULTS_MAX", "FAULT_TEXT_MAX", "below", "cut", "faults_from", "invalid", "refusal", "refused"]
 
 FAULTS_MAX = 100
 """Faults in one answer; pydantic reports each of a million wrong items, and nobody reads past the first."""
@@ -21,19 +21,25 @@ FAULT_TEXT_MAX = 200
 def refused(path: str, expected: str, received: str, place: str = "body") -> Invalid:
     """An Invalid of one fault."""
     message = f"Expected {expected}, got {received}"
-    return Invalid(f"{message} at {path}.", faults=(Fault(path, message, place, expected, received),))
+    return invalid(Fault(cut(path), cut(message), place, cut(expected), cut(received)))
 
 
 def refusal(error: Exception, place: str, path: str = "$") -> Invalid:
     """The Invalid that tells the caller of a conversion that failed."""
     if isinstance(error, RecursionError):
-        return Invalid("The input is nested too deeply.", faults=(Fault(path, "nested too deeply", place),))
-    faults = faults_from(error, place)
-    if path != "$":
-        faults = tuple(msgspec.structs.replace(fault, path=path + fault.path[1:]) for fault in faults)
-    first = faults[0]
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return Invalid(f"{first.message} at {first.path}{more}"[:FAULT_TEXT_MAX], faults=faults)
+        return invalid(Fault(path, "nested too deeply", place))
+    return invalid(*below(path, faults_from(error, place)))
+
+
+def invalid(first: Fault, *others: Fault) -> Invalid:
+    """An Invalid that tells the first fault in words."""
+    more = f" (and {len(others)} more)" if others else ""
+    return Invalid(cut(f"{first.message} at {first.path}{more}"), faults=(first, *others)[:FAULTS_MAX])
+
+
+def below(path: str, faults: Iterable[Fault]) -> list[Fault]:
+    """*faults* of what stands at *path*, as faults of the whole."""
+    return [msgspec.structs.replace(fault, path=cut(path + fault.path[1:])) for fault in faults]
 
 
 _AT = re.compile(r" - at (?:`key` in )?`(?P<path>\$[^`]*)`\Z")

@@ -28,6 +28,8 @@ __all__ = [
     "is_object",
     "is_pydantic",
     "is_structured",
+    "list_item",
+    "plain_arms",
     "plain_type",
     "type_name",
 ]
@@ -68,6 +70,19 @@ def arms_of(tp: Any) -> tuple[Any, ...]:
     return typing.get_args(tp) if typing.get_origin(tp) in (Union, types.UnionType) else (tp,)
 
 
+def plain_arms(tp: Any) -> tuple[Any, ...]:
+    """The members of a union, or the type alone, each without what stands around it."""
+    return tuple(plain_type(arm) for arm in arms_of(tp))
+
+
+def list_item(tp: Any) -> Any | None:
+    """The type of a list's items, or None where *tp* is no list."""
+    plain = plain_type(tp)
+    origin = typing.get_origin(plain)
+    is_list = isinstance(origin, type) and (issubclass(origin, list) or origin is Sequence)
+    return typing.get_args(plain)[0] if is_list else None
+
+
 def is_pydantic(tp: Any) -> bool:
     return isinstance(tp, type) and hasattr(tp, "model_validate") and hasattr(tp, "model_dump")
 
@@ -86,7 +101,7 @@ def is_object(tp: Any) -> bool:
 
 def is_structured(tp: Any) -> bool:
     """Whether *tp* is an object, a list, a set, a tuple or a dict, or a union of only these (and None)."""
-    arms = [plain_type(arm) for arm in arms_of(tp) if arm is not type(None)]
+    arms = [arm for arm in plain_arms(tp) if arm is not type(None)]
     return bool(arms) and all(is_object(arm) or is_container(arm) for arm in arms)
 
 

@@ -23,6 +23,7 @@ import msgspec
 
 from toque.contract import schema
 from toque.contract.conversion import dec_hook
+from toque.contract.schema import type_name
 
 __all__ = ["Shape", "shaper"]
 
@@ -38,7 +39,7 @@ def shaper(tp: Any) -> Shape | None:
     """What makes a result into *tp* and nothing more; None where nothing is declared: nothing leaves."""
     if schema.plain_type(tp) in (None, type(None)):
         return None
-    return _checked(tp, _name(tp), {})
+    return _checked(tp, type_name(tp), {})
 
 
 _Known = dict[Any, Shape]
@@ -65,10 +66,10 @@ def _shape(tp: Any, where: str, known: _Known) -> Shape | None:
 
 def _is_plain(tp: Any) -> bool:
     """Whether *tp* is a scalar or made of scalars only, so that nothing undeclared fits into it."""
-    arms = [schema.plain_type(arm) for arm in schema.arms_of(tp)]
+    arms = schema.plain_arms(tp)
     if len(arms) > 1:
         return all(map(_is_plain, arms))
-    only = arms[0]
+    only = schema.plain_type(tp)
     if only is Any or schema.is_object(only):
         return False
     if not schema.is_container(only):
@@ -105,7 +106,7 @@ def _plain(where: str, value: Any) -> Any:
                 _plain(where, item)
     elif not isinstance(value, _SCALARS):
         raise TypeError(
-            f"{where} is Any, which takes plain values, got {_name(type(value))}; declare its type"
+            f"{where} is Any, which takes plain values, got {type_name(type(value))}; declare its type"
         )
     return value
 
@@ -126,7 +127,7 @@ def _object(tp: Any, known: _Known) -> Shape:
 
     known[tp] = later
     fields = [
-        (field, _shape(field.type, f"{_name(tp)}.{field.name}", known)) for field in schema.fields_of(tp)
+        (field, _shape(field.type, f"{type_name(tp)}.{field.name}", known)) for field in schema.fields_of(tp)
     ]
     narrow = functools.partial(_narrowed, tp, fields)
     inner = [(field.attribute, shape) for field, shape in fields if shape is not None]
@@ -160,13 +161,13 @@ def _nested(cls: type, inner: list[tuple[str, Shape]], count: int | None, narrow
 def _narrowed(tp: Any, fields: list[tuple[schema.Field, Shape | None]], value: Any) -> Any:
     """A new *tp* of the declared fields of *value*: a dict's keys, or anything else's attributes."""
     if isinstance(value, (*_SCALARS, list, tuple, set, frozenset)) and not hasattr(value, "_fields"):
-        raise TypeError(f"expected {_name(tp)}, got {_name(type(value))}")
+        raise TypeError(f"expected {type_name(tp)}, got {type_name(type(value))}")
     members = {}
     for field, shape in fields:
         held = _held(value, field)
         if held is not _ABSENT:
             members[field.name] = held if shape is None else shape(held)
-    return _converted(members, tp, f"{_name(tp)} from {_name(type(value))}")
+    return _converted(members, tp, f"{type_name(tp)} from {type_name(type(value))}")
 
 
 def _held(value: Any, field: schema.Field) -> Any:
@@ -188,7 +189,9 @@ def _pydantic(cls: Any) -> Shape:
         except ValueError as error:
             # pydantic's own text quotes the values, which belong in no log.
             wrong = ", ".join(".".join(map(str, one["loc"])) for one in getattr(error, "errors", list)())
-            raise TypeError(f"expected {_name(cls)}, got {_name(type(value))}; wrong are: {wrong}") from None
+            raise TypeError(
+                f"expected {type_name(cls)}, got {type_name(type(value))}; wrong are: {wrong}"
+            ) from None
 
     return shape
 
@@ -218,7 +221,7 @@ def _items(made: Any, item_type: Any, where: str, known: _Known) -> Shape:
         if passing and isinstance(value, made) and set(map(type, value)) <= passing:
             return value
         if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
-            raise TypeError(f"{where} is declared as {made.__name__}, got {_name(type(value))}")
+            raise TypeError(f"{where} is declared as {made.__name__}, got {type_name(type(value))}")
         held: Any = value if isinstance(value, made) else made(value)
         shaped = [item(one) for one in held]
         return held if all(map(operator.is_, shaped, held)) else made(shaped)
@@ -232,7 +235,7 @@ def _dict(value_type: Any, where: str, known: _Known) -> Shape:
 
     def shape(value: Any) -> Any:
         if not isinstance(value, Mapping):
-            raise TypeError(f"{where} is declared as a dict, got {_name(type(value))}")
+            raise TypeError(f"{where} is declared as a dict, got {type_name(type(value))}")
         _plain(where, value.keys())
         return {key: item(held) for key, held in value.items()}
 
@@ -244,7 +247,7 @@ def _tuple(item_types: tuple[Any, ...], where: str, known: _Known, made: Any = N
 
     def shape(value: Any) -> Any:
         if not isinstance(value, tuple | list) or len(value) != len(items):
-            raise TypeError(f"{where} is declared as a tuple of {len(items)}, got {_name(type(value))}")
+            raise TypeError(f"{where} is declared as a tuple of {len(items)}, got {type_name(type(value))}")
         shaped = [item(held) for item, held in zip(items, value, strict=True)]
         return tuple(shaped) if made is None else made(*shaped)
 
@@ -253,7 +256,7 @@ def _tuple(item_types: tuple[Any, ...], where: str, known: _Known, made: Any = N
 
 def _passing(tp: Any) -> frozenset[type]:
     """The classes whose exact instances pass untouched as *tp*; none where some arm needs a closer look."""
-    arms = [schema.plain_type(arm) for arm in schema.arms_of(tp)]
+    arms = schema.plain_arms(tp)
     return frozenset(arms) if all(arm in _PLAIN_TYPES or _is_flat(arm) for arm in arms) else frozenset()
 
 
@@ -284,7 +287,9 @@ def _union(arms: tuple[Any, ...], where: str, known: _Known) -> Shape:
                 return part(value)
             except TypeError:
                 continue
-        raise TypeError(f"{where} is declared as {' | '.join(map(_name, arms))}, got {_name(type(value))}")
+        raise TypeError(
+            f"{where} is declared as {' | '.join(map(type_name, arms))}, got {type_name(type(value))}"
+        )
 
     return shape
 
@@ -299,7 +304,3 @@ def _is_told_apart(arm: Any, value: Any) -> bool:
     if config is None or config.tag is None or not isinstance(value, Mapping):
         return False
     return bool(value.get(config.tag_field, config.tag) != config.tag)
-
-
-def _name(tp: Any) -> str:
-    return tp.__qualname__ if isinstance(tp, type) else str(tp)

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from toque.codecs import compression
 from toque.codecs.codec import CODECS
+from toque.codecs.inflation import inflate
 from toque.codecs.multipart import MULTIPART, multipart_reader
 from toque.codecs.negotiation import parse_media_type
 from toque.contract.errors import BadRequest, Error, RequestTimeout, TooLarge, UnsupportedMediaType
@@ -139,7 +139,7 @@ class _Decoder:
 async def read_bytes(scope: Any, proto: Any, limits: BodyLimits) -> bytes:
     """The whole body, without its content coding.
 
-    Raises: TooLarge, RequestTimeout, BadRequest, and what `compression.inflate` raises.
+    Raises: TooLarge, RequestTimeout, BadRequest, and what `inflate` raises.
     """
     _check_framing(scope, limits)
     try:
@@ -155,7 +155,7 @@ async def read_bytes(scope: Any, proto: Any, limits: BodyLimits) -> bytes:
     except Exception as error:
         raise _broken() from error
     coding = scope.headers.get("content-encoding")
-    return body if coding is None else compression.inflate(body, coding, limits.bytes_max)
+    return body if coding is None else inflate(body, coding, limits.bytes_max)
 
 
 async def chunks_of(scope: Any, proto: Any, limits: BodyLimits) -> AsyncIterator[bytes]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from toque.call.plan import Plan
 from toque.codecs.codec import CODECS
-from toque.codecs.multipart import MULTIPART, File
+from toque.codecs.file import File
+from toque.codecs.multipart import MULTIPART
 from toque.contract.manifest import Offered
 from toque.contract.nodes import holds
 from toque.contract.signature import Place

@@ -1,0 +1,95 @@
+"""The plain values inside an object, each under its dotted name: what forms and CSV write."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from toque.contract import schema
+from toque.contract.text import text_reader
+
+__all__ = ["Leaf", "Uncarried", "is_texts", "leaves_of", "text_of"]
+
+
+class Uncarried(TypeError):
+    """The type has a part that names and texts cannot carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One plain value inside an object: its names from the outside in, and its type."""
+
+    names: tuple[str, ...]
+    type: Any
+    is_list: bool = False
+    is_nullable: bool = False
+    """It, or an object around it, may be None."""
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.names)
+
+    @property
+    def is_free_text(self) -> bool:
+        """Whether it may hold what anybody wrote; base64, too, can start with a plus."""
+        arms = schema.plain_arms(self.type)
+        return str in arms or bytes in arms or Any in arms
+
+    def of(self, members: Any) -> Any:
+        """Its value in an object of plain values."""
+        for name in self.names:
+            if not isinstance(members, dict):
+                return None
+            members = members.get(name)
+        return members
+
+
+def leaves_of(tp: Any) -> tuple[Leaf, ...] | None:
+    """The plain values inside an object type, in order, or None where it holds more than names and texts
+    can."""
+    if not schema.is_object(schema.plain_type(tp)):
+        return None
+    try:
+        return tuple(_leaves(schema.plain_type(tp), (), False, ()))
+    except Uncarried:
+        return None
+
+
+def _leaves(tp: Any, names: tuple[str, ...], nullable: bool, around: tuple[Any, ...]) -> Iterator[Leaf]:
+    config = getattr(tp, "__struct_config__", None)
+    if tp in around or (config is not None and config.array_like):
+        raise Uncarried(f"{tp} holds itself, or is an array")
+    if config is not None and config.tag is not None:
+        yield Leaf((*names, config.tag_field), str, is_nullable=nullable)
+    for field in schema.fields_of(tp):
+        arms = schema.plain_arms(field.type)
+        may_be_none = nullable or type(None) in arms
+        only = [arm for arm in arms if arm is not type(None)]
+        path = (*names, field.name)
+        if len(only) == 1 and schema.is_object(only[0]):
+            yield from _leaves(only[0], path, may_be_none, (*around, tp))
+            continue
+        if not is_texts(field.type) or Any in arms:
+            raise Uncarried(f"{field.name} holds more than text")
+        is_list = any(map(schema.is_container, only))
+        yield Leaf(path, field.type, is_list, may_be_none)
+
+
+def text_of(value: Any) -> str:
+    """A plain value as text; None is empty, and so is a float that is not finite."""
+    if isinstance(value, str):
+        return value
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def is_texts(tp: Any) -> bool:
+    """Whether *tp* is a list of plain values, which repeated names carry."""
+    try:
+        text_reader(tp)
+    except TypeError:
+        return False
+    return True
