@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -102,7 +102,7 @@ class Serving:
         limits = BodyLimits(self._body_bytes_max(plan), self._limits.seconds_max)
         read_body = body_reader(plan.operation, plan.signature, limits)
         compress_from = self.settings.http.compress_bytes_min
-        return HttpOperation(plan, offers, read_plain, read_body, compress_from).answer
+        return HttpOperation(plan, offers, read_plain, read_body, compress_from).endpoint
 
     def _own_endpoints(self) -> Iterator[tuple[str, Endpoint]]:
         gate = self.system.gate
@@ -178,7 +178,7 @@ class Serving:
         await self.system.start()
         try:
             for seed in self.system.seeds:
-                await seed.call(Context(seed.operation.name, monotonic() + SEED_S), ())
+                await seed.call(Context.within(seed.operation.name, SEED_S), ())
         finally:
             await self.system.stop()
 
@@ -199,14 +199,15 @@ class Serving:
         self.edge.is_stopping = True
 
     async def stop(self) -> None:
-        """Let running calls end, then end everything that was begun."""
+        """Let running calls end, then end all that was begun, the last first, even where a part fails."""
         self.begin_stopping()
-        await self._sockets.stop(SOCKETS_S)
-        for _, application in reversed(self._mounted):
-            await application.stop()
-        await self.system.stop()
-        self.metrics.flush()
-        self._end_tracing()
+        async with AsyncExitStack() as ends:
+            ends.callback(self._end_tracing)
+            ends.callback(self.metrics.flush)
+            ends.push_async_callback(self.system.stop)
+            for _, application in self._mounted:
+                ends.push_async_callback(application.stop)
+            ends.push_async_callback(self._sockets.stop, SOCKETS_S)
 
     def _flush_metrics(self) -> None:
         left_s = self.metrics.flush_if_due()

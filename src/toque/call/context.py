@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from toque.call.trace import Trace
 from toque.contract.principal import ANONYMOUS, Principal
@@ -20,15 +21,25 @@ Sink = Callable[[Any], Awaitable[None]]
 """Takes one item of a streamed answer, and returns when there is room for the next."""
 
 
-class Context:
+class Context(Struct, eq=False):
     """What is known about one call: who, until when, under which trace.
 
-    An operation may ask for it by type. Most of it stands at its default for most calls, so the defaults belong to
-    the class and a call sets only what it has.
+    An operation may ask for it by type. A struct, because one is made for every call; two contexts are never equal.
     """
 
+    operation: str
+    deadline: float
+    """The moment, on the monotonic clock, at which the call is stopped."""
+    traceparent: str | None = None
+    """The trace that the caller handed on, as it came."""
+    credential: str | None = None
+    """What the caller showed: the value of `Authorization`."""
+    left: Callable[[], Awaitable[Any]] | None = None
+    """Waits until the caller has gone; None where that cannot be known."""
+    began: float = field(default_factory=monotonic)
+    """The moment, on the same clock, at which the call came in."""
     principal: Principal | None = None
-    """Who is calling, set by the authenticate policy from `credential`, or given by a caller in this process."""
+    """Who is calling: set by the authenticate policy, or given by a caller in this process."""
     idempotency_key: str | None = None
     sink: Sink | None = None
     """Where a streamed operation's items go."""
@@ -36,29 +47,19 @@ class Context:
     """The snapshot or transaction, set by the transact policy."""
     stopped: Exception | None = None
     """Why the call was cancelled, set by the admit policy."""
+    known_trace: Trace | None = None
 
-    def __init__(
-        self,
-        operation: str,
-        deadline: float,
-        traceparent: str | None = None,
-        credential: str | None = None,
-        left: Callable[[], Awaitable[Any]] | None = None,
-    ) -> None:
-        self.operation = operation
-        self.deadline = deadline
-        """The moment, on the monotonic clock, at which the call is stopped."""
-        self.traceparent = traceparent
-        """The trace that the caller handed on, as it came."""
-        self.credential = credential
-        """What the caller showed: the value of `Authorization`."""
-        self.left = left
-        """Waits until the caller has gone; None where that cannot be known."""
+    @classmethod
+    def within(cls, operation: str, seconds: float, principal: Principal | None = None) -> Context:
+        """The context of a call that this process makes itself, and that has *seconds* from now on."""
+        return cls(operation, monotonic() + seconds, principal=principal)
 
-    @cached_property
+    @property
     def trace(self) -> Trace:
-        """The caller's trace, continued; a new one where there is none."""
-        return Trace.incoming(self.traceparent)
+        """The caller's trace, continued; a new one where there is none. Most calls never look."""
+        if self.known_trace is None:
+            self.known_trace = Trace.incoming(self.traceparent)
+        return self.known_trace
 
     @property
     def caller(self) -> Principal:

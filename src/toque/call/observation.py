@@ -87,17 +87,16 @@ def observed(
         around = CURRENT.get()
         CURRENT.set(context)
         figures.in_flight += 1
-        began = monotonic()
         try:
             value = await call(context, arguments)
         except BaseException as error:
-            seconds = monotonic() - began
-            figures.record(_code_of(error), seconds)
-            report(context, _code_of(error), seconds)
+            code, seconds = _code_of(error), monotonic() - context.began
+            figures.record(code, seconds)
+            report(context, code, seconds)
             raise
         else:
             # What `record` does, without the price of calling it: most calls end here.
-            seconds = monotonic() - began
+            seconds = monotonic() - context.began
             buckets[bisect_left(bounds, seconds)] += 1
             figures.seconds += seconds
             if seconds >= report_above_s:
@@ -105,8 +104,10 @@ def observed(
             return value
         finally:
             figures.in_flight -= 1
+            # A task that serves one call ends with it. Only a call within a call has somebody to give back to.
             # Not Token.reset: a coroutine that is closed by the garbage collector ends in another context.
-            CURRENT.set(around)
+            if around is not None:
+                CURRENT.set(around)
 
     return observe
 

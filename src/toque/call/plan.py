@@ -1,7 +1,7 @@
 """The plan: what an operation is compiled to when the app starts.
 
-Every transport calls the same `Plan.call`. A stage is put around the function only where the operation uses it, in
-one fixed order, so nothing is decided again for a request and what is not used costs nothing.
+Every transport calls the same `Plan.call`. A stage is put around the function only where the operation uses
+it, in one fixed order, so nothing is decided again for a request and what is not used costs nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 from toque.call.context import Context
 from toque.call.resources import Pantry
 from toque.call.threads import Threads
+from toque.contract import views
 from toque.contract.conversion import convert
 from toque.contract.errors import Invalid
 from toque.contract.operation import Operation
@@ -39,8 +40,10 @@ ORDER: tuple[StageName, ...] = (
     "receive",
     "transact",
 )
-"""The policies, outermost first (design, section 3). Inputs are received once the caller is known to be allowed;
-only a rule that looks at them has them received before it."""
+"""The policies, outermost first (design, section 3). Inputs are received once the caller is known to be
+allowed; only a rule that looks at them has them received before it."""
+
+RECEIVING = frozenset({"receive", "receive for the rule"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +65,13 @@ class Plan:
     stages: tuple[Stage, ...]
     call: Handler
     shape: Callable[[Any], Any] | None
-    """Makes what the function returned into its declared output, and nothing more; None where it cannot differ."""
+    """Makes what the function returned into its declared output alone; None where it cannot differ."""
     named: type[msgspec.Struct]
     """A struct with one field an input: how JSON-RPC, the command line and tests give the inputs by name."""
     deadline_s: float
     reads_credential: bool
+    receives: bool
+    """Whether inputs may come later, as `Pending`."""
 
     def arguments(self, values: Mapping[str, Any], *, strict: bool = True) -> Arguments:
         """The inputs from *values* by name, converted to their declared types.
@@ -108,6 +113,7 @@ def compile_plan(
         named=_named_inputs(operation, signature),
         deadline_s=deadline_s,
         reads_credential=reads_credential,
+        receives=any(stage.name in RECEIVING for stage in ordered),
     )
 
 
@@ -133,13 +139,15 @@ def _run_of(function: Callable[..., Any], signature: Signature, threads: Threads
     def run_in_thread(context: Context, values: Sequence[Any]) -> Coroutine[Any, Any, Any]:
         return threads.run(function, *values)
 
+    shape = views.shaper(signature.output) if signature.is_stream else None
+
     async def drain(context: Context, values: Sequence[Any]) -> None:
         sink = context.sink
         assert sink is not None, "a transport that calls a streamed operation gives the context a sink"
         items = function(*values)
         try:
             async for item in items:
-                await sink(item)
+                await sink(item if shape is None else shape(item))
         finally:
             await items.aclose()
 
@@ -149,7 +157,7 @@ def _run_of(function: Callable[..., Any], signature: Signature, threads: Threads
 
 
 def _with_providers(run: Run, providers: Sequence[tuple[int, Callable[[Context], Any]]]) -> Handler:
-    """Resources that every context has at hand. Positions ascend, so inserting keeps those before in place."""
+    """Resources that every context has at hand. Positions ascend: inserting keeps those before in place."""
 
     def invoke(context: Context, arguments: Sequence[Any]) -> Coroutine[Any, Any, Any]:
         values = list(arguments)
@@ -180,7 +188,8 @@ def _positional(function: Callable[..., Any], keywords: tuple[str, ...]) -> Call
         return function
 
     def call(*values: Any) -> Any:
-        return function(*values[: -len(keywords)], **dict(zip(keywords, values[-len(keywords) :], strict=True)))
+        named = dict(zip(keywords, values[-len(keywords) :], strict=True))
+        return function(*values[: -len(keywords)], **named)
 
     return call
 

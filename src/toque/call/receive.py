@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
+
 from toque.call.context import Context
-from toque.call.plan import Arguments, Handler
+from toque.call.plan import Arguments, Handler, Plan
 
-__all__ = ["Pending", "receive"]
+__all__ = ["Pending", "given", "receive"]
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """Inputs of which a part has not arrived: a transport hands them in so, instead of reading a body for anybody."""
+class Pending(Struct, frozen=True):
+    """Inputs of which a part has not arrived: a transport hands them in so, and reads no body for anybody."""
 
     read: Callable[[], Awaitable[Arguments]]
 
@@ -28,3 +28,17 @@ def receive(call: Handler) -> Handler:
         return await call(context, arguments)
 
     return received
+
+
+def given(plan: Plan, read: Callable[[], Arguments]) -> Any:
+    """What a transport that has all inputs hands to *plan*: them, or `Pending` where a policy receives them.
+
+    As over HTTP, whoever may not call is not told what is wrong with a body.
+    """
+    if not plan.receives:
+        return read()
+
+    async def later() -> Arguments:
+        return read()
+
+    return Pending(later)

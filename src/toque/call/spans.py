@@ -68,7 +68,7 @@ def traced(call: Handler, operation: str, kind: str) -> Handler:
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
-            context.trace = _named_by(span, context.trace)
+            context.known_trace = _named_by(span, context.trace)
             try:
                 return await call(context, arguments)
             except BaseException as error:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from time import monotonic
 from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
 
 from toque.call.context import Context
+from toque.call.receive import given
 from toque.cli.failures import Failure
 from toque.cli.operations import find_plan
 from toque.cli.run import settings_for
@@ -61,15 +61,15 @@ def call(
 
 async def _call(serving: Serving, name: str, values: dict[str, Any], principal: Principal) -> None:
     plan = find_plan(serving.system.plans, name)
-    context = Context(plan.operation.name, monotonic() + plan.deadline_s)
-    context.principal = principal
+    context = Context.within(plan.operation.name, plan.deadline_s, principal)
+    arguments = given(plan, lambda: plan.arguments(values, strict=False))
     await serving.start()
     try:
         if plan.signature.is_stream:
             context.sink = _print_item(plan.signature.output)
-            await plan.call(context, plan.arguments(values, strict=False))
+            await plan.call(context, arguments)
             return
-        value = await plan.call(context, plan.arguments(values, strict=False))
+        value = await plan.call(context, arguments)
         if plan.signature.output is not None:
             _print(plan.signature.output, plan.shape(value) if plan.shape else value)
     finally:

@@ -20,9 +20,9 @@ from uuid import UUID
 
 import msgspec
 
-from toque.contract.conversion import convert
+from toque.contract.conversion import dec_hook
 from toque.contract.errors import Invalid
-from toque.contract.faults import cut, refused
+from toque.contract.faults import cut, refusal, refused
 from toque.contract.guard import DECIMAL_EXPONENT_MAX, bounded_decimal
 from toque.contract.schema import CONTAINERS, arms_of, is_container, plain_type, type_name
 
@@ -47,7 +47,17 @@ def text_reader(tp: Any, *, place: str = "query", path: str = "$") -> Callable[[
         raise TypeError(f"no text can stand for {type_name(tp)}; take it from the body") from None
     if not constrained:
         return read
-    return lambda text: convert(read(text), tp, place=place, path=path)
+    return _constrained(read, tp, place, path)
+
+
+def _constrained(read: Callable[[Any], Any], tp: Any, place: str, path: str) -> Callable[[Any], Any]:
+    def check(text: Any) -> Any:
+        try:
+            return msgspec.convert(read(text), tp, dec_hook=dec_hook)
+        except msgspec.ValidationError as error:
+            raise refusal(error, place, path) from error
+
+    return check
 
 
 def texts_reader(tp: Any, *, place: str = "query", path: str = "$") -> Callable[[list[str]], Any]:
@@ -155,6 +165,8 @@ def _unreadable(text: Any, expected: str, place: str, path: str) -> Invalid:
 
 def _int(text: str) -> int:
     # int() alone takes spaces, underscores and the digits of every script, and any number of them.
+    if text.isdigit() and text.isascii() and len(text) <= INT_DIGITS_MAX:
+        return int(text)
     digits = text[1:] if text[:1] == "-" else text
     if not (digits.isascii() and digits.isdigit() and len(digits) <= INT_DIGITS_MAX):
         raise ValueError

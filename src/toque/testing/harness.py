@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 import msgspec
 
 from toque.app import App
 from toque.call.context import Context
+from toque.call.receive import given
 from toque.contract.principal import ANONYMOUS, Principal
 from toque.security.development import mint
 from toque.serving import Serving
@@ -22,6 +23,8 @@ from toque.settings import Secret, Settings
 from toque.testing.memory import Answer, MemoryProtocol, MemoryScope
 
 __all__ = ["Harness", "running"]
+
+TEMPLATE = "template.db"
 
 
 class Harness:
@@ -36,15 +39,15 @@ class Harness:
         A streamed answer is returned as a list. Raises: what the operation raises.
         """
         plan = self.serving.system.plans[operation]
-        context = Context(operation, monotonic() + plan.deadline_s)
-        context.principal = principal
+        context = Context.within(operation, plan.deadline_s, principal)
         items: list[Any] = []
 
         async def keep(item: Any) -> None:
             items.append(item)
 
         context.sink = keep
-        value = await plan.call(context, plan.arguments(inputs))
+        # In a task of its own, as in production: what it leaves behind in context variables ends with it.
+        value = await asyncio.create_task(plan.call(context, given(plan, lambda: plan.arguments(inputs))))
         if plan.signature.is_stream:
             return items
         return plan.shape(value) if plan.shape else value
@@ -139,18 +142,18 @@ async def running(app: App, *, settings: Settings | None = None, database_url: s
             await serving.stop()
 
 
-_prepared: WeakKeyDictionary[App, tempfile.TemporaryDirectory[str]] = WeakKeyDictionary()
+_prepared: WeakKeyDictionary[App, Path] = WeakKeyDictionary()
 """For each app, the folder with its database as it is when nothing has happened yet."""
 
 
 async def _copy_prepared(app: App, settings: Settings, file: Path) -> None:
     if app not in _prepared:
-        keeper = tempfile.TemporaryDirectory(prefix="toque-")
-        template = Path(keeper.name) / "template.db"
-        serving = app.serve(_with(settings, Path(keeper.name), f"sqlite:///{template}"))
-        await serving.prepare_database()
-        _prepared[app] = keeper
-    template = Path(_prepared[app].name) / "template.db"
+        # Removed with the app, or with the process; a TemporaryDirectory would warn of that.
+        kept = Path(tempfile.mkdtemp(prefix="toque-"))
+        finalize(app, shutil.rmtree, kept, ignore_errors=True)
+        await app.serve(_with(settings, kept, f"sqlite:///{kept / TEMPLATE}")).prepare_database()
+        _prepared[app] = kept
+    template = _prepared[app] / TEMPLATE
     if template.exists():
         shutil.copyfile(template, file)
 
@@ -160,5 +163,3 @@ def _with(settings: Settings, folder: Path, database_url: str) -> Settings:
         database = msgspec.structs.replace(settings.database, url=Secret(database_url))
         settings = msgspec.structs.replace(settings, database=database)
     return msgspec.structs.replace(settings, folder=folder)
-
-

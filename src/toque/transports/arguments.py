@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import unquote_plus
 
 from toque.contract import conversion, schema
 from toque.contract.errors import BadRequest, Fault, Invalid
+from toque.contract.faults import refused
 from toque.contract.signature import Input, Place, Signature, path_names
-from toque.contract.text import texts_reader
+from toque.contract.text import text_reader, texts_reader
 
 __all__ = ["PlainReader", "parse_query", "plain_reader"]
 
@@ -25,111 +27,119 @@ QUERY_FIELDS_MAX = 1_000
 PlainReader = Callable[[Any, tuple[str, ...]], list[Any]]
 """Takes RSGI's scope and the path's values; returns a value for every input, None for those of the body."""
 
+_Read = Callable[[Any], Any]
+
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
-    """One plain input: where it lies, and how its text becomes a value."""
+class _Field:
+    """An input that one text stands for, or a list of them."""
 
     position: int
     input: Input
-    read: Callable[[Any, tuple[str, ...], dict[str, list[str]]], Any]
+    read: _Read
+    takes_list: bool
+
+    def value(self, texts: list[str] | None) -> Any:
+        """The input's value. Raises: Invalid where it is missing, comes too often or does not fit."""
+        if texts is None:
+            return _default(self.input)
+        if self.takes_list:
+            return self.read(texts)
+        if len(texts) != 1:
+            found = self.input
+            raise refused(f"$.{found.wire_name}", "one value", f"{len(texts)} values", found.place.value)
+        return self.read(texts[0])
 
 
 def plain_reader(signature: Signature, path: str | None) -> PlainReader:
     """How the inputs outside the body are read.
 
     The reader raises Invalid with every fault at once, not only the first.
+    Raises: TypeError at once where no text can stand for an input's type.
     """
-    slots = [
-        _Slot(position, found, _reader_of(found, path))
-        for position, found in enumerate(signature.inputs)
-        if found.place in (Place.PATH, Place.QUERY, Place.HEADER)
-    ]
     count = len(signature.inputs)
-    has_query = bool(signature.places(Place.QUERY))
-    if not slots:
-        return lambda _scope, _segments: [None] * count
+    in_path = [(path_names(path).index(one.input.name), one) for one in _fields(signature, Place.PATH)]
+    in_query = _fields(signature, Place.QUERY)
+    in_headers = _fields(signature, Place.HEADER)
+    objects = [
+        (position, _object_reader(found))
+        for position, found in enumerate(signature.inputs)
+        if found.place is Place.QUERY and schema.fields_of(found.type)
+    ]
+    reads_query = bool(in_query or objects)
 
     def read(scope: Any, segments: tuple[str, ...]) -> list[Any]:
-        query = parse_query(scope.query_string) if has_query else {}
         values: list[Any] = [None] * count
         try:
-            for slot in slots:
-                values[slot.position] = slot.read(scope, segments, query)
+            for at, one in in_path:
+                values[one.position] = one.read(segments[at])
+            if reads_query:
+                query = parse_query(scope.query_string)
+                for one in in_query:
+                    texts = query.get(one.input.wire_name)
+                    if texts is not None and len(texts) == 1 and not one.takes_list:
+                        values[one.position] = one.read(texts[0])
+                    else:
+                        values[one.position] = one.value(texts)
+                for position, read_object in objects:
+                    values[position] = read_object(query)
+            for one in in_headers:
+                text = scope.headers.get(one.input.wire_name)
+                values[one.position] = one.value(None if text is None else [text])
         except Invalid:
-            raise _all_faults(slots, scope, segments, query) from None
+            raise Invalid("the input does not have the declared shape", faults=faults(scope, segments)) from None
         return values
 
-    return read
-
-
-def _all_faults(
-    slots: list[_Slot], scope: Any, segments: tuple[str, ...], query: dict[str, list[str]]
-) -> Invalid:
-    faults: list[Fault] = []
-    for slot in slots:
-        try:
-            slot.read(scope, segments, query)
-        except Invalid as error:
-            faults.extend(error.faults)
-    return Invalid("the input does not have the declared shape", faults=faults)
-
-
-def _reader_of(found: Input, path: str | None) -> Callable[[Any, tuple[str, ...], dict[str, list[str]]], Any]:
-    if found.place is Place.PATH:
-        return _path_reader(found, path_names(path).index(found.name))
-    if found.place is Place.HEADER:
-        return _header_reader(found)
-    if schema.fields_of(found.type):
-        return _object_reader(found)
-    return _query_reader(found)
-
-
-def _path_reader(found: Input, at: int) -> Callable[[Any, tuple[str, ...], dict[str, list[str]]], Any]:
-    convert = _texts_reader(found)
-    return lambda _scope, segments, _query: convert([segments[at]])
-
-
-def _header_reader(found: Input) -> Callable[[Any, tuple[str, ...], dict[str, list[str]]], Any]:
-    convert = _texts_reader(found)
-    name = found.wire_name
-
-    def read(scope: Any, _segments: tuple[str, ...], _query: dict[str, list[str]]) -> Any:
-        value = scope.headers.get(name)
-        return _default(found) if value is None else convert([value])
+    def faults(scope: Any, segments: tuple[str, ...]) -> list[Fault]:
+        """Everything that is wrong: each input is read once more, whatever the others are like."""
+        query, header = parse_query(scope.query_string), scope.headers.get
+        found: list[Fault] = []
+        for act in (
+            *(partial(one.value, [segments[at]]) for at, one in in_path),
+            *(partial(one.value, query.get(one.input.wire_name)) for one in in_query),
+            *(partial(read_object, query) for _, read_object in objects),
+            *(partial(one.value, _one(header(one.input.wire_name))) for one in in_headers),
+        ):
+            try:
+                act()
+            except Invalid as error:
+                found.extend(error.faults)
+        return found
 
     return read
 
 
-def _query_reader(found: Input) -> Callable[[Any, tuple[str, ...], dict[str, list[str]]], Any]:
-    convert = _texts_reader(found)
-    name = found.wire_name
-
-    def read(_scope: Any, _segments: tuple[str, ...], query: dict[str, list[str]]) -> Any:
-        texts = query.get(name)
-        return _default(found) if texts is None else convert(texts)
-
-    return read
+def _one(text: str | None) -> list[str] | None:
+    return None if text is None else [text]
 
 
-def _object_reader(found: Input) -> Callable[[Any, tuple[str, ...], dict[str, list[str]]], Any]:
+def _fields(signature: Signature, place: Place) -> list[_Field]:
+    return [
+        _Field(
+            position,
+            found,
+            text_reader(found.type, place=place.value, path=f"$.{found.wire_name}"),
+            schema.is_structured(found.type),
+        )
+        for position, found in enumerate(signature.inputs)
+        if found.place is place and not schema.fields_of(found.type)
+    ]
+
+
+def _object_reader(found: Input) -> Callable[[dict[str, list[str]]], Any]:
     """A structured input of a query: each of its fields is one query parameter."""
     fields = [
         (field.name, texts_reader(field.type, place="query", path=f"$.{field.name}"))
         for field in schema.fields_of(found.type)
     ]
 
-    def read(_scope: Any, _segments: tuple[str, ...], query: dict[str, list[str]]) -> Any:
+    def read(query: dict[str, list[str]]) -> Any:
         values = {name: convert(query[name]) for name, convert in fields if name in query}
         if not values and not found.is_required:
             return found.default
         return conversion.convert(values, found.type, strict=False, place="query")
 
     return read
-
-
-def _texts_reader(found: Input) -> Callable[[list[str]], Any]:
-    return texts_reader(found.type, place=found.place.value, path=f"$.{found.wire_name}")
 
 
 def _default(found: Input) -> Any:

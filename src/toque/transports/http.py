@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any
 from urllib.parse import quote
@@ -12,13 +13,14 @@ from toque.call.admission import CallerLeft
 from toque.call.context import Context
 from toque.call.plan import Plan
 from toque.call.receive import Pending
-from toque.codecs.stream import StreamEncoder
 from toque.contract.errors import BadRequest, Error, Internal
 from toque.contract.manifest import success_status
 from toque.contract.signature import path_names
 from toque.transports.arguments import PlainReader
 from toque.transports.bodies import BodyReader
-from toque.transports.replies import Headers, Offers, compressed, send_problem
+from toque.transports.replies import Headers, Offer, Offers, compressed, send_problem
+from toque.transports.router import Endpoint
+from toque.transports.sending import Sending
 
 __all__ = ["TIMEOUT_HEADER", "HttpOperation", "shortened"]
 
@@ -56,32 +58,22 @@ class HttpOperation:
         self._deadline_s = plan.deadline_s
         self._reads_credential = plan.reads_credential
         self._offers = offers
-        self._read_plain = read_plain
+        self._read_plain = read_plain if plan.signature.inputs else None
         self._read_body = read_body
         self._compress_from = compress_from
         self._status = success_status(plan.operation, plan.signature)
         self._location = _location_of(plan.operation.location)
 
+    @property
+    def endpoint(self) -> Endpoint:
+        """What answers the requests: with one value, or item by item."""
+        return self.answer_stream if self.plan.signature.is_stream else self.answer
+
     async def answer(self, scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
-        header = scope.headers.get
-        traceparent = header("traceparent")
-        context = Context(
-            self._name,
-            monotonic() + self._deadline_s,
-            traceparent,
-            header("authorization") if self._reads_credential else None,
-            proto.client_disconnect,
-        )
+        """Answer a request with the whole answer of the operation."""
+        context = self._context(scope, proto)
         try:
-            if (timeout := header(TIMEOUT_HEADER)) is not None:
-                context.deadline = shortened(context.deadline, timeout)
-            offer = self._offers.choose(header("accept"))
-            arguments: Any = self._read_plain(scope, segments)
-            if self._read_body is not None:
-                arguments = _pending(self._read_body, scope, proto, arguments)
-            if offer.stream is not None:
-                await self._stream(context, proto, _Sending(proto, self._status, offer.headers, offer.stream), arguments)
-                return
+            offer, arguments = self._begin(scope, proto, segments, context)
             value = await self._call(context, arguments)
             if self._shape is not None:
                 value = self._shape(value)
@@ -89,16 +81,10 @@ class HttpOperation:
             headers = offer.headers
             if self._location is not None:
                 headers = [*headers, ("location", self._location(value))]
-        except Error as error:
-            send_problem(scope, proto, error, context.trace.trace_id, _trace_headers(context))
+        except Exception as error:
+            self._fail(scope, proto, context, error)
             return
-        except CallerLeft:
-            return
-        except Exception:
-            log.exception("%s failed", self._name)
-            send_problem(scope, proto, Internal(), context.trace.trace_id, _trace_headers(context))
-            return
-        if traceparent is not None:
+        if context.traceparent is not None:
             headers = [*headers, ("traceparent", context.trace.traceparent())]
         if len(body) >= self._compress_from:
             headers, body = compressed(scope, headers, body)
@@ -107,60 +93,61 @@ class HttpOperation:
         else:
             proto.response_empty(self._status, headers)
 
-    async def _stream(self, context: Context, proto: Any, sending: _Sending, arguments: Any) -> None:
-        """Send each item as the function yields it; the function waits while the client is slower than it.
+    async def answer_stream(self, scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
+        """Answer a request item by item, as the function yields them.
 
         The head leaves with the first item, so that what fails before is still a problem document. What fails later
         ends the answer without its tail: in JSON nobody can take it for a whole one.
         """
-        context.sink = sending.send
+        context = self._context(scope, proto)
+        sending = Sending(proto, self._status)
         try:
+            offer, arguments = self._begin(scope, proto, segments, context)
+            context.sink = sending.through(offer)
             await self._call(context, arguments)
-        except Exception:
+            await sending.end()
+        except Exception as error:
             if not sending.has_begun:
-                raise
-            log.exception("%s failed after it had begun to answer", self._name)
+                self._fail(scope, proto, context, error)
+            elif not isinstance(error, CallerLeft):
+                log.exception("%s failed after it had begun to answer", self._name)
+        finally:
+            sending.close()
+
+    def _context(self, scope: Any, proto: Any) -> Context:
+        header = scope.headers.get
+        began = monotonic()
+        return Context(
+            self._name,
+            began + self._deadline_s,
+            header("traceparent"),
+            header("authorization") if self._reads_credential else None,
+            proto.client_disconnect,
+            began,
+        )
+
+    def _begin(self, scope: Any, proto: Any, segments: tuple[str, ...], context: Context) -> tuple[Offer, Any]:
+        """The format of the answer, and the inputs as far as they are here. Raises: what is wrong with either."""
+        header = scope.headers.get
+        if (timeout := header(TIMEOUT_HEADER)) is not None:
+            context.deadline = shortened(context.deadline, timeout)
+        accept = header("accept")
+        offer = self._offers.by_accept.get(accept) or self._offers.choose(accept)
+        if self._read_plain is None:
+            return offer, ()
+        values = self._read_plain(scope, segments)
+        if self._read_body is None:
+            return offer, values
+        return offer, Pending(partial(self._read_body, scope, proto, values))
+
+    def _fail(self, scope: Any, proto: Any, context: Context, error: Exception) -> None:
+        if isinstance(error, CallerLeft):
             return
-        await sending.end()
-
-
-class _Sending:
-    """An answer on its way, item by item."""
-
-    __slots__ = ("_before", "_encoder", "_headers", "_proto", "_status", "_transport")
-
-    def __init__(self, proto: Any, status: int, headers: Headers, encoder: StreamEncoder) -> None:
-        self._proto = proto
-        self._status = status
-        self._headers = headers
-        self._encoder = encoder
-        self._before = encoder.head
-        self._transport: Any = None
-
-    @property
-    def has_begun(self) -> bool:
-        return self._transport is not None
-
-    async def send(self, item: Any) -> None:
-        data = self._before + self._encoder.item(item)
-        if self._transport is None:
-            self._transport = self._proto.response_stream(self._status, self._headers)
-        self._before = self._encoder.separator
-        await self._transport.send_bytes(data)
-
-    async def end(self) -> None:
-        """Send the tail; an answer without items is its head and its tail."""
-        if self._transport is not None:
-            await self._transport.send_bytes(self._encoder.tail)
-        else:
-            self._proto.response_bytes(self._status, self._headers, self._encoder.head + self._encoder.tail)
-
-
-def _pending(read: BodyReader, scope: Any, proto: Any, values: list[Any]) -> Pending:
-    def rest() -> Coroutine[Any, Any, list[Any]]:
-        return read(scope, proto, values)
-
-    return Pending(rest)
+        if not isinstance(error, Error):
+            log.error("%s failed", self._name, exc_info=error, extra={"call": context})
+            error = Internal()
+        trace: Headers = [] if context.traceparent is None else [("traceparent", context.trace.traceparent())]
+        send_problem(scope, proto, error, context.trace.trace_id, trace)
 
 
 def shortened(deadline: float, timeout_ms: str) -> float:
@@ -168,10 +155,6 @@ def shortened(deadline: float, timeout_ms: str) -> float:
     if not timeout_ms.isascii() or not timeout_ms.isdigit() or len(timeout_ms) > 9:
         raise BadRequest(f"{TIMEOUT_HEADER} is a number of milliseconds, received {timeout_ms[:20]!r}")
     return min(deadline, monotonic() + int(timeout_ms) / 1000)
-
-
-def _trace_headers(context: Context) -> Headers:
-    return [] if context.traceparent is None else [("traceparent", context.trace.traceparent())]
 
 
 def _location_of(template: str | None) -> Callable[[Any], str] | None:

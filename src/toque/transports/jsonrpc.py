@@ -15,7 +15,7 @@ import msgspec
 from toque.call.admission import CallerLeft
 from toque.call.context import Context
 from toque.call.plan import Arguments, Plan
-from toque.call.receive import Pending, receive
+from toque.call.receive import given
 from toque.codecs.json import can_carry
 from toque.contract import schema, views
 from toque.contract.errors import (
@@ -167,7 +167,7 @@ class JsonRpc:
 class _Method:
     """One operation as a method: what is decided about it before the first call."""
 
-    __slots__ = ("_encode", "_is_received", "_names", "_shape", "_unoffered", "plan")
+    __slots__ = ("_encode", "_names", "_shape", "_unoffered", "plan")
 
     def __init__(self, plan: Plan, codec: Codec) -> None:
         signature = plan.signature
@@ -176,7 +176,6 @@ class _Method:
             tp = list[tp]
         self.plan = plan
         self._names = tuple(found.name for found in signature.inputs)
-        self._is_received = any(stage.wrap is receive for stage in plan.stages)
         self._unoffered = _unoffered(plan)
         if not self._unoffered:
             self._shape = views.shaper(tp) if signature.is_stream else plan.shape
@@ -186,7 +185,7 @@ class _Method:
         """The encoded result. Raises: what the plan raises."""
         if self._unoffered:
             raise Unimplemented(self._unoffered)
-        arguments: Any = self._pending(params) if self._is_received else self._arguments(params)
+        arguments: Any = given(self.plan, lambda: self._arguments(params))
         value: Any
         if self.plan.signature.is_stream:
             value = await self._collected(context, arguments)
@@ -197,14 +196,6 @@ class _Method:
         elif self._shape is not None:
             value = self._shape(value)
         return self._encode(value)
-
-    def _pending(self, params: Any) -> Pending:
-        """The inputs, read later: as over HTTP, whoever may not call is not told what is wrong with them."""
-
-        async def read() -> Arguments:
-            return self._arguments(params)
-
-        return Pending(read)
 
     def _arguments(self, params: Any) -> Arguments:
         if isinstance(params, list):

@@ -14,6 +14,7 @@ from typing import Any
 from toque.call.trace import Trace
 from toque.contract.errors import Internal
 from toque.transports.lifespan import Lifespan
+from toque.transports.paced import open_stream
 from toque.transports.replies import Headers, send_problem
 
 __all__ = ["Mounted", "mounted"]
@@ -166,8 +167,8 @@ class _Request:
 class _Answer:
     """The application's messages as RSGI's calls: one for a short answer, a stream for a longer one.
 
-    `send` waits as long as the server makes it wait. granian 2.8 never does: what its client has not read yet
-    stays in memory, and a stream that breaks off looks whole unless the application gave its length.
+    `send` waits as long as the client makes it wait. A stream that breaks off looks whole unless the application
+    gave its length.
     """
 
     def __init__(self, proto: Any) -> None:
@@ -199,8 +200,10 @@ class _Answer:
             await self._go_on(*self._head, body)
 
     def end(self) -> None:
-        """Let go of the stream: granian ends the answer when nobody holds it any more, and not before."""
-        self._stream = None
+        """End the answer, whole or not."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
 
     def _answer_at_once(self, status: int, headers: Headers, body: bytes) -> None:
         self.has_begun = True
@@ -212,7 +215,7 @@ class _Answer:
     async def _go_on(self, status: int, headers: Headers, body: bytes) -> None:
         if not self.has_begun:
             self.has_begun = True
-            self._stream = self._proto.response_stream(status, headers)
+            self._stream = open_stream(self._proto, status, headers)
         if not body:
             return
         try:

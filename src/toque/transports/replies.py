@@ -53,7 +53,7 @@ class Offer:
 class Offers:
     """The formats that an operation answers in; the first is for those who do not care."""
 
-    __slots__ = ("_all", "_answers_nothing", "_by_accept", "media_types")
+    __slots__ = ("_all", "_answers_nothing", "by_accept", "media_types")
 
     # Accept is the client's to choose, so what is remembered of it is bounded: browsers and libraries send few.
     REMEMBERED_MAX = 256
@@ -62,18 +62,19 @@ class Offers:
         self._all = tuple(offers)
         self._answers_nothing = answers_nothing
         self.media_types = tuple(offer.media_type for offer in offers)
-        self._by_accept: dict[str | None, Offer] = {None: self._all[0], "*/*": self._all[0]}
+        self.by_accept: dict[str | None, Offer] = {None: self._all[0], "*/*": self._all[0]}
+        """What was chosen for an Accept before."""
 
     def choose(self, accept: str | None) -> Offer:
         """The offer that *accept* prefers. Raises: NotAcceptable when it takes none."""
-        return self._by_accept.get(accept) or self._negotiate(accept or "")
+        return self.by_accept.get(accept) or self._negotiate(accept or "")
 
     def _negotiate(self, accept: str) -> Offer:
         at = 0 if self._answers_nothing else choose(accept, self.media_types)
         if at is None:
             raise NotAcceptable(f"expected Accept to take one of {', '.join(self.media_types)}")
-        if len(self._by_accept) < self.REMEMBERED_MAX:
-            self._by_accept[accept] = self._all[at]
+        if len(self.by_accept) < self.REMEMBERED_MAX:
+            self.by_accept[accept] = self._all[at]
         return self._all[at]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from toque.transports.paced import open_stream
 from toque.transports.replies import Headers
 
 __all__ = ["Headless", "ReplyWith"]
@@ -38,8 +39,8 @@ class _Rewriting:
     def response_file_range(self, status: int, headers: Headers, file: str, start: int, end: int) -> None:
         self._proto.response_file_range(status, self.rewrite(headers), file, start, end)
 
-    def response_stream(self, status: int, headers: Headers) -> Any:
-        return self._proto.response_stream(status, self.rewrite(headers))
+    def open_stream(self, status: int, headers: Headers) -> Any:
+        return open_stream(self._proto, status, self.rewrite(headers))
 
     def rewrite(self, headers: Headers) -> Headers:
         return headers
@@ -73,7 +74,7 @@ class Headless(_Rewriting):
     def response_file_range(self, status: int, headers: Headers, file: str, start: int, end: int) -> None:
         self._proto.response_empty(status, headers)
 
-    def response_stream(self, status: int, headers: Headers) -> Any:
+    def open_stream(self, status: int, headers: Headers) -> Any:
         self._proto.response_empty(status, headers)
         return _Nowhere()
 
@@ -83,4 +84,4 @@ class _Nowhere:
 
     async def send_bytes(self, data: bytes) -> None: ...
 
-    async def send_str(self, data: str) -> None: ...
+    def close(self) -> None: ...

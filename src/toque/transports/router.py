@@ -1,15 +1,16 @@
-"""From a path to what answers there: a dict for literal paths, a tree of segments for templates."""
+"""From a path to what answers there: a dict for literal paths, a regular expression a first segment for templates."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from toque.contract.errors import BadRequest
+from toque.contract.errors import BadRequest, UnknownOperation
 from toque.contract.signature import path_names
 
-__all__ = ["Endpoint", "Route", "Router"]
+__all__ = ["REST", "Endpoint", "Route", "Router"]
 
 Endpoint = Callable[[Any, Any, tuple[str, ...]], Awaitable[None]]
 """Answers one request: takes RSGI's scope and protocol, and the values of the path's parameters."""
@@ -27,7 +28,6 @@ class Route:
     otherwise: Endpoint | None = None
     """Answers every method that has no endpoint of its own: a mounted application decides for itself."""
     websocket: Endpoint | None = None
-    """Serves the WebSockets that are opened here."""
 
     @property
     def allow(self) -> str:
@@ -36,60 +36,79 @@ class Route:
         return ", ".join(sorted(methods))
 
 
-@dataclass(slots=True)
-class _Node:
-    literals: dict[str, _Node] = field(default_factory=dict)
-    parameter: _Node | None = None
-    route: Route | None = None
-    rest: Route | None = None
-
-
 class Router:
     """Finds the route of a path. A literal segment wins over a parameter, a parameter over the rest."""
 
     def __init__(self) -> None:
-        self._literal: dict[str, Route] = {}
-        self._root = _Node()
+        self.literal: dict[str, Route] = {}
+        """The routes without parameters, by their path; most requests end here."""
+        self._templates: dict[str, Route] = {}
+        """The routes with parameters, by their template with every parameter written alike."""
+        self._by_first: dict[str, _Alternatives] = {}
+        """The templates that begin with a literal segment, by that segment; the others by `{}`."""
 
     def route(self, template: str) -> Route:
         """The route of *template*, made at its first mention. `/orders/{id}` and `/orders/{key}` are one route."""
-        if not path_names(template) and not template.endswith(REST):
-            return self._literal.setdefault(template, Route(template))
-        node = self._root
-        for segment in template.strip("/").split("/"):
-            if segment == REST:
-                node.rest = node.rest or Route(template)
-                return node.rest
-            if path_names(segment):
-                node.parameter = node.parameter or _Node()
-                node = node.parameter
-            else:
-                node = node.literals.setdefault(segment, _Node())
-        node.route = node.route or Route(template)
-        return node.route
+        if not path_names(template):
+            return self.literal.setdefault(template, Route(template))
+        self._by_first.clear()
+        return self._templates.setdefault("/".join(map(_kind, template.split("/"))), Route(template))
 
-    def find(self, path: str) -> tuple[Route, tuple[str, ...]] | None:
+    def find(self, path: str) -> tuple[Route, tuple[str, ...]]:
         """The route of *path*, which the server has percent-decoded, and the values of its parameters.
 
-        Returns: None where nothing answers.
-        Raises: BadRequest when the path was not UTF-8: the server puts U+FFFD where it could not decode.
+        Raises: UnknownOperation where nothing answers; BadRequest when the path was not UTF-8: the server puts
+            U+FFFD where it could not decode.
         """
-        route = self._literal.get(path)
+        route = self.literal.get(path)
         if route is not None:
             return route, ()
+        if not self._by_first:
+            self._compile()
+        first = path[1 : path.find("/", 1)]
+        found = self._by_first[first].find(path) if first in self._by_first else None
+        found = found or self._by_first["{}"].find(path)
+        if found is None:
+            raise UnknownOperation(f"nothing answers at {path[:200]}")
         if "\ufffd" in path:
             raise BadRequest("the path's percent-encoding is not UTF-8 (RFC 3986, 2.5)")
-        return _walk(self._root, path.split("/"), 1)
-
-
-def _walk(node: _Node, segments: list[str], at: int) -> tuple[Route, tuple[str, ...]] | None:
-    if at == len(segments):
-        return (node.route, ()) if node.route else None
-    segment = segments[at]
-    literal = node.literals.get(segment)
-    if literal is not None and (found := _walk(literal, segments, at + 1)):
         return found
-    if node.parameter is not None and segment and (found := _walk(node.parameter, segments, at + 1)):
-        return found[0], (segment, *found[1])
-    return (node.rest, ("/".join(segments[at:]),)) if node.rest else None
 
+    def _compile(self) -> None:
+        groups: dict[str, list[str]] = {"{}": []}
+        for shape in self._templates:
+            first = shape.split("/")[1]
+            groups.setdefault("{}" if first in ("{}", REST) else first, []).append(shape)
+        for first, shapes in groups.items():
+            self._by_first[first] = _Alternatives((shape, self._templates[shape]) for shape in shapes)
+
+
+class _Alternatives:
+    """Several templates as one regular expression; the group that matched last says which of them it was."""
+
+    def __init__(self, templates: Iterable[tuple[str, Route]]) -> None:
+        self._routes: dict[int, tuple[Route, slice]] = {}
+        patterns: list[str] = []
+        groups = 0
+        for shape, route in sorted(templates, key=lambda pair: [_RANK.get(part, 0) for part in pair[0].split("/")]):
+            values = sum(part in _RANK for part in shape.split("/"))
+            # The empty group at its end is the last to match, so its number names the template.
+            patterns.append("/".join(_PATTERN.get(part, re.escape(part)) for part in shape.split("/")) + "()")
+            self._routes[groups + values + 1] = (route, slice(groups, groups + values))
+            groups += values + 1
+        self._match = re.compile("|".join(patterns) or r"(?!)", re.DOTALL).fullmatch
+
+    def find(self, path: str) -> tuple[Route, tuple[str, ...]] | None:
+        match = self._match(path)
+        if match is None:
+            return None
+        route, values = self._routes[match.lastindex or 0]
+        return route, match.groups()[values]
+
+
+_RANK = {"{}": 1, REST: 2}
+_PATTERN = {"{}": "([^/]+)", REST: "(.*)"}
+
+
+def _kind(segment: str) -> str:
+    return "{}" if path_names(segment) and segment != REST else segment

@@ -14,9 +14,9 @@ from typing import Any
 from toque.call.trace import Trace
 from toque.contract.errors import BadRequest, Error, MethodNotAllowed, Misdirected, UnknownOperation
 from toque.transports.cors import Cors
-from toque.transports.replies import send_problem
-from toque.transports.router import Route, Router
+from toque.transports.replies import Headers, send_problem
 from toque.transports.rewriting import Headless, ReplyWith
+from toque.transports.router import Route, Router
 
 __all__ = ["STOPPING", "Edge", "HostRule"]
 
@@ -36,19 +36,20 @@ class HostRule:
 
     def __init__(self, hosts: Sequence[str]) -> None:
         self._hosts = frozenset(host.lower() for host in hosts)
-        self._good: set[str] = set()
+        self.known: set[str] = set()
+        """Hosts that were found to be ours."""
 
     def check(self, hosts: list[str]) -> None:
         """Raises: BadRequest unless there is exactly one host (RFC 9112, 3.2), Misdirected if it is not ours."""
         if len(hosts) != 1:
             raise BadRequest(f"a request names exactly one host (RFC 9112, 3.2), received {len(hosts)}")
         host = hosts[0]
-        if host in self._good:
+        if host in self.known:
             return
         if not self._is_ours(host):
             raise Misdirected(f"this app does not answer for {host[:100]!r}; add it to http.hosts")
-        if len(self._good) < self.REMEMBERED_MAX:
-            self._good.add(host)
+        if len(self.known) < self.REMEMBERED_MAX:
+            self.known.add(host)
 
     def _is_ours(self, host: str) -> bool:
         name = re.sub(r":\d*$", "", host).lower()
@@ -77,43 +78,46 @@ class Edge:
     def __call__(self, scope: Any, proto: Any) -> Awaitable[None]:
         """Answer one request. Plain, not async: what answers is awaited by the server itself."""
         try:
-            return self._dispatch(scope, proto)
-        except Error as error:
-            if scope.proto == "http":
-                trace = Trace.incoming(scope.headers.get("traceparent"))
-                send_problem(scope, proto, error, trace.trace_id, _allow(error))
-            else:
-                proto.close(error.problem().status)
-            return _answered()
-
-    def _dispatch(self, scope: Any, proto: Any) -> Awaitable[None]:
-        headers = scope.headers
-        self._hosts.check(_hosts_of(headers.get_all("host"), scope.authority))
-        if scope.proto != "http":
-            return self._connect(scope, proto)
-        if self.is_stopping and scope.http_version[0] == "1":
-            proto = ReplyWith(proto, [("connection", "close")])
-        if self._cors is not None and (origin := headers.get("origin")) is not None:
-            proto = ReplyWith(proto, self._cors.headers(origin))
-        found = self._router.find(scope.path)
-        if found is None:
-            raise UnknownOperation(f"nothing answers at {scope.path[:200]}")
-        route, segments = found
-        endpoint = route.methods.get(scope.method) or route.otherwise
-        if endpoint is not None:
+            named = scope.headers.get_all("host")
+            if scope.authority is not None or len(named) != 1 or named[0] not in self._hosts.known:
+                self._hosts.check(_hosts_of(named, scope.authority))
+            if scope.proto != "http":
+                return self._connect(scope, proto)
+            if self.is_stopping or self._cors is not None:
+                proto = self._rewriting(scope, proto)
+            path = scope.path
+            segments: tuple[str, ...] = ()
+            route = self._router.literal.get(path)
+            if route is None:
+                route, segments = self._router.find(path)
+            endpoint = route.methods.get(scope.method)
+            if endpoint is None:
+                return self._other_method(scope, proto, route, segments)
             return endpoint(scope, proto, segments)
-        return self._other_method(scope, proto, route, segments)
+        except Error as error:
+            return _refuse(scope, proto, error)
+
+    def _rewriting(self, scope: Any, proto: Any) -> Any:
+        """*proto*, which says with every answer what the answering operation does not know of."""
+        extra: Headers = []
+        if self.is_stopping and scope.http_version[0] == "1":
+            extra.append(("connection", "close"))
+        if self._cors is not None and (origin := scope.headers.get("origin")) is not None:
+            extra += self._cors.headers(origin)
+        return ReplyWith(proto, extra) if extra else proto
 
     def _connect(self, scope: Any, proto: Any) -> Awaitable[None]:
         if self._websocket is not None and scope.path == WEBSOCKET_PATH:
             return self._websocket(scope, proto)
-        found = self._router.find(scope.path)
-        if found is not None and (serve := found[0].websocket) is not None:
-            return serve(scope, proto, found[1])
-        raise UnknownOperation(f"no WebSocket answers at {scope.path[:200]}")
+        route, segments = self._router.find(scope.path)
+        if route.websocket is None:
+            raise UnknownOperation(f"no WebSocket answers at {scope.path[:200]}")
+        return route.websocket(scope, proto, segments)
 
     def _other_method(self, scope: Any, proto: Any, route: Route, segments: tuple[str, ...]) -> Awaitable[None]:
         method = scope.method
+        if route.otherwise is not None:
+            return route.otherwise(scope, proto, segments)
         if method == "HEAD" and (endpoint := route.methods.get("GET")) is not None:
             return endpoint(scope, Headless(proto), segments)
         if method == "OPTIONS":
@@ -130,6 +134,15 @@ def _hosts_of(named: list[str], authority: str | None) -> list[str]:
     if authority is None or named == [authority]:
         return named
     return [authority, *named]
+
+
+def _refuse(scope: Any, proto: Any, error: Error) -> Awaitable[None]:
+    if scope.proto == "http":
+        trace = Trace.incoming(scope.headers.get("traceparent"))
+        send_problem(scope, proto, error, trace.trace_id, _allow(error))
+    else:
+        proto.close(error.problem().status)
+    return _answered()
 
 
 async def _answered() -> None:
