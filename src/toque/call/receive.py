@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from msgspec import Struct
 
 from toque.call.context import Context
 from toque.call.plan import Arguments, Handler, Plan
+from toque.contract.errors import DeadlineExceeded, RequestTimeout
 
 __all__ = ["Pending", "given", "receive"]
 
@@ -24,7 +26,13 @@ def receive(call: Handler) -> Handler:
 
     async def received(context: Context, arguments: Arguments | Pending) -> Any:
         if isinstance(arguments, Pending):
-            arguments = await arguments.read()
+            try:
+                arguments = await arguments.read()
+            except CancelledError:
+                if isinstance(context.stopped, DeadlineExceeded):
+                    # It was not the call that took so long: it had not begun.
+                    context.stopped = RequestTimeout("the body did not arrive before the call's deadline")
+                raise
         return await call(context, arguments)
 
     return received
