@@ -20,7 +20,7 @@ from toque.contract import views
 from toque.contract.conversion import convert
 from toque.contract.errors import Invalid
 from toque.contract.operation import Operation
-from toque.contract.signature import MISSING, Place, Signature
+from toque.contract.signature import Place, Signature, struct_of
 
 __all__ = ["Arguments", "Handler", "Plan", "Stage", "StageName", "compile_plan"]
 
@@ -195,9 +195,5 @@ def _positional(function: Callable[..., Any], keywords: tuple[str, ...]) -> Call
 
 
 def _named_inputs(operation: Operation, signature: Signature) -> type[msgspec.Struct]:
-    fields: list[Any] = [
-        (found.name, found.type) if found.default is MISSING else (found.name, found.type, found.default)
-        for found in signature.inputs
-        if found.place is not Place.UPLOAD
-    ]
-    return msgspec.defstruct("Inputs", fields, kw_only=True, module=operation.function.__module__)
+    inputs = [found for found in signature.inputs if found.place is not Place.UPLOAD]
+    return struct_of("Inputs", inputs, operation.function.__module__)

@@ -5,12 +5,22 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Any
+
+import msgspec
 
 from toque.contract import schema
 from toque.contract.complaints import Complaint, SetupError
@@ -26,6 +36,7 @@ __all__ = [
     "path_names",
     "read_annotations",
     "read_signature",
+    "struct_of",
 ]
 
 MISSING = inspect.Parameter.empty
@@ -77,6 +88,15 @@ class Signature:
 
     def places(self, *places: Place) -> tuple[Input, ...]:
         return tuple(found for found in self.inputs if found.place in places)
+
+
+def struct_of(name: str, inputs: Iterable[Input], module: str) -> type[msgspec.Struct]:
+    """A Struct with one field an input, so that all are converted at once."""
+    fields: list[Any] = [
+        (found.name, found.type) if found.is_required else (found.name, found.type, found.default)
+        for found in inputs
+    ]
+    return msgspec.defstruct(name, fields, kw_only=True, module=module)
 
 
 class SignatureError(TypeError):

@@ -18,7 +18,7 @@ from toque.codecs.multipart import MULTIPART, multipart_reader
 from toque.codecs.negotiation import parse_media_type
 from toque.contract.errors import BadRequest, Error, RequestTimeout, TooLarge, UnsupportedMediaType
 from toque.contract.operation import Operation
-from toque.contract.signature import Input, Place, Signature
+from toque.contract.signature import Input, Place, Signature, struct_of
 
 __all__ = ["BodyLimits", "BodyReader", "body_reader", "chunks_of", "read_bytes"]
 
@@ -43,7 +43,7 @@ def body_reader(operation: Operation, signature: Signature, limits: BodyLimits) 
     if whole := signature.places(Place.BODY):
         return _whole_reader(whole[0], positions[whole[0].name], limits)
     if members := signature.places(Place.MEMBER):
-        body_type = _struct_of(operation, members)
+        body_type = struct_of(_body_name(operation), members, operation.function.__module__)
         return _members_reader(body_type, [positions[found.name] for found in members], limits)
     return None
 
@@ -79,14 +79,9 @@ def _members_reader(body_type: type[msgspec.Struct], positions: list[int], limit
     return read
 
 
-def _struct_of(operation: Operation, members: tuple[Input, ...]) -> type[msgspec.Struct]:
-    """The body of a command with plain inputs: an object with one member an input."""
-    name = "".join(part.capitalize() for part in operation.name.replace(".", "_").split("_")) + "Body"
-    fields: list[Any] = [
-        (found.name, found.type) if found.is_required else (found.name, found.type, found.default)
-        for found in members
-    ]
-    return msgspec.defstruct(name, fields, kw_only=True, module=operation.function.__module__)
+def _body_name(operation: Operation) -> str:
+    """`menu.add_dish` takes a `MenuAddDishBody`."""
+    return "".join(part.capitalize() for part in operation.name.replace(".", "_").split("_")) + "Body"
 
 
 class _Decoder:
@@ -147,7 +142,7 @@ async def read_bytes(scope: Any, proto: Any, limits: BodyLimits) -> bytes:
             if scope.headers.get("content-length") is not None:
                 body = await proto()
             else:
-                body = b"".join([chunk async for chunk in _counted(scope, proto, limits.bytes_max)])
+                body = b"".join([chunk async for chunk in _counted(proto, limits.bytes_max)])
     except TimeoutError:
         raise _too_slow(limits) from None
     except Error:
@@ -163,7 +158,7 @@ async def chunks_of(scope: Any, proto: Any, limits: BodyLimits) -> AsyncIterator
     _check_framing(scope, limits)
     if scope.headers.get("content-encoding") is not None:
         raise UnsupportedMediaType("a streamed body takes no Content-Encoding")
-    chunks = _counted(scope, proto, limits.bytes_max)
+    chunks = _counted(proto, limits.bytes_max)
     while True:
         try:
             async with asyncio.timeout(limits.seconds_max):
@@ -175,12 +170,11 @@ async def chunks_of(scope: Any, proto: Any, limits: BodyLimits) -> AsyncIterator
         yield chunk
 
 
-async def _counted(scope: Any, proto: Any, bytes_max: int) -> AsyncIterator[bytes]:
-    count = empty = 0
+async def _counted(proto: Any, bytes_max: int) -> AsyncIterator[bytes]:
+    count = 0
     try:
         async for chunk in proto:
             count += len(chunk)
-            empty += not chunk
             if count > bytes_max:
                 raise _too_large(bytes_max)
             yield chunk
@@ -188,11 +182,6 @@ async def _counted(scope: Any, proto: Any, bytes_max: int) -> AsyncIterator[byte
         raise
     except Exception as error:
         raise _broken() from error
-    # granian ends a body with one empty chunk, and says that it is broken with one more. It also has one more for
-    # trailers, which so are not taken; and HTTP/2 has empty chunks of its own, but no framing that could break.
-    length = scope.headers.get("content-length")
-    if (empty > 1 and scope.http_version[0] == "1") or (length is not None and count != int(length)):
-        raise _broken()
 
 
 def _check_framing(scope: Any, limits: BodyLimits) -> None:
