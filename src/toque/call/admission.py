@@ -25,6 +25,10 @@ TICKS_UNTIL_WATCHED = 2
 """A call is watched for its caller's leaving once it has run this many ticks: most have ended by then, and cancelled
 work must have freed its connection within 100 ms."""
 
+RECEIVING_RATIO = 4
+"""How many calls may be under way for each that may work: the others wait for bodies, which slow clients take their
+time to send. A body is a megabyte at most unless an app says otherwise, so memory stays bounded."""
+
 RETRY_AFTER_S = 1.0
 """What a refused caller is told to wait: the shortest that `Retry-After` can say (RFC 9110, 10.2.3)."""
 
@@ -51,14 +55,17 @@ class Gate:
 
     @property
     def is_full(self) -> bool:
-        return len(self._calls) >= self.calls_max
+        count = len(self._calls)
+        if count < self.calls_max or count >= self.calls_max * RECEIVING_RATIO:
+            return count >= self.calls_max
+        return sum(not context.is_receiving for context in self._calls) >= self.calls_max
 
     def stage(self, call: Handler) -> Handler:
         """*call*, admitted, and stopped at its deadline or when its caller has left."""
         calls, calls_max = self._calls, self.calls_max
 
         async def admitted(context: Context, arguments: Arguments) -> Any:
-            if len(calls) >= calls_max:
+            if len(calls) >= calls_max and self.is_full:
                 raise Overloaded(f"{len(calls)} calls are under way already", retry_after_s=RETRY_AFTER_S)
             if not self._is_ticking:
                 self._start()

@@ -45,6 +45,8 @@ class Context(Struct, eq=False):
     """Where a streamed operation's items go."""
     database: Database | None = None
     """The snapshot or transaction, set by the transact policy."""
+    is_receiving: bool = False
+    """Whether it still waits for its caller's body, set by the receive policy."""
     stopped: Exception | None = None
     """Why the call was cancelled, set by the admit policy."""
     known_trace: Trace | None = None

@@ -26,6 +26,7 @@ def receive(call: Handler) -> Handler:
 
     async def received(context: Context, arguments: Arguments | Pending) -> Any:
         if isinstance(arguments, Pending):
+            context.is_receiving = True
             try:
                 arguments = await arguments.read()
             except CancelledError:
@@ -33,6 +34,7 @@ def receive(call: Handler) -> Handler:
                     # It was not the call that took so long: it had not begun.
                     context.stopped = RequestTimeout("the body did not arrive before the call's deadline")
                 raise
+            context.is_receiving = False
         return await call(context, arguments)
 
     return received
