@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from toque.contract.module import Module
     from toque.contract.operation import Header, InBody, InQuery
     from toque.contract.principal import Principal
+    from toque.security.development import DevelopmentTokens
     from toque.settings import Settings
     from toque.store.database import Database
     from toque.store.models import Model
@@ -57,6 +58,7 @@ _HOMES = {
     "toque.contract.module": ("Module",),
     "toque.contract.operation": ("Header", "InBody", "InQuery"),
     "toque.contract.principal": ("Principal",),
+    "toque.security.development": ("DevelopmentTokens",),
     "toque.settings": ("Settings",),
     "toque.store.database": ("Database",),
     "toque.store.models": ("Model",),
@@ -70,6 +72,7 @@ __all__ = [
     "Conflict",
     "Context",
     "Database",
+    "DevelopmentTokens",
     "Error",
     "Fault",
     "File",

@@ -16,7 +16,7 @@ from toque.call.plan import Plan
 from toque.codecs.codec import CODECS
 from toque.console.docs import docs_endpoints
 from toque.contract.complaints import Complaint
-from toque.contract.manifest import Manifest, manifest
+from toque.contract.manifest import Manifest, Offered, manifest
 from toque.contract.module import Module
 from toque.system import System, compile_system
 from toque.transports import static
@@ -73,6 +73,7 @@ class Serving:
         self._mounted = [(mount.path, mounted(mount.asgi, mount.path)) for mount in mounts]
         self._sockets = self._websockets()
         self._end_tracing: Callable[[], None] = lambda: None
+        self._closing: asyncio.Task[None] | None = None
         self.edge = self._compile_edge()
         self.__rsgi__ = self.edge
 
@@ -124,15 +125,16 @@ class Serving:
 
     # What it says of itself.
 
-    def formats(self, plan: Plan) -> tuple[str, ...]:
-        """The media types that an operation answers in over HTTP."""
-        return self._offers[plan.operation.name].media_types
+    def offered(self, plan: Plan) -> Offered:
+        """What an operation offers over HTTP: what it takes and gives, and its limits."""
+        media_types = self._offers[plan.operation.name].media_types
+        return offered(plan, media_types, self._body_bytes_max(plan))
 
     def manifest(self) -> Manifest:
         """Everything that the app offers."""
         app = self.app
         plans = self.system.plans.values()
-        described = [offered(plan, self.formats(plan), self._body_bytes_max(plan)) for plan in plans]
+        described = [self.offered(plan) for plan in plans]
         return manifest(app.name, app.version, app.description, described)
 
     def document(self, name: Document) -> bytes:
@@ -195,12 +197,13 @@ class Serving:
             await application.start()
 
     def begin_stopping(self) -> None:
-        """Welcome no new clients: answers ask their client to leave, and readiness says no."""
+        """Welcome no new clients: answers ask their client to leave, sockets close, and readiness says no."""
         self.edge.is_stopping = True
+        self._closing = asyncio.get_running_loop().create_task(self._sockets.stop(SOCKETS_S))
 
     async def stop(self) -> None:
         """Let running calls end, then end all that was begun, the last first, even where a part fails."""
-        self.begin_stopping()
+        self.edge.is_stopping = True
         async with AsyncExitStack() as ends:
             ends.callback(self._end_tracing)
             ends.callback(self.metrics.flush)

@@ -23,6 +23,7 @@ from toque.contract.operation import Kind, Operation
 from toque.contract.principal import Principal
 from toque.contract.signature import Place, Signature, SignatureError, read_signature
 from toque.security.credentials import Verifier
+from toque.security.development import DevelopmentTokens
 from toque.settings import Settings, problems
 from toque.store.database import Database
 from toque.store.transact import transact
@@ -54,9 +55,11 @@ class System:
     async def stop(self) -> None:
         """End everything that was begun, the last first."""
         self.threads.close()
-        await self.pantry.close()
-        if self.store is not None:
-            await self.store.stop()
+        try:
+            await self.pantry.close()
+        finally:
+            if self.store is not None:
+                await self.store.stop()
 
 
 def compile_system(
@@ -69,7 +72,9 @@ def compile_system(
     Raises: SetupError with all that is wrong, each with its remedy.
     """
     wrong = [*complaints, *problems(settings), *checks.of_modules(modules)]
-    pantry = Pantry({Database: lambda context: context.database})
+    pantry = Pantry(
+        {Database: lambda context: context.database}, given=[settings, DevelopmentTokens(settings)]
+    )
     wrong += _learn_recipes(pantry, modules)
     modules = list(dict.fromkeys(modules))
     operations = list(_read([found for module in modules for found in module.operations], pantry, wrong))

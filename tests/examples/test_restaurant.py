@@ -19,6 +19,8 @@ import pytest
 
 from toque import Principal
 from toque.cli.target import load_app
+from toque.settings import App as AppSettings
+from toque.settings import Auth, Http, Secret, Settings
 from toque.testing import Answer, Harness, running
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "restaurant"
@@ -300,13 +302,19 @@ def test_signing_in_needs_a_name_and_a_role_that_exists(served: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("TOQUE_APP_ENVIRONMENT", "production"), ("TOQUE_AUTH_KEY", "k" * 32)]
+    "settings",
+    [
+        Settings(
+            app=AppSettings(environment="production"),
+            http=Http(hosts=("localhost",)),
+            auth=Auth(key=Secret("k" * 32), audience=("restaurant",)),
+        ),
+        Settings(auth=Auth(key=Secret("k" * 32), audience=("restaurant",))),
+    ],
+    ids=["production", "an issuer's key"],
 )
-async def test_where_tokens_have_an_issuer_a_name_is_not_enough(
-    monkeypatch: pytest.MonkeyPatch, setting: str, value: str
-) -> None:
-    async with running(app) as kitchen:
-        monkeypatch.setenv(setting, value)
+async def test_where_tokens_have_an_issuer_a_name_is_not_enough(settings: Settings) -> None:
+    async with running(app, settings=settings) as kitchen:
         answer = await kitchen.post("/sign-in", json={"name": "ana", "role": "waiter"})
 
     assert answer.status == 403

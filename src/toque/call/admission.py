@@ -73,11 +73,14 @@ class Gate:
             try:
                 return await call(context, arguments)
             except CancelledError:
-                if context.stopped is None or task is None or task.uncancel() > 0:
+                if context.stopped is None or task is None or task.cancelling() > 1:
                     raise
                 raise context.stopped from None
             finally:
                 del calls[context]
+                if context.stopped is not None and task is not None:
+                    # However the function took its stop: the task's next call is not stopped by it.
+                    task.uncancel()
 
         return admitted
 
@@ -87,12 +90,17 @@ class Gate:
 
     def _tick(self) -> None:
         """Look at every call once. The clock stops when a look finds none."""
+        for context in self._watchers.keys() - self._calls.keys():
+            self._watchers.pop(context).cancel()
+        self._is_ticking = False
+        if self._calls:
+            self._start()
+            self._look(monotonic())
+        else:
+            self._ages = {}
         self.on_tick()
-        if not self._calls:
-            self._is_ticking = False
-            self._ages.clear()
-            return
-        now = monotonic()
+
+    def _look(self, now: float) -> None:
         # Only what was under way at the last look can have grown old.
         self._ages = {context: self._ages.get(context, 0) + 1 for context in self._calls}
         for context, age in self._ages.items():
@@ -100,9 +108,6 @@ class Gate:
                 self._stop(context, DeadlineExceeded("the call was stopped at its deadline"))
             elif age == TICKS_UNTIL_WATCHED and context.left is not None:
                 self._watch(context, context.left)
-        for context in self._watchers.keys() - self._calls.keys():
-            self._watchers.pop(context).cancel()
-        self._start()
 
     def _stop(self, context: Context, reason: Exception) -> None:
         task = self._calls.get(context)

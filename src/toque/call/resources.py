@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import typing
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from toque.call.context import Context
@@ -44,14 +45,17 @@ class _Entry:
 class Pantry:
     """Every resource of an app: those at hand in each context, and those made by recipes."""
 
-    def __init__(self, at_hand: Mapping[type, Provider]) -> None:
+    def __init__(self, at_hand: Mapping[type, Provider], given: Sequence[object] = ()) -> None:
+        """*at_hand* come with every context; *given* are there from the start, each for its own type."""
+        self.given: dict[type, object] = {type(one): one for one in given}
         self.at_hand: dict[type, Provider] = {
             Context: lambda context: context,
             Principal: lambda context: context.caller,
             **at_hand,
+            **{tp: partial(_take, one) for tp, one in self.given.items()},
         }
         self._entries: dict[type, _Entry] = {}
-        self._made: dict[type, Any] = {}
+        self._made: dict[type, Any] = dict(self.given)
         self._ends: list[AsyncExitStack] = []
         self._lock = asyncio.Lock()
 
@@ -116,23 +120,24 @@ class Pantry:
         if entry.makes in self._made:
             return self._made[entry.makes]
         async with self._lock:
-            return await self._make_once(entry)
+            return await self._make_once(entry.makes)
 
-    async def _make_once(self, entry: _Entry) -> Any:
+    async def _make_once(self, tp: type) -> Any:
         """Make an app resource and what it needs first; the caller holds the lock."""
-        if entry.makes not in self._made:
-            needs = {name: await self._make_once(self._entries[need]) for name, need in entry.needs}
+        if tp not in self._made:
+            entry = self._entries[tp]
+            needs = {name: await self._make_once(need) for name, need in entry.needs}
             end = AsyncExitStack()
-            self._made[entry.makes] = await _run(entry.recipe.factory, needs, end)
+            self._made[tp] = await _run(entry.recipe.factory, needs, end)
             self._ends.append(end)
-        return self._made[entry.makes]
+        return self._made[tp]
 
     async def close(self) -> None:
         """End the app's resources, the last made first.
 
         Raises: ExceptionGroup of the ends that failed; each resource ends by itself, whatever befell another.
         """
-        self._made.clear()
+        self._made = dict(self.given)
         failures = []
         while self._ends:
             try:
@@ -150,7 +155,7 @@ class Pantry:
                 near = get_close_matches(needed, sorted(tp.__name__ for tp in self.types), 1)
                 hint = f"did you mean {near[0]}?" if near else "offer it with @app.resource()"
                 yield Complaint(subject, f"it needs {name}: {needed}, which nothing makes", hint)
-            elif entry.lifetime == "app" and (need in self.at_hand or self._entries[need].lifetime == "call"):
+            elif entry.lifetime == "app" and not self._lives_as_long_as_the_app(need):
                 yield Complaint(
                     subject,
                     f"it lives as long as the app but needs {needed}, which lives for one call",
@@ -160,6 +165,13 @@ class Pantry:
             yield Complaint(
                 subject, "it needs itself, by way of what it needs", "let one of them do without the other"
             )
+
+    def _lives_as_long_as_the_app(self, tp: type) -> bool:
+        return tp in self.given or (tp in self._entries and self._entries[tp].lifetime == "app")
+
+
+def _take(one: object, _context: Context) -> object:
+    return one
 
 
 async def _run(factory: Callable[..., Any], needs: dict[str, Any], ends: AsyncExitStack) -> Any:

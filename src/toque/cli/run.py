@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from toque.app import App
 from toque.cli.failures import Failure
-from toque.cli.target import load_app
+from toque.cli.target import Target, load_app
 from toque.serving import Serving
 from toque.settings import Settings, load
 
@@ -21,22 +21,28 @@ __all__ = ["run", "settings_for"]
 
 
 def run(
-    target: str = ".",
+    target: Target = ".",
+    /,
     *,
     host: str | None = None,
     port: int | None = None,
     workers: int | None = None,
     fd: Annotated[int | None, Parameter(show=False)] = None,
 ) -> None:
-    """Serve the app TARGET until it is told to stop (SIGTERM, Ctrl-C).
+    """Serve the app TARGET.
 
-    Parameters
-    ----------
-    target: `package.module:app`, a file or a folder.
-    host: address to listen on; settings `http.host`.
-    port: port to listen on, 0 for a free one; settings `http.port`.
-    workers: processes that serve; settings `http.workers`.
-    fd: a listening socket that is open already.
+    It serves until it is told to stop (SIGTERM, Ctrl-C), and then lets running calls end. A flag wins over
+    the environment, the environment over `toque.toml`.
+
+    - `toque run shop` serves the app of the folder `shop`.
+    - `toque run shop.web:app --port 0` takes a free port, and prints it.
+    - `TOQUE_APP_ENVIRONMENT=production toque run shop --host 0.0.0.0 --workers 4` serves others.
+
+    Args:
+        host: Address to listen on; setting `http.host`.
+        port: Port to listen on, 0 for a free one; setting `http.port`.
+        workers: Processes that serve; setting `http.workers`.
+        fd: A listening socket that is open already.
     """
     app = load_app(target)
     flags = {"http.host": host, "http.port": port, "http.workers": workers}
@@ -92,7 +98,8 @@ def _listen(settings: Settings) -> socket.socket:
         return server.listen(http.host, http.port)
     except OSError as error:
         raise Failure(
-            f"cannot listen on {http.host}:{http.port}: {error.strerror}; stop what listens there, or choose --port 0"
+            f"cannot listen on {http.host}:{http.port}: {error.strerror}; "
+            "stop what listens there, or choose --port 0"
         ) from None
 
 
@@ -103,11 +110,11 @@ def _refuse_open_development(settings: Settings) -> None:
         is_private = ipaddress.ip_address(host).is_loopback
     except ValueError:
         is_private = host == "localhost"
-    if not is_private and not settings.is_production and "app.environment" not in settings.sources:
+    # A file may have come along with the app; a variable was set by whoever starts it.
+    is_meant = settings.sources.get("app.environment", "").startswith("TOQUE_")
+    if not is_private and not settings.is_production and not is_meant:
         raise Failure(
             f"host {host} can be reached by others, and development is not for others; set "
             "TOQUE_APP_ENVIRONMENT=production, or =development to say that you mean it",
             code=2,
         )
-
-

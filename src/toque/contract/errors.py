@@ -148,6 +148,7 @@ class Error(Exception):
     def problem(self, trace_id: str = "") -> Problem:
         """This failure as a document that every transport can send."""
         code = CODES[self.code]
+        retry = {} if self.retry_after_s is None else {"retry_after_s": self.retry_after_s}
         return Problem(
             type=f"urn:toque:error:{code.name}",
             title=code.title,
@@ -156,7 +157,7 @@ class Error(Exception):
             detail=self.detail,
             trace_id=trace_id,
             faults=self.faults,
-            extra=self.extra,
+            extra={**retry, **self.extra},
         )
 
 
