@@ -16,8 +16,6 @@ from toque.contract.errors import DeadlineExceeded, Overloaded
 
 GIVE_UP_S = 5
 
-is_known = pytest.mark.xfail(strict=True, reason="known: call/admission.py is being worked on; see the issue")
-
 
 class Work:
     """A call that waits until it is told to end."""
@@ -193,7 +191,6 @@ async def test_a_caller_is_watched_once(work: Work) -> None:
     await running
 
 
-@is_known
 async def test_nobody_watches_a_caller_whose_call_has_ended(work: Work) -> None:
     is_watching = False
 
@@ -297,7 +294,6 @@ async def _failing_at_the_end(_context: Context, _arguments: Any) -> None:
         raise ValueError("the clean-up failed")
 
 
-@is_known
 @pytest.mark.parametrize("stubborn", [_swallowing, _failing_at_the_end])
 async def test_a_function_that_hides_its_stop_does_not_leave_its_task_marked(stubborn: Handler) -> None:
     """Or a batch's next call would believe that somebody outside had cancelled it."""
@@ -357,7 +353,6 @@ async def test_one_clock_serves_all_calls(work: Work) -> None:
     await asyncio.gather(*running)
 
 
-@is_known
 async def test_an_errand_that_fails_does_not_stop_the_clock(work: Work) -> None:
     """Metrics are written on a tick: a full disk must not cost anybody a deadline."""
     gate = Gate(1)

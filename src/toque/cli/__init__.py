@@ -1,47 +1,54 @@
 """The command line: `toque --help`.
 
-Exit codes: 0 done, 1 failed, 2 used wrongly. Each command stands in its own file and is loaded when it is called.
+Exit codes: 0 done, 1 failed, 2 used wrongly. Each command stands in its own file, which is loaded when it is
+called.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
-from toque.cli.failures import Failure, failure_of
+from toque.cli.failures import failure_of
 
 __all__ = ["main"]
 
 cli = App(
     name="toque",
-    help="Write a typed operation once; Toque serves it over every protocol and format.",
-    version="0.1.0",
+    help="Write a typed operation once; Toque serves it over every protocol and format.\n\n"
+    "Begin with `toque new my_app`. Every command has examples: `toque COMMAND --help`.",
+    version=lambda: metadata.version("toque"),
     help_format="markdown",
     result_action="return_value",
 )
 
-_COMMANDS = (
-    ("run", "toque.cli.run:run", "Serve an app."),
-    ("dev", "toque.cli.dev:dev", "Serve an app, anew after every change of its files."),
-    ("new", "toque.cli.new:new", "Make a small app that passes its own tests."),
-    ("check", "toque.cli.check:check", "Say everything that would keep an app from starting."),
-    ("explain", "toque.cli.explain:explain", "Print what an operation is compiled to, and why."),
-    ("call", "toque.cli.call:call", "Call an operation with key=value."),
-    ("token", "toque.cli.token:token", "Print a token to try an app with, in development."),
-    ("settings", "toque.cli.settings:settings", "Print every setting, its value and its source."),
-    ("export", "toque.cli.export:export", "Write the OpenAPI document or the manifest."),
-    ("db", "toque.cli.db:db", "Migrations: revision, upgrade, current."),
-)
-for _name, _home, _help in _COMMANDS:
-    cli.command(_home, name=_name, help=_help)
+# In the order in which a newcomer meets them.
+_COMMANDS = {
+    "new": "toque.cli.new:new",
+    "dev": "toque.cli.dev:dev",
+    "run": "toque.cli.run:run",
+    "call": "toque.cli.call:call",
+    "token": "toque.cli.token:token",
+    "check": "toque.cli.check:check",
+    "explain": "toque.cli.explain:explain",
+    "settings": "toque.cli.settings:settings",
+    "db": "toque.cli.db:db",
+    "export": "toque.cli.export:export",
+}
+for _place, (_name, _home) in enumerate(_COMMANDS.items()):
+    cli.command(_home, name=_name, sort_key=_place)
 cli.register_install_completion_command()
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
+    words = sys.argv[1:] if words is None else words
+    if not words or words[0] not in _COMMANDS:
+        _load_all()
     try:
         code = cli(words, exit_on_error=False, print_error=True)
     except CycloptsError:
@@ -49,9 +56,15 @@ def main(words: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        failure = error if isinstance(error, Failure) else failure_of(error)
+        failure = failure_of(error)
         if failure is None:
             raise
         print(failure, file=sys.stderr)
         sys.exit(failure.code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _load_all() -> None:
+    """Load every command, for the list of them: what each is for is said in its own file."""
+    for name in _COMMANDS:
+        cli[name].help  # noqa: B018

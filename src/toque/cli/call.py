@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
-from cyclopts import Parameter
 
 from toque.call.context import Context
+from toque.call.plan import Plan
 from toque.call.receive import given
 from toque.cli.failures import Failure
-from toque.cli.operations import find_plan
+from toque.cli.operations import OperationName, Optional, Several, find_plan
 from toque.cli.run import settings_for
-from toque.cli.target import load_app
+from toque.cli.target import Target, load_app
 from toque.codecs.codec import CODECS
+from toque.codecs.problem import problem_document
 from toque.contract.errors import Error
 from toque.contract.principal import Principal
 from toque.serving import Serving
@@ -24,73 +26,92 @@ __all__ = ["call"]
 
 
 def call(
-    operation: str,
+    operation: OperationName,
+    /,
     *inputs: str,
-    app: str = ".",
-    sub: str = "",
-    role: Annotated[tuple[str, ...], Parameter(negative=())] = (),
-    scope: Annotated[tuple[str, ...], Parameter(negative=())] = (),
-    tenant: str = "",
+    app: Target = ".",
+    sub: Optional = "",
+    role: Several = (),
+    scope: Several = (),
+    tenant: Optional = "",
 ) -> int:
     """Call OPERATION with inputs as key=value, and print its answer as JSON.
 
-    A value that is JSON is taken as such: `toque call restaurant.place_order table=4 'items=[{"dish_id": 1}]'`.
+    It passes the same policies as over HTTP; you say who is calling. A value that begins like JSON, with `{`
+    or `[`, is read as JSON. A refusal is printed as a problem document, and the exit code is 1.
 
-    Parameters
-    ----------
-    operation: its name; the part before the dot may be left out where that is clear.
-    inputs: key=value, one for each input.
-    app: `package.module:app`, a file or a folder.
-    sub: call as this principal instead of as nobody.
-    role: a role of that principal; may be given several times.
-    scope: a scope of that principal; may be given several times.
-    tenant: whose data the principal works on.
+    - `toque call list_orders status=placed --app shop --sub ana --role waiter`
+    - `toque call place_order table=4 'items=[{"dish_id": 1, "quantity": 2}]' --sub ana --role waiter`
+
+    Args:
+        inputs: key=value, one for each input.
+        sub: Call as this principal instead of as nobody.
+        role: A role of that principal; may be given several times.
+        scope: A scope of that principal; may be given several times.
+        tenant: Whose data the principal works on.
     """
     loaded = load_app(app)
     serving = loaded.serve(settings_for(loaded))
-    serving.prepare()
-    principal = Principal(subject=sub, roles=frozenset(role), scopes=frozenset(scope), tenant=tenant)
+    plan = find_plan(serving.system.plans, operation)
     values = dict(_pair(word) for word in inputs)
+    principal = Principal(subject=sub, roles=frozenset(role), scopes=frozenset(scope), tenant=tenant)
+    serving.prepare()
     try:
-        asyncio.run(_call(serving, operation, values, principal))
+        asyncio.run(_call(serving, plan, values, principal))
     except Error as error:
-        print(msgspec.json.format(msgspec.json.encode(error.problem())).decode(), file=sys.stderr)
+        print(_pretty(msgspec.json.encode(problem_document(error.problem()))), file=sys.stderr)
         return 1
     return 0
 
 
-async def _call(serving: Serving, name: str, values: dict[str, Any], principal: Principal) -> None:
-    plan = find_plan(serving.system.plans, name)
+async def _call(serving: Serving, plan: Plan, values: dict[str, Any], principal: Principal) -> None:
     context = Context.within(plan.operation.name, plan.deadline_s, principal)
-    arguments = given(plan, lambda: plan.arguments(values, strict=False))
+    context.sink = _printer_of_items(plan)
     await serving.start()
     try:
-        if plan.signature.is_stream:
-            context.sink = _print_item(plan.signature.output)
-            await plan.call(context, arguments)
-            return
-        value = await plan.call(context, arguments)
-        if plan.signature.output is not None:
-            _print(plan.signature.output, plan.shape(value) if plan.shape else value)
+        value = await plan.call(context, given(plan, lambda: plan.arguments(values, strict=False)))
+        if plan.signature.output is not None and not plan.signature.is_stream:
+            _print(plan, _shaped(plan, value))
     finally:
         await serving.stop()
 
 
-def _print_item(tp: Any) -> Any:
+def _shaped(plan: Plan, value: Any) -> Any:
+    try:
+        return plan.shape(value) if plan.shape else value
+    except TypeError as error:
+        raise Failure(f"{plan.operation.name} answered what it does not declare: {error}") from error
+
+
+def _print(plan: Plan, value: Any) -> None:
+    """An answer for people: bytes as they are, all else as indented JSON."""
+    if plan.signature.output is bytes:
+        sys.stdout.buffer.write(value)
+    else:
+        print(_pretty(_encoder(plan)(value)))
+
+
+def _printer_of_items(plan: Plan) -> Callable[[Any], Awaitable[None]]:
+    """What prints each item of a streamed answer on a line of its own, as it comes."""
+    encode = bytes if plan.signature.output is bytes else _encoder(plan)
+    end = b"" if plan.signature.output is bytes else b"\n"
+
     async def show(item: Any) -> None:
-        _print(tp, item)
+        sys.stdout.buffer.write(encode(item) + end)
+        sys.stdout.buffer.flush()
 
     return show
 
 
-def _print(tp: Any, value: Any) -> None:
-    if tp is bytes:
-        sys.stdout.buffer.write(value)
-        return
-    encode = CODECS["json"].encoder(tp)
+def _encoder(plan: Plan) -> Callable[[Any], bytes]:
+    encode = CODECS["json"].encoder(plan.signature.output)
     if encode is None:
-        raise Failure(f"the answer ({tp}) cannot be written as JSON")
-    print(msgspec.json.format(encode(value)).decode())
+        raise Failure(f"the answer of {plan.operation.name} cannot be written as JSON")
+    return encode
+
+
+def _pretty(encoded: bytes) -> str:
+    return msgspec.json.format(encoded).decode()
 
 
 def _pair(word: str) -> tuple[str, Any]:

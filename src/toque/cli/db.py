@@ -10,38 +10,43 @@ from cyclopts import App, Parameter
 
 from toque.cli.failures import Failure
 from toque.cli.run import settings_for
-from toque.cli.target import load_app
+from toque.cli.target import Target, load_app
 from toque.serving import database_url
 
 __all__ = ["db"]
 
-db = App(name="db", help="Migrations: from the models to the database, step by step.")
+db = App(name="db", help="Bring a database up to the models, step by step: revision, upgrade, current.")
 
 
 @db.command
-def revision(target: str = ".", *, message: Annotated[str, Parameter(alias="-m")]) -> None:
-    """Write a migration from what the migrations add up to, to what the models say.
+def revision(target: Target = ".", /, *, message: Annotated[str, Parameter(alias="-m")]) -> None:
+    """Write a migration: from what the migrations add up to, to what the models say.
 
-    Parameters
-    ----------
-    target: `package.module:app`, a file or a folder.
-    message: what changes, in a few words; it becomes the file's name.
+    The database itself is not touched. Read what was written before you run it.
+
+    - `toque db revision shop -m "orders have notes"`
+
+    Args:
+        message: What changes, in a few words; it becomes the file's name.
     """
     from toque.store import migrations
 
     url, metadata, folder = _database(target)
     file = asyncio.run(migrations.revision(url, metadata, folder, message))
-    print(f"wrote {file}; read it before you run it" if file else "the migrations are like the models already")
+    print(
+        f"wrote {file}; read it before you run it" if file else "the migrations are like the models already"
+    )
 
 
 @db.command
-def upgrade(target: str = ".", *, to: str = "head") -> None:
+def upgrade(target: Target = ".", /, *, to: str = "head") -> None:
     """Run the migrations that wait.
 
-    Parameters
-    ----------
-    target: `package.module:app`, a file or a folder.
-    to: the last one to run; all of them unless given.
+    - `toque db upgrade shop`
+    - `TOQUE_DATABASE_URL=postgresql://... toque db upgrade shop` before a new release starts there.
+
+    Args:
+        to: The last one to run.
     """
     from toque.store import migrations
     from toque.store.schema import SchemaDrift
@@ -57,12 +62,10 @@ def upgrade(target: str = ".", *, to: str = "head") -> None:
 
 
 @db.command
-def current(target: str = ".") -> None:
+def current(target: Target = ".", /) -> None:
     """Print the migration that the database is at, and those that wait.
 
-    Parameters
-    ----------
-    target: `package.module:app`, a file or a folder.
+    - `toque db current shop`
     """
     from toque.store import migrations
 

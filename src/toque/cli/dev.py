@@ -1,7 +1,7 @@
 """`toque dev`: serve an app, anew after every change of its files.
 
-The listening socket stays open here while the app below it is replaced, so a browser that reloads too early waits
-instead of being refused; and the old app is given a moment, then ended, whatever streams it still holds.
+The listening socket stays open here while the app below it is replaced, so a browser that reloads too early
+waits instead of being refused; and the old app is given a moment, then ended, whatever streams it holds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from watchfiles import DefaultFilter, watch
 
 from toque.cli.failures import Failure
-from toque.cli.target import folder_of
+from toque.cli.target import Target, folder_of
 from toque.settings import Settings, load
 
 __all__ = ["dev"]
@@ -27,14 +27,15 @@ GRACE_S = 2.0
 WATCHED = (".py", ".html", ".toml", ".css", ".js")
 
 
-def dev(target: str = ".", *, host: str | None = None, port: int | None = None) -> None:
-    """Serve the app TARGET and reload it when its files change.
+def dev(target: Target = ".", /, *, host: str | None = None, port: int | None = None) -> None:
+    """Serve the app TARGET, anew after every change of its files.
 
-    Parameters
-    ----------
-    target: `package.module:app`, a file or a folder.
-    host: address to listen on; settings `http.host`.
-    port: port to listen on, 0 for a free one; settings `http.port`.
+    - `toque dev` serves the app of the working folder.
+    - `toque dev shop --port 9000` serves the app of the folder `shop`.
+
+    Args:
+        host: Address to listen on; setting `http.host`.
+        port: Port to listen on, 0 for a free one; setting `http.port`.
     """
     from toque.transports import server
 
@@ -42,7 +43,9 @@ def dev(target: str = ".", *, host: str | None = None, port: int | None = None) 
     try:
         listener = server.listen(settings.http.host, settings.http.port)
     except OSError as error:
-        raise Failure(f"cannot listen on {settings.http.host}:{settings.http.port}: {error.strerror}") from None
+        raise Failure(
+            f"cannot listen on {settings.http.host}:{settings.http.port}: {error.strerror}"
+        ) from None
     stopped = _Stopped()
     command = [sys.executable, "-m", "toque", "run", target, "--workers", "1", "--fd", str(listener.fileno())]
     while not stopped.is_set():
@@ -75,7 +78,9 @@ def _settings(target: str, host: str | None, port: int | None) -> tuple[Settings
     """Read in a child's stead: the app itself is imported only below, so that a reload is a fresh start."""
     folder = folder_of(target)
     flags = {"http.host": host, "http.port": None if port is None else str(port)}
-    return load(folder, os.environ, {name: value for name, value in flags.items() if value is not None}), folder
+    return load(
+        folder, os.environ, {name: value for name, value in flags.items() if value is not None}
+    ), folder
 
 
 def _changes(folder: Path, stopped: _Stopped) -> Iterator[set[str]]:

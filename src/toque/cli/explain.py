@@ -2,70 +2,122 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
+import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from toque.call.plan import Plan
-from toque.cli.operations import find_plan
+from toque.cli.operations import OperationName, find_plan
 from toque.cli.run import settings_for
-from toque.cli.target import load_app
+from toque.cli.target import Target, load_app
+from toque.contract import schema
 from toque.contract.errors import CODES
 from toque.serving import Serving
+from toque.transports.jsonrpc import unoffered
 
 __all__ = ["explain"]
 
+Row = tuple[str, str, str]
+"""What, its value, and where that came from."""
 
-def explain(operation: str, *, app: str = ".") -> None:
-    """Print the plan of OPERATION: protocols, formats, inputs, policies in their order, and limits.
 
-    Parameters
-    ----------
-    operation: its name; the part before the dot may be left out where that is clear.
-    app: `package.module:app`, a file or a folder.
+def explain(operation: OperationName, /, *, app: Target = ".") -> None:
+    """Print what OPERATION is compiled to, and where each part comes from.
+
+    Its protocols, the formats that it takes and gives, its inputs, its policies in order, and its limits.
+
+    - `toque explain place_order --app shop`
     """
     loaded = load_app(app)
     serving = loaded.serve(settings_for(loaded))
     plan = find_plan(serving.system.plans, operation)
-    table = Table(title=f"{plan.operation.name} ({plan.operation.kind})", title_justify="left", show_lines=False)
+    table = Table(title=f"{plan.operation.name} ({plan.operation.kind})", title_justify="left")
     for heading in ("what", "value", "from"):
         table.add_column(heading, overflow="fold")
-    for row in _rows(serving, plan):
-        table.add_row(*row)
+    for part in (_declared(plan), _carried(serving, plan), _policies(plan), _limits(serving, plan)):
+        for row in part:
+            table.add_row(*map(escape, row))
+        table.add_section()
     Console().print(table)
 
 
-def _rows(serving: Serving, plan: Plan) -> Iterator[tuple[str, str, str]]:
-    operation, signature, settings = plan.operation, plan.signature, serving.settings
-    yield "function", operation.summary, operation.where
+def _declared(plan: Plan) -> Iterator[Row]:
+    operation, signature = plan.operation, plan.signature
+    yield "function", operation.summary, _near(operation.where)
     if operation.path:
         yield "HTTP", f"{operation.method} {operation.path}", "its declaration"
-    yield "JSON-RPC", f"POST /rpc, WebSocket /ws: {operation.name}", "every operation has a name"
+    why_not = unoffered(plan)
+    offered = f"POST /rpc and WebSocket /ws: {operation.name}"
+    yield "JSON-RPC", why_not or offered, "its types" if why_not else "its name"
     yield "access", operation.allow.words if operation.allow else "nobody", "allow="
     for found in signature.inputs:
         required = "required" if found.is_required else f"default {found.default!r}"
-        yield f"input {found.name}", f"{_type_name(found.type)}, {required}", f"{found.place}: {found.wire_name}"
-    for _, tp in signature.resources:
-        yield "resource", tp.__name__, "at hand" if tp in serving.system.pantry.at_hand else "a recipe"
-    yield "output", _type_name(signature.output), "a stream" if signature.is_stream else "its annotation"
-    if formats := serving.formats(plan):
-        yield "formats", ", ".join(formats), "what can carry the output"
-    for position, stage in enumerate(plan.stages, 1):
-        yield f"policy {position}", stage.name, stage.why
-    own = "its declaration" if operation.deadline_s else _source(serving, "calls.deadline_s")
-    yield "deadline", f"{plan.deadline_s:g} s", own
-    limit = operation.body_bytes_max or settings.http.body_bytes_max
-    yield "body", f"at most {limit:,} bytes", (
-        "its declaration" if operation.body_bytes_max else _source(serving, "http.body_bytes_max")
-    )
+        yield (
+            f"input {found.name}",
+            f"{_type_name(found.type)}, {required}",
+            f"{found.place}: {found.wire_name}",
+        )
     for error in operation.errors:
         yield "error", f"{error.code} (HTTP {CODES[error.code].http})", "errors="
 
 
-def _source(serving: Serving, setting: str) -> str:
-    return f"{setting}, {serving.settings.sources.get(setting, 'default')}"
+def _carried(serving: Serving, plan: Plan) -> Iterator[Row]:
+    operation, signature, offered = plan.operation, plan.signature, serving.offered(plan)
+    if offered.takes:
+        yield "takes", ", ".join(offered.takes), "what can carry its inputs"
+    yield "output", _type_name(signature.output), "a stream" if signature.is_stream else "its annotation"
+    if offered.gives:
+        yield "gives", ", ".join(offered.gives), "what can carry its output"
+    if operation.page:
+        yield "page", operation.page, "page="
+
+
+def _policies(plan: Plan) -> Iterator[Row]:
+    for position, stage in enumerate(plan.stages, 1):
+        yield f"policy {position}", stage.name, stage.why
+
+
+def _limits(serving: Serving, plan: Plan) -> Iterator[Row]:
+    operation, signature, settings = plan.operation, plan.signature, serving.settings
+
+    def origin(setting: str, own: object = None) -> str:
+        if own is not None:
+            return "its declaration"
+        return f"{setting}, {settings.sources.get(setting, 'default')}"
+
+    for _, tp in signature.resources:
+        at_hand = tp in serving.system.pantry.at_hand
+        yield "resource", tp.__name__, "at hand in every call" if at_hand else "@app.resource"
+    yield "deadline", f"{plan.deadline_s:g} s", origin("calls.deadline_s", operation.deadline_s)
+    yield "calls at once", f"{settings.calls.in_flight_max} a worker", origin("calls.in_flight_max")
+    if not signature.is_async:
+        yield "threads", f"{settings.calls.threads_max} a worker", origin("calls.threads_max")
+    if plan.receives:
+        limit = operation.body_bytes_max or settings.http.body_bytes_max
+        yield "body", f"at most {limit:,} bytes", origin("http.body_bytes_max", operation.body_bytes_max)
+        yield "body", f"within {settings.http.body_timeout_s:g} s", origin("http.body_timeout_s")
+    if serving.system.store is not None and any(stage.name == "transact" for stage in plan.stages):
+        store = serving.system.store
+        yield "database", store.dialect_name, origin("database.url")
+
+
+def _near(where: str) -> str:
+    """*where* as seen from the working folder, if it lies below."""
+    return where.removeprefix(f"{Path.cwd()}/")
 
 
 def _type_name(tp: object) -> str:
-    return getattr(tp, "__name__", None) or str(tp).replace("typing.", "")
+    """`int (ge=1, le=12)` for an annotated type, the plain name for any other."""
+    marks = [mark for mark in getattr(tp, "__metadata__", ()) if isinstance(mark, msgspec.Meta)]
+    plain = schema.plain_type(tp)
+    named = isinstance(plain, type) and not hasattr(plain, "__args__")
+    name = plain.__name__ if named else re.sub(r"\b(\w+\.)+", "", str(plain))
+    limits = ", ".join(
+        f"{key}={value}" for mark in marks for key, value in mark.__rich_repr__() if value is not None
+    )
+    return name + (f" ({limits})" if limits else "")

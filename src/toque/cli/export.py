@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import Literal
 
 from toque.cli.run import settings_for
-from toque.cli.target import load_app
+from toque.cli.target import Target, load_app
 
 __all__ = ["export"]
 
 
-def export(document: Literal["openapi", "manifest"], target: str = ".", *, out: Path | None = None) -> None:
-    """Write a document of the app TARGET as JSON.
+def export(
+    document: Literal["openapi", "manifest"], target: Target = ".", /, *, out: Path | None = None
+) -> None:
+    """Write the OpenAPI document or the manifest of the app TARGET.
 
-    Parameters
-    ----------
-    document: `openapi` (OpenAPI 3.1) or `manifest` (everything the app offers, for comparing releases).
-    target: `package.module:app`, a file or a folder.
-    out: a file; the standard output unless given.
+    - `toque export openapi shop --out openapi.json`
+    - `toque export manifest shop > manifest.json`
+
+    Args:
+        document: `openapi` (OpenAPI 3.1), or `manifest`: everything the app offers, for comparing releases.
+        out: A file; the standard output unless given.
     """
     app = load_app(target)
     text = app.serve(settings_for(app)).document(document)

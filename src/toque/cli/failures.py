@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import sysconfig
+from pathlib import Path
+from traceback import format_exception
+from types import TracebackType
+
 from toque.contract.complaints import SetupError
 from toque.contract.errors import Error
 from toque.settings import SettingsError
 
 __all__ = ["Failure", "failure_of"]
+
+# Where the code stands that leads to the user's: ours, Python's own, and that of other packages.
+_MACHINERY = (
+    "<frozen ",
+    str(Path(__file__).parents[1]),
+    sysconfig.get_path("stdlib"),
+    sysconfig.get_path("purelib"),
+)
 
 
 class Failure(Exception):
@@ -18,7 +31,19 @@ class Failure(Exception):
 
 
 def failure_of(error: Exception) -> Failure | None:
-    """*error* as a message for people, or None where only a traceback can explain it."""
+    """*error* as a message for people, or None where only our own whole traceback can explain it."""
+    if isinstance(error, Failure):
+        return error
     if isinstance(error, SetupError | SettingsError | Error):
         return Failure(str(error))
-    return None
+    traceback = _from_users_code(error.__traceback__)
+    if traceback is None and not isinstance(error, SyntaxError):
+        return None
+    return Failure("".join(format_exception(type(error), error, traceback)).rstrip())
+
+
+def _from_users_code(traceback: TracebackType | None) -> TracebackType | None:
+    """*traceback* from the first line that is the user's own; None where there is none."""
+    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_MACHINERY):
+        traceback = traceback.tb_next
+    return traceback

@@ -21,14 +21,20 @@ FILES = {
 }
 """From our own folder `scaffold` to the new app's."""
 
+NEXT = """\
+  cd {folder}
+  toque dev        # then open http://127.0.0.1:8000/docs
+  pytest"""
 
-def new(name: str, *, folder: Path | None = None) -> None:
-    """Make an app called NAME in a folder of its own.
 
-    Parameters
-    ----------
-    name: letters, digits and `_`, beginning with a letter.
-    folder: where to put it; `./NAME` unless given.
+def new(name: str, /, *, folder: Path | None = None) -> None:
+    """Make a small app called NAME, with tests that pass.
+
+    - `toque new shop` makes the folder `shop`; `cd shop`, then `toque dev` serves it.
+
+    Args:
+        name: Letters, digits and `_`, beginning with a letter.
+        folder: Where to put it; `./NAME` unless given.
     """
     if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
         raise Failure(f"an app's name is a Python name such as `{_suggestion(name)}`, got {name!r}", code=2)
@@ -41,7 +47,7 @@ def new(name: str, *, folder: Path | None = None) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         text = (scaffold / source).read_text(encoding="utf-8")
         file.write_text(text.format(name=name, title=name.replace("_", " ").capitalize()), encoding="utf-8")
-    print(f"made {folder}/\n\n  cd {folder}\n  toque dev .      # then open http://127.0.0.1:8000/docs\n  pytest")
+    print(f"made {folder}/\n\n{NEXT.format(folder=folder)}")
 
 
 def _suggestion(name: str) -> str:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from toque.call.plan import Plan
 from toque.cli.failures import Failure
 
-__all__ = ["find_plan"]
+__all__ = ["OperationName", "Optional", "Several", "find_plan"]
+
+OperationName = Annotated[
+    str, Parameter(help="Its name; the part before the dot may be left out where that is clear.")
+]
+Several = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
+Optional = Annotated[str, Parameter(show_default=False)]
 
 
 def find_plan(plans: Mapping[str, Plan], name: str) -> Plan:

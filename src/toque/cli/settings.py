@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from toque.cli.run import settings_for
-from toque.cli.target import load_app
+from toque.cli.target import Target, load_app
 from toque.settings import describe
 
 __all__ = ["settings"]
 
 
-def settings(target: str = ".") -> None:
-    """Print every setting of the app TARGET: value, source and meaning. Secrets are not shown.
+def settings(target: Target = ".", /) -> None:
+    """Print every setting of the app TARGET: its value, its source and its meaning.
 
-    Parameters
-    ----------
-    target: `package.module:app`, a file or a folder.
+    Secrets are not shown. A setting `http.port` is `port` below `[http]` in `toque.toml`, and
+    `TOQUE_HTTP_PORT` in the environment, which wins.
+
+    - `TOQUE_HTTP_PORT=9000 toque settings shop` shows where each value comes from.
     """
     table = Table()
     for heading in ("setting", "value", "from", "meaning"):
         table.add_column(heading, overflow="fold")
     for row in describe(settings_for(load_app(target))):
-        table.add_row(row.name, row.value, row.source, row.doc)
+        table.add_row(*map(escape, (row.name, row.value, row.source, row.doc)))
     Console().print(table)

@@ -8,11 +8,18 @@ import sys
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from toque.app import App
 from toque.cli.failures import Failure
 
-__all__ = ["folder_of", "load_app"]
+__all__ = ["Target", "folder_of", "load_app"]
+
+Target = Annotated[
+    str, Parameter(help="`package.module:app`, a file or a folder; the working folder unless given.")
+]
 
 FILES = ("app.py", "main.py", "__init__.py")
 """Where an app stands in a folder, in the order in which they are tried."""
@@ -29,7 +36,9 @@ def load_app(target: str) -> App:
     if name:
         if name not in apps:
             near = get_close_matches(name, apps, 1)
-            hint = f"; did you mean {where}:{near[0]}?" if near else f"; its apps: {', '.join(apps) or 'none'}"
+            hint = (
+                f"; did you mean {where}:{near[0]}?" if near else f"; its apps: {', '.join(apps) or 'none'}"
+            )
             raise Failure(f"{where} has no app named {name!r}{hint}", code=2)
         return apps[name]
     if "app" in apps:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from toque.cli.failures import Failure
+from toque.cli.operations import Optional, Several
 from toque.cli.run import settings_for
-from toque.cli.target import load_app
+from toque.cli.target import Target, load_app
 
 __all__ = ["token"]
 
@@ -17,30 +14,34 @@ LIFETIME_S = 8 * 3600
 
 
 def token(
-    target: str = ".",
+    target: Target = ".",
+    /,
     *,
     sub: str,
-    role: Annotated[tuple[str, ...], Parameter(negative=())] = (),
-    scope: Annotated[tuple[str, ...], Parameter(negative=())] = (),
-    tenant: str = "",
+    role: Several = (),
+    scope: Several = (),
+    tenant: Optional = "",
     lifetime: int = LIFETIME_S,
 ) -> None:
-    """Print a bearer token for the app TARGET, signed with its development key.
+    """Print a token to try the app TARGET with, in development.
 
-    `curl -H "Authorization: Bearer $(toque token . --sub ana --role waiter)" ...`
+    It is signed with the app's development key, which production does not accept.
 
-    Parameters
-    ----------
-    target: `package.module:app`, a file or a folder.
-    sub: who the caller is.
-    role: a role of the caller; may be given several times.
-    scope: a scope of the token; may be given several times.
-    tenant: whose data the caller works on.
-    lifetime: seconds until the token expires.
+    - `toque token shop --sub ana --role waiter`
+    - `curl -H "Authorization: Bearer $(toque token shop --sub ana --role waiter)" localhost:8000/orders`
+
+    Args:
+        sub: Who the caller is.
+        role: A role of the caller; may be given several times.
+        scope: A scope of the token; may be given several times.
+        tenant: Whose data the caller works on.
+        lifetime: Seconds until the token expires.
     """
     from toque.security.development import mint
 
     settings = settings_for(load_app(target))
     if settings.is_production:
-        raise Failure("`toque token` mints development tokens, and this is production; ask the issuer of your tokens")
+        raise Failure(
+            "`toque token` mints development tokens, and this is production; ask the issuer of your tokens"
+        )
     print(mint(settings, subject=sub, roles=role, scopes=scope, tenant=tenant, lifetime_s=lifetime))

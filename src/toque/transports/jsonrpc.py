@@ -34,7 +34,7 @@ from toque.contract.signature import Place
 if TYPE_CHECKING:
     from toque.codecs.codec import Codec
 
-__all__ = ["ContextOf", "JsonRpc", "OwnMethods"]
+__all__ = ["ContextOf", "JsonRpc", "OwnMethods", "unoffered"]
 
 log = logging.getLogger("toque.jsonrpc")
 
@@ -176,7 +176,7 @@ class _Method:
             tp = list[tp]
         self.plan = plan
         self._names = tuple(found.name for found in signature.inputs)
-        self._unoffered = _unoffered(plan)
+        self._unoffered = unoffered(plan)
         if not self._unoffered:
             self._shape = views.shaper(tp) if signature.is_stream else plan.shape
             self._encode: Callable[[Any], bytes] = _needed(codec.encoder(Any if tp is None else tp))
@@ -221,7 +221,7 @@ class _Method:
         return items
 
 
-def _unoffered(plan: Plan) -> str:
+def unoffered(plan: Plan) -> str:
     """Why the operation cannot be called over JSON-RPC; empty where it can."""
     signature = plan.signature
     path = plan.operation.path
