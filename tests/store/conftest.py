@@ -13,7 +13,7 @@ from toque.store import Store, open_store
 
 @pytest.fixture
 def metadata() -> Any:
-    return models.Model.metadata
+    return models.KitchenModel.metadata
 
 
 @pytest.fixture

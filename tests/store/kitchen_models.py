@@ -8,10 +8,18 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Numeric, Table
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy import CheckConstraint, Column, ForeignKey, MetaData, Numeric, Table
+from sqlalchemy.orm import Mapped, mapped_column, registry, relationship
 
 from toque.store import Model
+
+
+class KitchenModel(Model):
+    """A base with tables of its own: several apps are tested in one process."""
+
+    __abstract__ = True
+    metadata = MetaData(naming_convention=Model.metadata.naming_convention)
+    registry = registry(metadata=metadata, type_annotation_map=Model.type_annotation_map)
 
 
 class Course(enum.Enum):
@@ -21,18 +29,18 @@ class Course(enum.Enum):
 
 dish_tag = Table(
     "dish_tag",
-    Model.metadata,
+    KitchenModel.metadata,
     Column("dish_id", ForeignKey("dish.id"), primary_key=True),
     Column("tag_id", ForeignKey("tag.id"), primary_key=True),
 )
 
 
-class Tag(Model):
+class Tag(KitchenModel):
     id: Mapped[int] = mapped_column(primary_key=True)
     word: Mapped[str] = mapped_column(unique=True)
 
 
-class Dish(Model):
+class Dish(KitchenModel):
     __table_args__ = (CheckConstraint("price >= 0", name="price"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -43,13 +51,13 @@ class Dish(Model):
     tags: Mapped[list[Tag]] = relationship(secondary=dish_tag, order_by=Tag.id)
 
 
-class Order(Model):
+class Order(KitchenModel):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     table_no: Mapped[int] = mapped_column("table_number")
     items: Mapped[list[Item]] = relationship(order_by="Item.id", back_populates="order")
 
 
-class Item(Model):
+class Item(KitchenModel):
     id: Mapped[int] = mapped_column(primary_key=True)
     order_id: Mapped[UUID] = mapped_column(ForeignKey("order.id"))
     dish_id: Mapped[int] = mapped_column(ForeignKey("dish.id"))
@@ -58,12 +66,12 @@ class Item(Model):
     dish: Mapped[Dish] = relationship()
 
 
-class Account(Model):
+class Account(KitchenModel):
     id: Mapped[int] = mapped_column(primary_key=True)
     balance: Mapped[int]
 
 
-class Sample(Model):
+class Sample(KitchenModel):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     text: Mapped[str]
     number: Mapped[int]

@@ -12,7 +12,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-from kitchen_models import Account, Dish, Model, Tag
+from kitchen_models import Account, Dish, KitchenModel, Tag
 from sqlalchemy import func, insert, select, text, update
 
 from toque.contract.errors import Conflict
@@ -23,7 +23,7 @@ from toque.store.sqlite import SqliteStore, copy_file
 @pytest.fixture
 async def sqlite(tmp_path: Path) -> Any:
     path = tmp_path / "test.db"
-    await create_missing(f"sqlite:///{path}", Model.metadata)
+    await create_missing(f"sqlite:///{path}", KitchenModel.metadata)
     store = SqliteStore(path)
     await store.start()
     yield store
@@ -162,7 +162,7 @@ async def test_what_was_acknowledged_survives_kill_9(sqlite: SqliteStore) -> Non
 
 async def test_a_database_is_copied_for_a_test(tmp_path: Path) -> None:
     template, copy = tmp_path / "template.db", tmp_path / "copy.db"
-    await create_missing(f"sqlite:///{template}", Model.metadata)
+    await create_missing(f"sqlite:///{template}", KitchenModel.metadata)
     copy_file(template, copy)
     store = SqliteStore(copy, is_durable=False)
     await store.start()
@@ -177,7 +177,7 @@ async def test_a_database_is_copied_for_a_test(tmp_path: Path) -> None:
 async def test_a_database_in_memory_is_gone_with_its_store() -> None:
     store = SqliteStore(None)
     await store.start()
-    await create_missing(store.url, Model.metadata)
+    await create_missing(store.url, KitchenModel.metadata)
     await add(store, "here")
     assert await words(store) == {"here"}
     await store.stop()

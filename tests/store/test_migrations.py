@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kitchen_models import Model, Tag
+from kitchen_models import KitchenModel, Tag
 from sqlalchemy import Column, Integer, MetaData, insert, select
 
 from toque.store import open_store
@@ -22,44 +22,44 @@ def folder(tmp_path: Path) -> Path:
 
 def grown() -> MetaData:
     """The models with one more column."""
-    metadata = MetaData(naming_convention=Model.metadata.naming_convention)
-    for table in Model.metadata.sorted_tables:
+    metadata = MetaData(naming_convention=KitchenModel.metadata.naming_convention)
+    for table in KitchenModel.metadata.sorted_tables:
         table.to_metadata(metadata)
     metadata.tables["tag"].append_column(Column("rank", Integer))
     return metadata
 
 
 async def test_a_new_app_just_starts(database_url: str) -> None:
-    created = await create_missing(database_url, Model.metadata)
+    created = await create_missing(database_url, KitchenModel.metadata)
 
-    assert {*created} == {*Model.metadata.tables}
-    assert await create_missing(database_url, Model.metadata) == []
+    assert {*created} == {*KitchenModel.metadata.tables}
+    assert await create_missing(database_url, KitchenModel.metadata) == []
 
 
 async def test_workers_that_start_together_make_the_tables_once(database_url: str) -> None:
-    created = await asyncio.gather(*(create_missing(database_url, Model.metadata) for _ in range(4)))
+    created = await asyncio.gather(*(create_missing(database_url, KitchenModel.metadata) for _ in range(4)))
 
-    assert sorted(map(len, created)) == [0, 0, 0, len(Model.metadata.tables)]
+    assert sorted(map(len, created)) == [0, 0, 0, len(KitchenModel.metadata.tables)]
 
 
 async def test_drift_is_told_with_the_remedy(database_url: str) -> None:
-    await create_missing(database_url, Model.metadata)
+    await create_missing(database_url, KitchenModel.metadata)
 
     with pytest.raises(SchemaDrift, match=r"table 'tag' lacks column 'rank'.*toque db revision"):
         await create_missing(database_url, grown())
 
 
 async def test_steps_are_written_run_and_known(database_url: str, folder: Path) -> None:
-    first = await revision(database_url, Model.metadata, folder, "first tables")
+    first = await revision(database_url, KitchenModel.metadata, folder, "first tables")
     assert first is not None
     assert await current(database_url) is None
     assert len(await pending(database_url, folder)) == 1
 
-    ran = await upgrade(database_url, Model.metadata, folder)
+    ran = await upgrade(database_url, KitchenModel.metadata, folder)
     assert await current(database_url) == ran[0]
     assert await pending(database_url, folder) == []
-    assert await create_missing(database_url, Model.metadata) == []
-    assert await revision(database_url, Model.metadata, folder, "nothing") is None
+    assert await create_missing(database_url, KitchenModel.metadata) == []
+    assert await revision(database_url, KitchenModel.metadata, folder, "nothing") is None
 
     second = await revision(database_url, grown(), folder, "rank of a tag")
     assert second is not None
@@ -68,8 +68,8 @@ async def test_steps_are_written_run_and_known(database_url: str, folder: Path) 
 
 
 async def test_migrated_tables_take_the_models_statements(database_url: str, folder: Path) -> None:
-    await revision(database_url, Model.metadata, folder, "first")
-    await upgrade(database_url, Model.metadata, folder)
+    await revision(database_url, KitchenModel.metadata, folder, "first")
+    await upgrade(database_url, KitchenModel.metadata, folder)
     store = open_store(database_url)
     await store.start()
 
@@ -79,15 +79,15 @@ async def test_migrated_tables_take_the_models_statements(database_url: str, fol
 
 
 async def test_a_development_database_is_taken_over(database_url: str, folder: Path) -> None:
-    await create_missing(database_url, Model.metadata)
-    written: Any = await revision(database_url, Model.metadata, folder, "first")
+    await create_missing(database_url, KitchenModel.metadata)
+    written: Any = await revision(database_url, KitchenModel.metadata, folder, "first")
 
-    assert await upgrade(database_url, Model.metadata, folder) == []
+    assert await upgrade(database_url, KitchenModel.metadata, folder) == []
     assert (await current(database_url) or "none") in written.name
 
 
 async def test_a_database_of_another_shape_is_not_taken_over(database_url: str, folder: Path) -> None:
-    await create_missing(database_url, Model.metadata)
+    await create_missing(database_url, KitchenModel.metadata)
     await revision(database_url, grown(), folder, "first")
 
     with pytest.raises(SchemaDrift, match="no migrations"):
