@@ -9,7 +9,6 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib import import_module
 from typing import Any
 
 from pages import ROOT
@@ -105,38 +104,9 @@ def _said_of(found: Any, name: str, home: str) -> str:
 
 
 def commands() -> Iterator[str]:
-    for name, home, said in cli._COMMANDS:
-        module, _, attribute = home.partition(":")
-        found = getattr(import_module(module), attribute)
-        if inspect.isfunction(found):
-            yield from _command(f"toque {name}", found, said)
-            continue
-        yield f"### `toque {name}`\n\n{said}\n\n"
-        for part in found:
-            if not part.startswith("-"):
-                function = found[part].default_command
-                yield from _command(f"toque {name} {part}", function, "")
-
-
-def _command(name: str, function: Callable[..., Any], said: str) -> Iterator[str]:
-    text, _, parameters = (inspect.getdoc(function) or "").partition("\nParameters\n----------\n")
-    yield f"### `{name}`\n\n{text.strip() or said}\n\n"
-    meanings = dict(line.split(": ", 1) for line in parameters.splitlines() if ": " in line)
-    rows = []
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.name not in meanings or "show=False" in str(parameter.annotation):
-            continue
-        is_flag = parameter.kind is parameter.KEYWORD_ONLY
-        shown = f"`--{parameter.name}`" if is_flag else f"`{parameter.name.upper()}`"
-        rows.append((shown, _default_of(parameter), meanings[parameter.name]))
-    yield from _table(("argument", "default", "meaning"), rows)
-    yield "\n"
-
-
-def _default_of(parameter: inspect.Parameter) -> str:
-    if parameter.default is parameter.empty:
-        return "none" if parameter.kind is parameter.VAR_POSITIONAL else "obligatory"
-    return f"`{parameter.default}`" if parameter.default not in ((), "", None) else "none"
+    text = cli.cli.generate_docs(output_format="markdown", heading_level=2)
+    # In front of the first command stands a table of contents.
+    yield text[text.index("\n### ") :]
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
