@@ -11,7 +11,7 @@ from toque.call import logs
 from toque.call.access import authenticate, authorise
 from toque.call.admission import Gate
 from toque.call.context import Context
-from toque.call.observation import Figures, observed
+from toque.call.observation import Figures
 from toque.call.plan import Handler, Plan, Stage, compile_plan
 from toque.call.receive import receive
 from toque.call.resources import Pantry
@@ -140,13 +140,12 @@ class _Workshop:
         figures = self.figures[operation.name] = Figures(operation.name, operation.kind.value)
         report, report_above_s = logs.reporter(self.settings.log.calls, self.settings.log.slow_ms)
         yield Stage(
-            "observe",
-            "every call is counted",
-            lambda call: observed(call, figures, report, report_above_s=report_above_s),
+            "observe, admit",
+            "every call is counted, and has a deadline",
+            lambda call: self.gate.stage(call, figures, report, report_above_s=report_above_s),
         )
         if self.settings.observe.traces:
             yield Stage("trace", "observe.traces", self._traced(operation))
-        yield Stage("admit", "every call has a deadline", self.gate.stage)
         access = operation.allow
         assert access is not None, "an operation without an access rule is refused before"
         asks_who = [tp for tp in (Principal, Context) if _needs(self.pantry, signature, tp)]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from toque.call.admission import CallerLeft, Gate
+from toque.call.admission import Gate
 from toque.call.context import Context
+from toque.call.observation import CallerLeft, Figures
 from toque.call.plan import Handler
 from toque.contract.errors import DeadlineExceeded, Overloaded
 
@@ -68,12 +69,12 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_an_admitted_call_answers_as_if_nobody_had_looked(work: Work) -> None:
     work.go_on.set()
 
-    assert await Gate(1).stage(work)(context(), (1, 2)) == (1, 2)
+    assert await Gate(1).stage(work, Figures("menu.list", "query"))(context(), (1, 2)) == (1, 2)
 
 
 async def test_calls_beyond_the_limit_are_refused_at_once_and_told_when_to_come_back(work: Work) -> None:
     gate = Gate(2)
-    call = gate.stage(work)
+    call = gate.stage(work, Figures("menu.list", "query"))
     running = [asyncio.create_task(call(context(), ())) for _ in range(2)]
     await until(lambda: work.begun == 2)
 
@@ -91,11 +92,11 @@ async def test_calls_beyond_the_limit_are_refused_at_once_and_told_when_to_come_
 
 async def test_the_limit_is_shared_by_all_operations(work: Work) -> None:
     gate = Gate(1)
-    running = asyncio.create_task(gate.stage(work)(context(), ()))
+    running = asyncio.create_task(gate.stage(work, Figures("menu.list", "query"))(context(), ()))
     await until(lambda: work.begun == 1)
 
     with pytest.raises(Overloaded):
-        await gate.stage(Work())(context(), ())
+        await gate.stage(Work(), Figures("menu.list", "query"))(context(), ())
 
     work.go_on.set()
     await running
@@ -105,7 +106,7 @@ async def test_a_call_is_stopped_at_its_deadline(work: Work) -> None:
     gate = Gate(1)
 
     with pytest.raises(DeadlineExceeded):
-        await gate.stage(work)(context(0.01), ())
+        await gate.stage(work, Figures("menu.list", "query"))(context(0.01), ())
 
     assert work.stopped == 1
     assert gate.is_idle
@@ -116,7 +117,7 @@ async def test_a_call_is_stopped_at_its_deadline(work: Work) -> None:
 
 async def test_a_call_whose_deadline_has_passed_is_stopped_too(work: Work) -> None:
     with pytest.raises(DeadlineExceeded):
-        await Gate(1).stage(work)(context(-1), ())
+        await Gate(1).stage(work, Figures("menu.list", "query"))(context(-1), ())
 
 
 async def test_a_deadline_reaches_what_the_call_started(work: Work) -> None:
@@ -126,7 +127,7 @@ async def test_a_deadline_reaches_what_the_call_started(work: Work) -> None:
                 group.create_task(work(_context, ()))
 
     with pytest.raises(DeadlineExceeded):
-        await Gate(1).stage(spread)(context(0.01), ())
+        await Gate(1).stage(spread, Figures("menu.list", "query"))(context(0.01), ())
 
     assert (work.begun, work.stopped) == (3, 3)
 
@@ -140,12 +141,12 @@ async def test_a_timeout_of_the_function_s_own_stays_its_own() -> None:
             return "gave up"
         return "never"
 
-    assert await Gate(1).stage(impatient)(context(), ()) == "gave up"
+    assert await Gate(1).stage(impatient, Figures("menu.list", "query"))(context(), ()) == "gave up"
 
 
 async def test_a_call_ends_when_its_caller_has_left(work: Work) -> None:
     gone = asyncio.Event()
-    running = asyncio.create_task(Gate(1).stage(work)(context(left=gone.wait), ()))
+    running = asyncio.create_task(Gate(1).stage(work, Figures("menu.list", "query"))(context(left=gone.wait), ()))
     await until(lambda: work.begun == 1)
     gone.set()
 
@@ -166,7 +167,7 @@ async def test_short_calls_do_not_watch_their_caller(work: Work) -> None:
     ticks = Ticks(gate)
     work.go_on.set()
     for _ in range(10):
-        await gate.stage(work)(context(left=left), ())
+        await gate.stage(work, Figures("menu.list", "query"))(context(left=left), ())
         await ticks.next()
 
     assert watched == 0
@@ -183,7 +184,7 @@ async def test_a_caller_is_watched_once(work: Work) -> None:
 
     gate = Gate(1)
     ticks = Ticks(gate)
-    running = asyncio.create_task(gate.stage(work)(context(left=left), ()))
+    running = asyncio.create_task(gate.stage(work, Figures("menu.list", "query"))(context(left=left), ()))
     await ticks.next(10)
     assert watched == 1
 
@@ -203,7 +204,7 @@ async def test_nobody_watches_a_caller_whose_call_has_ended(work: Work) -> None:
             is_watching = False
 
     gate = Gate(1)
-    running = asyncio.create_task(gate.stage(work)(context(left=left), ()))
+    running = asyncio.create_task(gate.stage(work, Figures("menu.list", "query"))(context(left=left), ()))
     await until(lambda: is_watching)
     work.go_on.set()
     await running
@@ -215,7 +216,7 @@ async def test_nobody_watches_a_caller_whose_call_has_ended(work: Work) -> None:
 
 
 async def test_a_task_that_was_cancelled_from_outside_stays_cancelled(work: Work) -> None:
-    running = asyncio.create_task(Gate(1).stage(work)(context(), ()))
+    running = asyncio.create_task(Gate(1).stage(work, Figures("menu.list", "query"))(context(), ()))
     await until(lambda: work.begun == 1)
 
     running.cancel()
@@ -236,7 +237,7 @@ async def test_whoever_cancels_after_the_deadline_is_obeyed_too() -> None:
             is_cleaning.set()
             await asyncio.Event().wait()
 
-    running = asyncio.create_task(Gate(1).stage(slow_to_end)(context(0.01), ()))
+    running = asyncio.create_task(Gate(1).stage(slow_to_end, Figures("menu.list", "query"))(context(0.01), ()))
     await is_cleaning.wait()
     running.cancel()
 
@@ -263,14 +264,14 @@ async def test_a_call_is_stopped_once_however_long_it_takes_to_end() -> None:
             raise
 
     with pytest.raises(DeadlineExceeded):
-        await gate.stage(slow_to_end)(context(0.01), ())
+        await gate.stage(slow_to_end, Figures("menu.list", "query"))(context(0.01), ())
 
     assert stops == 1
 
 
 async def test_after_a_deadline_the_same_task_can_make_another_call(work: Work) -> None:
     """A JSON-RPC batch makes several calls in one task."""
-    call = Gate(1).stage(work)
+    call = Gate(1).stage(work, Figures("menu.list", "query"))
     for _ in range(2):
         with pytest.raises(DeadlineExceeded):
             await call(context(0.01), ())
@@ -301,7 +302,7 @@ async def test_a_function_that_hides_its_stop_does_not_leave_its_task_marked(stu
     assert task is not None
 
     try:
-        await Gate(1).stage(stubborn)(context(0.01), ())
+        await Gate(1).stage(stubborn, Figures("menu.list", "query"))(context(0.01), ())
     except (ValueError, DeadlineExceeded):
         pass
 
@@ -314,7 +315,7 @@ async def test_a_function_that_hides_its_stop_does_not_leave_its_task_marked(stu
 async def test_the_clock_ticks_only_while_there_are_calls(work: Work) -> None:
     gate = Gate(1)
     ticks = Ticks(gate)
-    running = asyncio.create_task(gate.stage(work)(context(), ()))
+    running = asyncio.create_task(gate.stage(work, Figures("menu.list", "query"))(context(), ()))
     await ticks.next(3)
     work.go_on.set()
     await running
@@ -324,7 +325,7 @@ async def test_the_clock_ticks_only_while_there_are_calls(work: Work) -> None:
     await asyncio.sleep(0.2)
 
     assert ticks.count == at_rest
-    await gate.stage(work)(context(), ())
+    await gate.stage(work, Figures("menu.list", "query"))(context(), ())
     await ticks.next()
     assert ticks.count > at_rest
 
@@ -342,7 +343,7 @@ async def test_one_clock_serves_all_calls(work: Work) -> None:
         return call_later(*arguments, **options)
 
     loop.call_later = counted  # type: ignore[method-assign]
-    running = [asyncio.create_task(gate.stage(work)(context(), ())) for _ in range(100)]
+    running = [asyncio.create_task(gate.stage(work, Figures("menu.list", "query"))(context(), ())) for _ in range(100)]
     await ticks.next(3)
     loop.call_later = call_later  # type: ignore[method-assign]
     ours = scheduled
@@ -365,4 +366,4 @@ async def test_an_errand_that_fails_does_not_stop_the_clock(work: Work) -> None:
 
     with pytest.raises(DeadlineExceeded):
         async with asyncio.timeout(GIVE_UP_S):
-            await gate.stage(work)(context(0.01), ())
+            await gate.stage(work, Figures("menu.list", "query"))(context(0.01), ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -10,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toque.call.admission import CallerLeft
+from toque.call.admission import Gate
 from toque.call.context import CURRENT, Context
-from toque.call.observation import BOUNDS_S, Figures, observed
+from toque.call.observation import BOUNDS_S, CallerLeft, Figures
 from toque.contract.errors import Conflict, Error, NotFound
 
 
@@ -23,6 +24,11 @@ def anyio_backend() -> str:
 
 class SoldOut(Error, code="sold_out_in_a_test", http=409):
     pass
+
+
+def observed(call: Any, seen: Figures, *report: Any, report_above_s: float = inf) -> Any:
+    """*call* as every plan wraps it."""
+    return Gate(100).stage(call, seen, *report, report_above_s=report_above_s)
 
 
 def context() -> Context:

@@ -1,4 +1,5 @@
-"""Admission: a known number of calls at once, none beyond its deadline, and none for a caller who has left.
+"""The first two policies: every call is observed, and admitted to a known number of calls at once, none of them
+beyond its deadline and none for a caller who has left.
 
 One clock serves all calls. A timer for each would cost more than most calls do; a look at all that are under way,
 fifty times a second and only while there are any, costs next to nothing and is late by a tick at most.
@@ -8,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError, Task, current_task
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable
+from math import inf
 from time import monotonic
 from typing import Any
 
-from toque.call.context import Context
+from toque.call.context import CURRENT, Context
+from toque.call.observation import BOUNDS_S, OK, CallerLeft, Figures, Report, code_of, silent
 from toque.call.plan import Arguments, Handler
 from toque.contract.errors import DeadlineExceeded, Overloaded
 
-__all__ = ["CallerLeft", "Gate"]
+__all__ = ["Gate"]
 
 TICK_S = 0.02
 """How late a deadline may be noticed: small beside the shortest deadline that makes sense over a network."""
@@ -31,10 +35,6 @@ time to send. A body is a megabyte at most unless an app says otherwise, so memo
 
 RETRY_AFTER_S = 1.0
 """What a refused caller is told to wait: the shortest that `Retry-After` can say (RFC 9110, 10.2.3)."""
-
-
-class CallerLeft(Exception):
-    """The caller went away; there is nobody to answer."""
 
 
 class Gate:
@@ -60,27 +60,64 @@ class Gate:
             return count >= self.calls_max
         return sum(not context.is_receiving for context in self._calls) >= self.calls_max
 
-    def stage(self, call: Handler) -> Handler:
-        """*call*, admitted, and stopped at its deadline or when its caller has left."""
+    def stage(
+        self,
+        call: Handler,
+        figures: Figures,
+        report: Report = silent,
+        *,
+        report_above_s: float = inf,
+    ) -> Handler:
+        """*call*, observed and admitted: counted in *figures*, known to logs as the current one while it runs, and
+        stopped at its deadline or when its caller has left.
+
+        Two policies in one step, because every call passes both and each step costs as much as a small function.
+
+        Args:
+            report: told of every call that did not end well, and of those that took *report_above_s* or longer.
+        """
         calls, calls_max = self._calls, self.calls_max
+        buckets, bounds = figures.buckets, BOUNDS_S
 
         async def admitted(context: Context, arguments: Arguments) -> Any:
-            if len(calls) >= calls_max and self.is_full:
+            if len(calls) >= calls_max:
+                figures.record(Overloaded.code, 0.0)
+                report(context, Overloaded.code, 0.0)
                 raise Overloaded(f"{len(calls)} calls are under way already", retry_after_s=RETRY_AFTER_S)
             if not self._is_ticking:
                 self._start()
+            around = CURRENT.get()
+            CURRENT.set(context)
+            figures.in_flight += 1
             task = calls[context] = current_task()
             try:
-                return await call(context, arguments)
-            except CancelledError:
-                if context.stopped is None or task is None or task.cancelling() > 1:
+                value = await call(context, arguments)
+            except BaseException as error:
+                failure = _stopped_by_us(context, task, error)
+                code, seconds = code_of(failure), monotonic() - context.began
+                figures.record(code, seconds)
+                report(context, code, seconds)
+                if failure is error:
                     raise
-                raise context.stopped from None
+                raise failure from None
+            else:
+                # What `record` does, without the price of calling it: most calls end here.
+                seconds = monotonic() - context.began
+                buckets[bisect_left(bounds, seconds)] += 1
+                figures.seconds += seconds
+                if seconds >= report_above_s:
+                    report(context, OK, seconds)
+                return value
             finally:
                 del calls[context]
+                figures.in_flight -= 1
                 if context.stopped is not None and task is not None:
                     # However the function took its stop: the task's next call is not stopped by it.
                     task.uncancel()
+                # A task that serves one call ends with it. Only a call within a call has somebody to give back to.
+                # Not Token.reset: a coroutine that is closed by the garbage collector ends in another context.
+                if around is not None:
+                    CURRENT.set(around)
 
         return admitted
 
@@ -121,3 +158,10 @@ class Gate:
             self._stop(context, CallerLeft())
 
         self._watchers[context] = asyncio.get_running_loop().create_task(until_left())
+
+
+def _stopped_by_us(context: Context, task: Task[Any] | None, error: BaseException) -> BaseException:
+    """Why the call ended: a cancellation that was ours alone is the reason for it, any other error is itself."""
+    if isinstance(error, CancelledError) and context.stopped is not None and task is not None:
+        return error if task.cancelling() > 1 else context.stopped
+    return error

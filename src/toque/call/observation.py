@@ -1,26 +1,23 @@
-"""The observe policy: what every operation does, in figures that cost almost nothing."""
+"""What every operation does, in figures that cost almost nothing."""
 
 from __future__ import annotations
 
 from asyncio import CancelledError
 from bisect import bisect_left
 from collections.abc import Callable
-from math import inf
-from time import monotonic
-from typing import TYPE_CHECKING, Any
 
-from toque.call.admission import CallerLeft
-from toque.call.context import CURRENT, Context
+from toque.call.context import Context
 from toque.contract.errors import Error
 
-if TYPE_CHECKING:
-    from toque.call.plan import Arguments, Handler
-
-__all__ = ["BOUNDS_S", "CANCELLED", "INTERNAL", "OK", "Figures", "Report", "observed", "silent"]
+__all__ = ["BOUNDS_S", "CANCELLED", "INTERNAL", "OK", "CallerLeft", "Figures", "Report", "code_of", "silent"]
 
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the histogram: those of Prometheus' Go client (5 ms to 10 s), and two more below, because
 most calls here end within 5 ms. What takes longer falls into one last bucket."""
+
+class CallerLeft(Exception):
+    """The caller went away; there is nobody to answer."""
+
 
 OK = "ok"
 CANCELLED = "cancelled"
@@ -72,47 +69,8 @@ def silent(_context: Context, _code: str, _seconds: float) -> None:
     """Tells nobody."""
 
 
-def observed(
-    call: Handler, figures: Figures, report: Report = silent, *, report_above_s: float = inf
-) -> Handler:
-    """*call*, counted in *figures*, and known to logs as the current one while it runs.
-
-    Args:
-        report: told of every call that did not end well, and of those that took *report_above_s* or longer.
-    """
-
-    buckets, bounds = figures.buckets, BOUNDS_S
-
-    async def observe(context: Context, arguments: Arguments) -> Any:
-        around = CURRENT.get()
-        CURRENT.set(context)
-        figures.in_flight += 1
-        try:
-            value = await call(context, arguments)
-        except BaseException as error:
-            code, seconds = _code_of(error), monotonic() - context.began
-            figures.record(code, seconds)
-            report(context, code, seconds)
-            raise
-        else:
-            # What `record` does, without the price of calling it: most calls end here.
-            seconds = monotonic() - context.began
-            buckets[bisect_left(bounds, seconds)] += 1
-            figures.seconds += seconds
-            if seconds >= report_above_s:
-                report(context, OK, seconds)
-            return value
-        finally:
-            figures.in_flight -= 1
-            # A task that serves one call ends with it. Only a call within a call has somebody to give back to.
-            # Not Token.reset: a coroutine that is closed by the garbage collector ends in another context.
-            if around is not None:
-                CURRENT.set(around)
-
-    return observe
-
-
-def _code_of(error: BaseException) -> str:
+def code_of(error: BaseException) -> str:
+    """The outcome of a call that ended with *error*."""
     if isinstance(error, Error):
         return error.code
     return CANCELLED if isinstance(error, CancelledError | CallerLeft | GeneratorExit) else INTERNAL

@@ -31,9 +31,8 @@ Handler = Callable[[Context, Arguments], Coroutine[Any, Any, Any]]
 
 StageName = str
 ORDER: tuple[StageName, ...] = (
-    "observe",
     "trace",
-    "admit",
+    "observe, admit",
     "authenticate",
     "receive for the rule",
     "authorise",

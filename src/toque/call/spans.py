@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace as otel
 from opentelemetry.context import Context as SpanScope
 
-from toque.call.admission import CallerLeft
 from toque.call.context import Context
+from toque.call.observation import CallerLeft
 from toque.call.trace import Trace
 from toque.contract.errors import CODES, Error
 

@@ -30,6 +30,9 @@ class Access:
     scopes: frozenset[str] = frozenset()
     reads: frozenset[str] = frozenset()
 
+    def __repr__(self) -> str:
+        return f"<{self.words}>"
+
     def __and__(self, other: Access) -> Access:
         return self._joined(other, "and", lambda p, i: self.test(p, i) and other.test(p, i), any)
 

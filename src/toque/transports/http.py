@@ -9,8 +9,8 @@ from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
-from toque.call.admission import CallerLeft
 from toque.call.context import Context
+from toque.call.observation import CallerLeft
 from toque.call.plan import Plan
 from toque.call.receive import Pending
 from toque.contract.errors import BadRequest, Error, Internal

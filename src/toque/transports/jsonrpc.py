@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from toque.call.admission import CallerLeft
 from toque.call.context import Context
+from toque.call.observation import CallerLeft
 from toque.call.plan import Arguments, Plan
 from toque.call.receive import given
 from toque.codecs.json import can_carry

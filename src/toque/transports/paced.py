@@ -17,7 +17,7 @@ import termios
 from pathlib import Path
 from typing import Any
 
-from toque.call.admission import CallerLeft
+from toque.call.observation import CallerLeft
 from toque.transports.replies import Headers
 
 __all__ = ["open_stream"]
