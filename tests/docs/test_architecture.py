@@ -7,6 +7,8 @@ import tomllib
 
 from pages import ROOT, blocks_of
 
+from toque.call.plan import ORDER
+
 PAGE = ROOT / "ARCHITECTURE.md"
 SOURCE = ROOT / "src" / "toque"
 
@@ -35,3 +37,10 @@ def test_it_names_every_package() -> None:
 
 def test_it_is_read_in_one_sitting() -> None:
     assert len(PAGE.read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_the_order_of_the_policies_is_told_as_it_is() -> None:
+    page = (ROOT / "docs" / "why" / "one-path.md").read_text(encoding="utf-8")
+    told = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")]
+
+    assert told[1:] == list(ORDER)
