@@ -9,17 +9,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import CheckConstraint, Column, ForeignKey, MetaData, Numeric, Table
-from sqlalchemy.orm import Mapped, mapped_column, registry, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from toque.store import Model
+from toque.store.models import NAMES, Conventions
 
 
-class KitchenModel(Model):
+class KitchenModel(Conventions, DeclarativeBase):
     """A base with tables of its own: several apps are tested in one process."""
 
-    __abstract__ = True
-    metadata = MetaData(naming_convention=Model.metadata.naming_convention)
-    registry = registry(metadata=metadata, type_annotation_map=Model.type_annotation_map)
+    metadata = MetaData(naming_convention=NAMES)
 
 
 class Course(enum.Enum):

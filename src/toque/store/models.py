@@ -18,11 +18,11 @@ from sqlalchemy import JSON, DateTime, Enum, MetaData, Numeric, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, declared_attr, has_inherited_table
 
-__all__ = ["Model"]
+__all__ = ["NAMES", "Conventions", "Model"]
 
 # As in SQLAlchemy's documentation, "Configuring Constraint Naming Conventions", with every column in the
 # name.
-_NAMES = {
+NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     "ck": "ck_%(table_name)s_%(constraint_name)s",
@@ -49,11 +49,10 @@ _DOCUMENTS: tuple[Any, ...] = (
 )
 
 
-class Model(DeclarativeBase):
-    """Subclass it once per table; the table is named like the class, in snake_case, unless `__tablename__`
-    says else."""
+class Conventions:
+    """What `Model` adds to SQLAlchemy's own base, for an app that keeps its tables apart from others in the same
+    process: `class Base(Conventions, DeclarativeBase): metadata = MetaData(naming_convention=NAMES)`."""
 
-    metadata = MetaData(naming_convention=_NAMES)
     type_annotation_map = {
         datetime: DateTime(timezone=True),
         Decimal: Numeric(),
@@ -77,3 +76,10 @@ class Model(DeclarativeBase):
         if has_inherited_table(cls):
             return None
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+
+
+class Model(Conventions, DeclarativeBase):
+    """Subclass it once per table; the table is named like the class, in snake_case, unless `__tablename__`
+    says else."""
+
+    metadata = MetaData(naming_convention=NAMES)
