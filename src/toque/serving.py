@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -74,6 +75,8 @@ class Serving:
         self._sockets = self._websockets()
         self._end_tracing: Callable[[], None] = lambda: None
         self._closing: asyncio.Task[None] | None = None
+        self.on_sockets_closed: Callable[[], None] = lambda: None
+        """What is told, after `begin_stopping`, that no socket is open any more."""
         self.edge = self._compile_edge()
         self.__rsgi__ = self.edge
 
@@ -200,6 +203,7 @@ class Serving:
         """Welcome no new clients: answers ask their client to leave, sockets close, and readiness says no."""
         self.edge.is_stopping = True
         self._closing = asyncio.get_running_loop().create_task(self._sockets.stop(SOCKETS_S))
+        self._closing.add_done_callback(lambda _: self.on_sockets_closed())
 
     async def stop(self) -> None:
         """Let running calls end, then end all that was begun, the last first, even where a part fails."""
@@ -221,6 +225,8 @@ class Serving:
         log = self.settings.log
         logs.configure(log.level, log.format)
         loop.add_signal_handler(STOPPING, self.begin_stopping)
+        # Ctrl-C in a terminal reaches every process; it is the server that stops its workers, in steps.
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
         loop.run_until_complete(self.start())
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -7,7 +7,9 @@ the same port is noticed, a worker that ends takes no waiting connection with it
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
+import signal
 import socket
 import struct
 import sys
@@ -36,8 +38,14 @@ would else fill the server, which gives no time limit before the first byte."""
 LEAVING_S = 0.8
 """How long a stopping server goes on answering while it asks every client to leave its connection."""
 
+SOCKETS_S = 6.0
+"""How long it then waits for workers to close their sockets: a second more than they give the calls on them."""
+
 FILE_THREADS = 64
 """Threads of a worker that read files, made as they are needed: disks serve few readers at once well."""
+
+PR_SET_PDEATHSIG = 1
+"""linux/prctl.h; there is no module for it."""
 
 SO_ATTACH_FILTER = 26
 """asm-generic/socket.h; the socket module does not name it."""
@@ -71,16 +79,22 @@ def serve(listener: socket.socket, settings: Settings, load: Callable[[], Any], 
     """Serve the RSGI application that *load* returns, until SIGTERM or SIGINT.
 
     Args:
-        load: called in every worker. It must be picklable where processes are not forked.
+        load: called in every worker. It must be picklable where processes are not forked. What it returns calls its
+            `on_sockets_closed` when it has closed all its sockets after STOPPING.
         is_last: nobody serves *listener* after us, so its clients are seen off before we stop.
-    Raises: SystemExit with 1 when a worker ended by itself.
+    A worker that ends by itself is replaced.
+    Raises: SystemExit with 1 when a worker cannot start.
     """
     http = settings.http
     _take_all_files()
+    if sys.platform != "win32":
+        # A worker that has just begun would be ended by it; the signal to stop comes after it.
+        signal.signal(STOPPING, signal.SIG_IGN)
     host, port = listener.getsockname()[:2]
+    sockets_closed = multiprocessing.Semaphore(0)
     _Server(
         listener,
-        is_last,
+        sockets_closed if is_last else None,
         target="toque",
         address=host,
         port=port,
@@ -99,8 +113,33 @@ def serve(listener: socket.socket, settings: Settings, load: Callable[[], Any], 
         ssl_cert=http.tls_certificate,
         ssl_key=http.tls_key,
         workers_kill_timeout=max(1, int(http.drain_s)),
+        respawn_failed_workers=True,
         log_enabled=False,
-    ).serve(target_loader=load, wrap_loader=False)
+    ).serve(target_loader=_InWorker(load, os.getpid(), sockets_closed), wrap_loader=False)
+
+
+class _InWorker:
+    """What a worker does first: it binds itself to its server, and loads what it serves."""
+
+    def __init__(self, load: Callable[[], Any], server_pid: int, sockets_closed: Any) -> None:
+        self._load = load
+        self._server_pid = server_pid
+        self._sockets_closed = sockets_closed
+
+    def __call__(self) -> Any:
+        end_with_parent(self._server_pid)
+        application = self._load()
+        application.on_sockets_closed = self._sockets_closed.release
+        return application
+
+
+def end_with_parent(parent_pid: int) -> None:
+    """Be told to stop when the parent has gone, however it went: a forgotten worker would go on answering at its
+    port, beside the next server's (prctl(2), PR_SET_PDEATHSIG)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent_pid:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _take_all_files() -> None:
@@ -119,10 +158,10 @@ def _take_all_files() -> None:
 class _Server(MPServer):
     """granian's supervisor, given our socket, and stopping in two steps."""
 
-    def __init__(self, listener: socket.socket, is_last: bool, **options: Any) -> None:
+    def __init__(self, listener: socket.socket, sockets_closed: Any, **options: Any) -> None:
         super().__init__(**options)
         self._listener = listener
-        self._is_last = is_last
+        self._sockets_closed = sockets_closed
 
     def _init_shared_socket(self) -> None:
         self._ssp = None
@@ -130,9 +169,29 @@ class _Server(MPServer):
         self._shd = SocketHolder(self._sfd, False, BACKLOG)
         self._sso = self._listener
 
+    def _spawn_workers(self, spawn_target: Any, target_loader: Any) -> None:
+        super()._spawn_workers(spawn_target, target_loader)
+        # So that granian takes one that ends soon for one that cannot start.
+        self.respawned_wrks = dict.fromkeys(range(self.workers), time.monotonic())
+
+    def _respawn_workers(self, workers: Any, *args: Any, **options: Any) -> None:
+        for at in workers:
+            self._say_end(at, "another takes its place")
+        super()._respawn_workers(workers, *args, **options)
+
+    def shutdown(self, exit_code: int = 0) -> None:
+        for at in self.interrupt_children:
+            self._say_end(at, "the server stops, for another would fare no better")
+        super().shutdown(exit_code)
+
+    def _say_end(self, at: int, what_now: str) -> None:
+        code = self.wrks[at].inner.exitcode or 0
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        print(f"worker {at + 1} {how}; {what_now}", file=sys.stderr, flush=True)
+
     def signal_handler_interrupt(self, *args: Any, **kwargs: Any) -> None:
         """Stop in steps, so that no client has its request in a connection that is about to close."""
-        if self.interrupt_signal or not self.wrks or not self._is_last:
+        if self.interrupt_signal or not self.wrks or self._sockets_closed is None:
             super().signal_handler_interrupt()
             return
         self.interrupt_signal = True
@@ -143,6 +202,9 @@ class _Server(MPServer):
             if worker.is_alive():
                 os.kill(worker._id(), STOPPING)
         time.sleep(LEAVING_S)
+        give_up = time.monotonic() + SOCKETS_S
+        for _ in self.wrks:
+            self._sockets_closed.acquire(timeout=max(0, give_up - time.monotonic()))
         _turn_away(self._listener)
         time.sleep(CLOSING_S)
         self.main_loop_interrupt.set()
