@@ -6,7 +6,7 @@ Source: RFC 9110, RFC 9112 (sections 2.2, 3.2, 6 and 7), and our own table of ra
 from __future__ import annotations
 
 import pytest
-from served import Served
+from running import Served
 from wire import Wire, ask, get, post
 
 pytestmark = pytest.mark.xdist_group("served")

@@ -8,7 +8,7 @@ from collections import Counter
 
 import httpx
 import pytest
-from served import GIVE_UP_S, Served, until
+from running import GIVE_UP_S, Served, until
 from wire import Wire, ask, get, post
 
 pytestmark = pytest.mark.xdist_group("served")

@@ -1,4 +1,4 @@
-"""An app with a way to try every edge: it echoes, waits, blocks, streams, queries, and notes what happened."""
+"""A way to try every edge: it echoes, waits, blocks, streams, queries, and notes what happened."""
 
 from __future__ import annotations
 
@@ -65,6 +65,11 @@ async def ticket(new: Ticket) -> Ticket:
 
 @app.command("/tables", allow=public)
 async def tickets(new: list[Ticket]) -> Counted:
+    return Counted(len(new))
+
+
+@app.command("/lines", allow=public)
+async def take_lines(new: list[Line]) -> Counted:
     return Counted(len(new))
 
 
@@ -146,6 +151,13 @@ async def endless(db: Database, tag: str = "") -> Counted:
 @app.query("/one", allow=public)
 async def one(db: Database) -> Counted:
     return Counted(await db.scalar(text("SELECT 1")))
+
+
+@app.command("/stored", allow=public)
+async def stored(db: Database, number: int = 0, word: str = "") -> Counted:
+    """Hand whatever is given to the database."""
+    found = await db.scalar(text("SELECT :number + length(:word)"), {"number": number, "word": word})
+    return Counted(found)
 
 
 @app.query("/failing", allow=public)

@@ -103,11 +103,14 @@ def serving(
     *flags: str,
     command: str = "run",
     settings: Mapping[str, Any] | None = None,
+    is_awaited: bool = True,
 ) -> Iterator[Served]:
     """`toque run` of a copy of apps/*app*, in *folder*; *settings* like {"http.body_timeout_s": 1}."""
     home = folder / "app"
     shutil.copytree(APPS / app, home)
     started = start([command, str(home), "--port", "0", *flags], folder, environment_of(settings or {}))
+    if is_awaited:
+        until(started.answers, "the first answer")
     try:
         yield started
     finally:
@@ -115,16 +118,14 @@ def serving(
 
 
 def start(words: list[str], folder: Path, environment: Mapping[str, str]) -> Served:
-    """Run a `toque` command that serves, and wait until it answers."""
+    """Run a `toque` command that serves, and read its first line."""
     with (folder / "log.txt").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "toque", *words],
             stdout=subprocess.PIPE, stderr=log, text=True, env=dict(environment), cwd=folder,
         )  # fmt: skip
     assert process.stdout is not None
-    served = Served(process, process.stdout.readline(), folder)
-    until(served.answers, "the first answer")
-    return served
+    return Served(process, process.stdout.readline(), folder)
 
 
 def toque(
@@ -153,6 +154,14 @@ def children_of(pid: int) -> list[int]:
     except FileNotFoundError:
         return []
     return sorted(int(child) for children in found for child in children)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process goes on; one that waits for its parent to notice its end does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def kill_if_alive(pid: int) -> None:
