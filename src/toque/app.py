@@ -48,7 +48,7 @@ class App(Module):
         self.modules: list[Module] = [self, *modules]
         self.version = version
         self.description = description
-        self._settings = settings
+        self.given_settings = settings
         self._metadata = metadata
         self._serving: Serving | None = None
         self._asgi: Callable[..., Awaitable[None]] | None = None
@@ -66,7 +66,7 @@ class App(Module):
 
     def settings(self) -> Settings:
         """The settings given, or those of `toque.toml` and the environment. Raises: SettingsError."""
-        return self._settings or load(self.folder, os.environ, {})
+        return self.given_settings or load(self.folder, os.environ, {})
 
     def serve(self, settings: Settings | None = None) -> Serving:
         """The app, compiled anew with *settings*.

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from toque.call.resources import Pantry
 from toque.contract import schema
+from toque.contract.access import Access
 from toque.contract.complaints import Complaint
 from toque.contract.errors import Error
 from toque.contract.module import Module
@@ -48,6 +49,11 @@ def of_operation(operation: Operation) -> Iterator[Complaint]:
     def complaint(problem: str, remedy: str) -> Complaint:
         return Complaint(operation.name, problem, remedy, operation.where)
 
+    if operation.allow is not None and not isinstance(operation.allow, Access):
+        yield complaint(
+            f"allow= is {operation.allow!r}, which is no access rule",
+            "use public, authenticated, role(...), scope(...) or predicate(...)",
+        )
     if operation.allow is None:
         yield complaint(
             "nobody said who may call it",
@@ -127,7 +133,8 @@ Problem = tuple[str, str]
 
 def _of_access(operation: Operation, signature: Signature) -> Iterator[Problem]:
     names = sorted(found.name for found in signature.inputs)
-    for unknown in sorted(operation.allow.reads - set(names)) if operation.allow is not None else ():
+    reads = operation.allow.reads if isinstance(operation.allow, Access) else frozenset()
+    for unknown in sorted(reads - set(names)):
         near = get_close_matches(unknown, names, 1)
         hint = f"did you mean {near[0]}?" if near else f"its inputs are: {', '.join(names) or 'none'}"
         yield f"its access rule reads {unknown}, which is no input", hint

@@ -17,6 +17,7 @@ from toque.call.receive import receive
 from toque.call.resources import Pantry
 from toque.call.threads import Threads
 from toque.contract import views
+from toque.contract.access import Access
 from toque.contract.complaints import Complaint, SetupError
 from toque.contract.module import Module
 from toque.contract.operation import Kind, Operation
@@ -81,12 +82,16 @@ def compile_system(
     seeds = list(_read([seed for module in modules for seed in module.seeds], pantry, wrong))
     wrong += [complaint for seed, signature in seeds for complaint in checks.of_seed(seed, signature)]
     verifier = Verifier(settings)
-    if any(found.allow is not None and found.allow.needs_principal for found, _ in operations):
+    if any(isinstance(found.allow, Access) and found.allow.needs_principal for found, _ in operations):
         wrong += verifier.check()
+    store = None
+    if any(_needs(pantry, signature, Database) for _, signature in (*operations, *seeds)):
+        try:
+            store = _open_store(settings, database_url)
+        except ValueError as error:
+            wrong.append(Complaint("database.url", str(error), "check TOQUE_DATABASE_URL"))
     if wrong:
         raise SetupError(wrong)
-    needs_store = any(_needs(pantry, signature, Database) for _, signature in (*operations, *seeds))
-    store = _open_store(settings, database_url) if needs_store else None
     threads = Threads(settings.calls.threads_max, settings.calls.thread_queue_max)
     gate = Gate(settings.calls.in_flight_max)
     workshop = _Workshop(settings, pantry, threads, gate, store, verifier)
@@ -155,9 +160,10 @@ class _Workshop:
         if access.needs_principal:
             names = tuple(found.name for found in signature.inputs)
             yield Stage("authorise", f"allow={access.words}", lambda call: authorise(call, access, names))
-        if signature.places(Place.BODY, Place.MEMBER, Place.UPLOAD):
+        if signature.inputs and (access.needs_principal or signature.places(Place.BODY, Place.MEMBER, Place.UPLOAD)):
             name = "receive for the rule" if access.reads else "receive"
-            yield Stage(name, "it takes a body", receive)
+            why = "nobody's inputs are looked at who may not call" if access.needs_principal else "it takes a body"
+            yield Stage(name, why, receive)
         if self.store is not None and _needs(self.pantry, signature, Database):
             why = "one snapshot" if operation.kind is Kind.QUERY else "one transaction"
             yield Stage("transact", f"it asks for Database: {why}", transact(self.store, operation))

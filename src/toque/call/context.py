@@ -40,7 +40,6 @@ class Context(Struct, eq=False):
     """The moment, on the same clock, at which the call came in."""
     principal: Principal | None = None
     """Who is calling: set by the authenticate policy, or given by a caller in this process."""
-    idempotency_key: str | None = None
     sink: Sink | None = None
     """Where a streamed operation's items go."""
     database: Database | None = None

@@ -18,8 +18,10 @@ from toque.cli.run import settings_for
 from toque.cli.target import Target, load_app
 from toque.codecs.codec import CODECS
 from toque.codecs.problem import problem_document
+from toque.contract import schema
 from toque.contract.errors import Error
 from toque.contract.principal import Principal
+from toque.contract.signature import Place
 from toque.serving import Serving
 
 __all__ = ["call"]
@@ -37,8 +39,9 @@ def call(
 ) -> int:
     """Call OPERATION with inputs as key=value, and print its answer as JSON.
 
-    It passes the same policies as over HTTP; you say who is calling. A value that begins like JSON, with `{`
-    or `[`, is read as JSON. A refusal is printed as a problem document, and the exit code is 1.
+    It passes the same policies as over HTTP; you say who is calling. The fields of an object are given like
+    inputs. A value that begins like JSON, with `{` or `[`, is read as JSON. A refusal is printed as a problem
+    document, and the exit code is 1.
 
     - `toque call list_orders status=placed --app shop --sub ana --role waiter`
     - `toque call place_order table=4 'items=[{"dish_id": 1, "quantity": 2}]' --sub ana --role waiter`
@@ -53,7 +56,7 @@ def call(
     loaded = load_app(app)
     serving = loaded.serve(settings_for(loaded))
     plan = find_plan(serving.system.plans, operation)
-    values = dict(_pair(word) for word in inputs)
+    values = _gathered(plan, dict(_pair(word) for word in inputs))
     principal = Principal(subject=sub, roles=frozenset(role), scopes=frozenset(scope), tenant=tenant)
     serving.prepare()
     try:
@@ -112,6 +115,16 @@ def _encoder(plan: Plan) -> Callable[[Any], bytes]:
 
 def _pretty(encoded: bytes) -> str:
     return msgspec.json.format(encoded).decode()
+
+
+def _gathered(plan: Plan, values: dict[str, Any]) -> dict[str, Any]:
+    """*values*, with those that are fields of a body or of a query's object put into it, as over HTTP."""
+    inputs = {found.name: found for found in plan.signature.inputs}
+    for found in plan.signature.places(Place.BODY, Place.QUERY):
+        names = {field.name for field in schema.fields_of(found.type)} & values.keys() - inputs.keys()
+        if names and found.name not in values:
+            values[found.name] = {name: values.pop(name) for name in names}
+    return values
 
 
 def _pair(word: str) -> tuple[str, Any]:

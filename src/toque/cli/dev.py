@@ -15,7 +15,7 @@ from pathlib import Path
 
 from watchfiles import DefaultFilter, watch
 
-from toque.cli.failures import Failure
+from toque.cli.run import listen
 from toque.cli.target import Target, folder_of
 from toque.settings import Settings, load
 
@@ -37,15 +37,8 @@ def dev(target: Target = ".", /, *, host: str | None = None, port: int | None = 
         host: Address to listen on; setting `http.host`.
         port: Port to listen on, 0 for a free one; setting `http.port`.
     """
-    from toque.transports import server
-
     settings, folder = _settings(target, host, port)
-    try:
-        listener = server.listen(settings.http.host, settings.http.port)
-    except OSError as error:
-        raise Failure(
-            f"cannot listen on {settings.http.host}:{settings.http.port}: {error.strerror}"
-        ) from None
+    listener = listen(settings)
     stopped = _Stopped()
     command = [sys.executable, "-m", "toque", "run", target, "--workers", "1", "--fd", str(listener.fileno())]
     while not stopped.is_set():

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from toque.cli.failures import Failure
 from toque.cli.run import settings_for
 from toque.cli.target import Target, load_app
 
@@ -28,5 +29,8 @@ def export(
     text = app.serve(settings_for(app)).document(document)
     if out is None:
         sys.stdout.buffer.write(text + b"\n")
-    else:
+        return
+    try:
         out.write_bytes(text + b"\n")
+    except OSError as error:
+        raise Failure(f"cannot write {out}: {error.strerror}") from None

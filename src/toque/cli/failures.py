@@ -34,7 +34,10 @@ def failure_of(error: Exception) -> Failure | None:
     """*error* as a message for people, or None where only our own whole traceback can explain it."""
     if isinstance(error, Failure):
         return error
-    if isinstance(error, SetupError | SettingsError | Error):
+    if isinstance(error, SettingsError):
+        is_misused = any(complaint.subject.startswith("flag ") for complaint in error.complaints)
+        return Failure(str(error), code=2 if is_misused else 1)
+    if isinstance(error, SetupError | Error):
         return Failure(str(error))
     traceback = _from_users_code(error.__traceback__)
     if traceback is None and not isinstance(error, SyntaxError):

@@ -39,7 +39,7 @@ def new(name: str, /, *, folder: Path | None = None) -> None:
     if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
         raise Failure(f"an app's name is a Python name such as `{_suggestion(name)}`, got {name!r}", code=2)
     folder = folder or Path(name)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Failure(f"{folder} exists and is not empty; choose another --folder")
     scaffold = resources.files("toque.cli") / "scaffold"
     for source, target in FILES.items():
@@ -52,4 +52,6 @@ def new(name: str, /, *, folder: Path | None = None) -> None:
 
 def _suggestion(name: str) -> str:
     letters = "".join(character if character.isalnum() and character.isascii() else "_" for character in name)
+    if keyword.iskeyword(letters):
+        return f"my_{letters}"
     return ("app_" + letters if not letters[:1].isalpha() else letters).strip("_").lower() or "my_app"

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
+import msgspec
 from cyclopts import Parameter
 
 from toque.app import App
@@ -17,7 +18,7 @@ from toque.cli.target import Target, load_app
 from toque.serving import Serving
 from toque.settings import Settings, load
 
-__all__ = ["run", "settings_for"]
+__all__ = ["listen", "run", "settings_for"]
 
 
 def run(
@@ -47,7 +48,6 @@ def run(
     app = load_app(target)
     flags = {"http.host": host, "http.port": port, "http.workers": workers}
     settings = settings_for(app, {name: str(value) for name, value in flags.items() if value is not None})
-    _refuse_open_development(settings)
     with TemporaryDirectory(prefix="toque-") as figures:
         serving = Serving(app, settings, figures_folder=Path(figures))
         serving.prepare()
@@ -59,7 +59,7 @@ def _serve(serving: Serving, target: str, fd: int | None) -> None:
 
     from toque.transports import server
 
-    listener = socket.socket(fileno=fd) if fd is not None else _listen(settings)
+    listener = socket.socket(fileno=fd) if fd is not None else listen(settings)
     scheme = "https" if settings.http.tls_certificate else "http"
     address, taken = listener.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
@@ -86,11 +86,21 @@ class _Loader:
 
 
 def settings_for(app: App, flags: dict[str, str] | None = None) -> Settings:
-    """The settings of *app*: its toque.toml, the environment, then *flags*."""
-    return load(app.folder, os.environ, flags or {})
+    """The settings of *app*: those it was made with, or its toque.toml and the environment; then *flags*."""
+    if app.given_settings is None:
+        return load(app.folder, os.environ, flags or {})
+    asked = load(None, {}, flags or {})
+    names = {setting.partition(".")[2] for setting in asked.sources}
+    http = msgspec.structs.replace(app.given_settings.http, **{name: getattr(asked.http, name) for name in names})
+    return msgspec.structs.replace(app.given_settings, http=http)
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
+    """A socket that is open to clients.
+
+    Raises: Failure where the address is taken, is not ours, or would show development to strangers.
+    """
+    _refuse_open_development(settings)
     from toque.transports import server
 
     http = settings.http

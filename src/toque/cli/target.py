@@ -59,9 +59,12 @@ def folder_of(target: str) -> Path:
     if _is_path(where):
         return _file_of(Path(where)).parent
     _look_in_working_folder()
-    spec = importlib.util.find_spec(where)
+    try:
+        spec = importlib.util.find_spec(where)
+    except ModuleNotFoundError:
+        spec = None
     if spec is None or spec.origin is None:
-        raise Failure(f"there is no module or path {where!r}", code=2)
+        raise _no_module(where)
     return Path(spec.origin).parent
 
 
@@ -73,7 +76,7 @@ def _file_of(path: Path) -> Path:
             raise Failure(f"{path} has none of {', '.join(FILES)}; name the file that makes the App", code=2)
         return file
     if not path.is_file():
-        raise Failure(f"there is no {path}", code=2)
+        raise Failure(f"there is no {path}{_nearest(path.name, path.parent)}", code=2)
     return path
 
 
@@ -86,7 +89,13 @@ def _import_path(path: Path) -> ModuleType:
         folder = folder.parent
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-    return importlib.import_module(".".join(names))
+    name = ".".join(names)
+    module = importlib.import_module(name)
+    if module.__file__ is None or Path(module.__file__).resolve() != path:
+        raise Failure(
+            f"{path} cannot be imported: {name!r} is {module.__file__ or 'built in'}; rename the file"
+        )
+    return module
 
 
 def _import_module(name: str) -> ModuleType:
@@ -96,7 +105,18 @@ def _import_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not name.startswith(error.name):
             raise
-        raise Failure(f"there is no module or path {name!r}", code=2) from None
+        raise _no_module(name) from None
+
+
+def _no_module(name: str) -> Failure:
+    return Failure(f"there is no module or path {name!r}{_nearest(name.partition('.')[0], Path())}", code=2)
+
+
+def _nearest(name: str, folder: Path) -> str:
+    """A question about what *folder* has of nearly that name."""
+    known = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    near = get_close_matches(name, [*known, *(Path(one).stem for one in known if one.endswith(".py"))], 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _look_in_working_folder() -> None:

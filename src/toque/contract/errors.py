@@ -227,6 +227,10 @@ class Conflict(Error, code="conflict"):
     """The present state of the data does not allow this."""
 
 
+class Gone(Error, code="gone"):
+    """This existed and does no longer."""
+
+
 class PreconditionFailed(Error, code="precondition_failed"):
     """A condition of the request does not hold."""
 
@@ -245,6 +249,10 @@ class RangeNotSatisfiable(Error, code="range_not_satisfiable"):
 
 class Misdirected(Error, code="misdirected"):
     """The request names a host that this app does not answer for."""
+
+
+class RateLimited(Error, code="rate_limited"):
+    """Too many calls; try again after `retry_after_s`."""
 
 
 class Internal(Error, code="internal"):

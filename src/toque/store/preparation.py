@@ -27,8 +27,6 @@ async def prepare(url: str, metadata: MetaData, folder: Path) -> bool:
 
     from toque.store.schema import SchemaDrift, create_missing
 
-    if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     try:
         if _has_migrations(folder):
             from toque.store import migrations
@@ -42,7 +40,9 @@ async def prepare(url: str, metadata: MetaData, folder: Path) -> bool:
         raise SetupError([Complaint("database", str(drift))]) from drift
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", error)).partition("\n")[0]
-        raise SetupError([Complaint("database", f"it cannot be opened: {reason}", "check TOQUE_DATABASE_URL")]) from error
+        raise SetupError(
+            [Complaint("database", f"it cannot be opened: {reason}", "check TOQUE_DATABASE_URL")]
+        ) from error
 
 
 async def check(url: str, folder: Path) -> None:

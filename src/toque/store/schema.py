@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import aclosing
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, MetaData, create_engine, event, inspect, text
 
+from toque.contract.errors import Unavailable
 from toque.store.sqlite import path_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ReflectedColumn
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 __all__ = ["SchemaDrift", "create_missing", "drift", "with_connection"]
 
@@ -60,6 +64,7 @@ def _with_sqlite(url: str, act: Callable[[Connection], T], is_kept: bool) -> T:
     path = path_of(url)
     if path is None:
         raise ValueError("a database in memory is known by its store's url only; pass store.url.")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(f"sqlite:///{path}")
 
     # sqlite3 begins transactions behind SQLAlchemy's back and commits before DDL. SQLAlchemy's documentation,
@@ -90,7 +95,7 @@ async def _with_postgres(url: str, act: Callable[[Connection], T], is_kept: bool
     address = "postgresql+asyncpg://" + url.partition("://")[2]
     engine = create_async_engine(address, poolclass=NullPool)
     try:
-        async with engine.connect() as connection, connection.begin() as transaction:
+        async with aclosing(await _connected(engine)) as connection, connection.begin() as transaction:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": LOCK_ID})
             result = await connection.run_sync(act)
             if not is_kept:
@@ -98,6 +103,15 @@ async def _with_postgres(url: str, act: Callable[[Connection], T], is_kept: bool
             return result
     finally:
         await engine.dispose()
+
+
+async def _connected(engine: AsyncEngine) -> AsyncConnection:
+    try:
+        return await engine.connect()
+    except Exception as error:
+        # The socket, asyncpg and SQLAlchemy each have errors of their own for this.
+        reason = str(getattr(error, "orig", error)).partition("\n")[0]
+        raise Unavailable(f"the database cannot be reached: {reason}; check TOQUE_DATABASE_URL") from error
 
 
 def _create(connection: Connection, metadata: MetaData) -> list[str]:

@@ -65,7 +65,7 @@ def open_store(
     url: str,
     *,
     slots: int = 10,
-    waiting_max: int = 1000,
+    waiting_max: int = 100,
     observer: StatementObserver | None = None,
 ) -> Store:
     """The store at *url*, not started yet.

@@ -43,7 +43,7 @@ class Cors:
             return []
         return [
             ("access-control-allow-methods", route.allow),
-            ("access-control-allow-headers", "accept, authorization, content-type, idempotency-key, traceparent, x-timeout-ms"),
+            ("access-control-allow-headers", "accept, authorization, content-type, traceparent, x-timeout-ms"),
             ("access-control-max-age", str(MAX_AGE_S)),
         ]
 

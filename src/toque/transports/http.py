@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from toque.call.context import Context
 from toque.call.observation import CallerLeft
-from toque.call.plan import Plan
+from toque.call.plan import Arguments, Plan
 from toque.call.receive import Pending
 from toque.contract.errors import BadRequest, Error, Internal
 from toque.contract.manifest import success_status
@@ -37,6 +37,7 @@ class HttpOperation:
         "_call",
         "_compress_from",
         "_deadline_s",
+        "_is_late",
         "_location",
         "_name",
         "_offers",
@@ -60,6 +61,7 @@ class HttpOperation:
         self._offers = offers
         self._read_plain = read_plain if plan.signature.inputs else None
         self._read_body = read_body
+        self._is_late = plan.receives
         self._compress_from = compress_from
         self._status = success_status(plan.operation, plan.signature)
         self._location = _location_of(plan.operation.location)
@@ -135,10 +137,13 @@ class HttpOperation:
         offer = self._offers.by_accept.get(accept) or self._offers.choose(accept)
         if self._read_plain is None:
             return offer, ()
-        values = self._read_plain(scope, segments)
-        if self._read_body is None:
-            return offer, values
-        return offer, Pending(partial(self._read_body, scope, proto, values))
+        if self._is_late:
+            return offer, Pending(partial(self._receive, scope, proto, segments))
+        return offer, self._read_plain(scope, segments)
+
+    async def _receive(self, scope: Any, proto: Any, segments: tuple[str, ...]) -> Arguments:
+        values = self._read_plain(scope, segments) if self._read_plain is not None else []
+        return values if self._read_body is None else await self._read_body(scope, proto, values)
 
     def _fail(self, scope: Any, proto: Any, context: Context, error: Exception) -> None:
         if isinstance(error, CallerLeft):
