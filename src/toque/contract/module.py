@@ -170,8 +170,10 @@ class Module:
         name: str | None,
         **details: Any,
     ) -> Callable[[Function], Function]:
-        if path is not None and not path.startswith("/"):
+        if path is not None and not (self.prefix + path).startswith("/"):
             raise ValueError(f"a path starts with '/', got {path!r}")
+        if path and not path.startswith("/"):
+            raise ValueError(f"below {self.prefix!r} a path starts with '/' or is empty, got {path!r}")
 
         def declare(function: Function) -> Function:
             operation = Operation(

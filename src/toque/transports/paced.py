@@ -49,7 +49,7 @@ class _Unpaced:
     __slots__ = ("_stream",)
 
     def __init__(self, stream: Any) -> None:
-        self._stream = stream
+        self._stream: Any = stream
 
     async def send_bytes(self, data: bytes) -> None:
         await self._stream.send_bytes(data)

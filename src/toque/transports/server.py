@@ -158,6 +158,8 @@ def _take_all_files() -> None:
 class _Server(MPServer):
     """granian's supervisor, given our socket, and stopping in two steps."""
 
+    interrupt_signal: bool
+
     def __init__(self, listener: socket.socket, sockets_closed: Any, **options: Any) -> None:
         super().__init__(**options)
         self._listener = listener
@@ -166,7 +168,9 @@ class _Server(MPServer):
     def _init_shared_socket(self) -> None:
         self._ssp = None
         self._sfd = self._listener.fileno()
-        self._shd = SocketHolder(self._sfd, False, BACKLOG)
+        # Typed as taking nothing; it takes the descriptor, whether that is a Unix socket, and the backlog.
+        holder: Any = SocketHolder
+        self._shd = holder(self._sfd, False, BACKLOG)
         self._sso = self._listener
 
     def _spawn_workers(self, spawn_target: Any, target_loader: Any) -> None:
