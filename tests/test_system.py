@@ -707,3 +707,25 @@ def test_a_bad_folder_is_named() -> None:
 
     assert "static files /files: there is no folder" in text
     assert "nowhere" in text
+
+
+# Paths below a module's prefix.
+
+
+def test_a_module_s_prefix_may_be_an_operation_s_whole_path() -> None:
+    module = Module("shelf", prefix="/boxes")
+
+    @module.query("", allow=public)
+    async def list_boxes() -> list[Box]: ...
+
+    @module.query("/{id}", allow=public)
+    async def look(id: int) -> Box: ...
+
+    assert [operation.path for operation in module.operations] == ["/boxes", "/boxes/{id}"]
+    App("kitchen", modules=[module]).serve(Settings())
+
+
+@pytest.mark.parametrize(("prefix", "path"), [("", ""), ("", "boxes"), ("/boxes", "{id}")])
+def test_a_path_begins_with_a_slash(prefix: str, path: str) -> None:
+    with pytest.raises(ValueError, match="starts with '/'"):
+        Module("shelf", prefix=prefix).query(path, allow=public)
