@@ -52,7 +52,8 @@ async def check(url: str, folder: Path) -> None:
     from toque.store import migrations
 
     if waiting := await migrations.pending(url, folder / MIGRATIONS):
-        raise SetupError([Complaint("database", f"{len(waiting)} migrations wait: {', '.join(waiting)}", "run `toque db upgrade`")])
+        problem = f"{len(waiting)} migrations wait: {', '.join(waiting)}"
+        raise SetupError([Complaint("database", problem, "run `toque db upgrade`")])
 
 
 def _has_migrations(folder: Path) -> bool:

@@ -26,7 +26,7 @@ from granian.server.mp import MPServer
 from toque.settings import Settings
 from toque.transports.rsgi import STOPPING
 
-__all__ = ["listen", "serve"]
+__all__ = ["end_with_parent", "listen", "serve"]
 
 BACKLOG = 1024
 """Connections that wait in the kernel while every worker is busy; Linux cuts it to net.core.somaxconn."""
@@ -223,7 +223,8 @@ def _turn_away(listener: socket.socket) -> None:
     """
     if sys.platform != "linux":
         return
-    load_flags, drop_if_syn, drop, keep = (0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)
-    program = b"".join(struct.pack("HBBI", *step) for step in (load_flags, drop_if_syn, drop, keep))
+    # Load the byte of the flags; if SYN is not set skip one step; drop; keep.
+    steps = (0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)
+    program = b"".join(struct.pack("HBBI", *step) for step in steps)
     buffer = ctypes.create_string_buffer(program)
     listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", 4, ctypes.addressof(buffer)))
