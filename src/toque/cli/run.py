@@ -60,6 +60,8 @@ def _serve(serving: Serving, target: str, fd: int | None) -> None:
     from toque.transports import server
 
     listener = socket.socket(fileno=fd) if fd is not None else listen(settings)
+    if fd is not None:
+        server.end_with_parent(os.getppid())
     scheme = "https" if settings.http.tls_certificate else "http"
     address, taken = listener.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
