@@ -151,8 +151,7 @@ def _multipart() -> Iterator[Enemy]:
         "no name": (_part(b"Content-Disposition: form-data") + b"--x--\r\n", "invalid"),
         "no disposition": (_part(b"X-A: b") + b"--x--\r\n", "malformed"),
         "a file for a number": (
-            _part(b'Content-Disposition: form-data; name="table"; filename="../../etc/passwd"')
-            + b"--x--\r\n",
+            _part(b'Content-Disposition: form-data; name="table"; filename="../../etc/passwd"') + b"--x--\r\n",
             "invalid",
         ),
         "no UTF-8": (
@@ -165,9 +164,7 @@ def _multipart() -> Iterator[Enemy]:
     for name, (body, code) in rows.items():
         yield Enemy(f"multipart: {name}", "/tickets", MULTIPART, body, code)
     for name, boundary in {"none": "", "empty": "; boundary=", "8 kB": "; boundary=" + "x" * 8000}.items():
-        yield Enemy(
-            f"multipart: boundary {name}", "/tickets", "multipart/form-data" + boundary, TABLE, "malformed"
-        )
+        yield Enemy(f"multipart: boundary {name}", "/tickets", "multipart/form-data" + boundary, TABLE, "malformed")
 
 
 def _coded() -> Iterator[Enemy]:
@@ -193,6 +190,4 @@ def _coded() -> Iterator[Enemy]:
     }  # fmt: skip
     for name, (coding, body, code) in rows.items():
         yield Enemy(f"coded: {name}", "/tickets", JSON, body, code, coding)
-    yield Enemy(
-        "coded: a stream", "/upload", "application/octet-stream", small, "unsupported_media_type", "gzip"
-    )
+    yield Enemy("coded: a stream", "/upload", "application/octet-stream", small, "unsupported_media_type", "gzip")

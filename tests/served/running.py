@@ -128,9 +128,7 @@ def start(words: list[str], folder: Path, environment: Mapping[str, str]) -> Ser
     return Served(process, process.stdout.readline(), folder)
 
 
-def toque(
-    *words: str, folder: Path, settings: Mapping[str, Any] | None = None
-) -> subprocess.CompletedProcess[str]:
+def toque(*words: str, folder: Path, settings: Mapping[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a `toque` command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "toque", *words],

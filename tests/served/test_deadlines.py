@@ -63,11 +63,7 @@ def test_a_statement_is_interrupted_and_its_connection_serves_the_next_call(kitc
 @pytest.mark.parametrize("path", ["/rpc", "/wait"])
 def test_a_deadline_holds_over_every_transport(kitchen: Served, path: str) -> None:
     call = b'{"jsonrpc":"2.0","id":1,"method":"kitchen.wait","params":{"ms":9000,"tag":"rpc"}}'
-    request = (
-        post("/rpc", call, "X-Timeout-Ms: 200")
-        if path == "/rpc"
-        else get("/wait?ms=9000", "X-Timeout-Ms: 200")
-    )
+    request = post("/rpc", call, "X-Timeout-Ms: 200") if path == "/rpc" else get("/wait?ms=9000", "X-Timeout-Ms: 200")
 
     reply = _ask(kitchen.port, request)
 
@@ -151,9 +147,7 @@ def test_one_stream_of_http2_that_is_reset_ends_alone(kitchen: Served) -> None:
 def test_every_call_of_a_socket_that_closes_ends(kitchen: Served) -> None:
     with connect(f"ws://127.0.0.1:{kitchen.port}/ws") as socket:
         for tag in ("ws1", "ws2", "ws3"):
-            socket.send(
-                f'{{"jsonrpc":"2.0","id":1,"method":"kitchen.wait","params":{{"ms":9000,"tag":"{tag}"}}}}'
-            )
+            socket.send(f'{{"jsonrpc":"2.0","id":1,"method":"kitchen.wait","params":{{"ms":9000,"tag":"{tag}"}}}}')
         kitchen.wait_for_event("ws3 began")
 
     for tag in ("ws1", "ws2", "ws3"):
@@ -171,9 +165,7 @@ def test_more_blocking_calls_than_there_are_threads_are_refused_with_advice(stri
 
     refused = [reply for reply in replies if reply.status != 200]
     assert len(refused) == 4
-    assert {(reply.status, reply.code, reply.header("retry-after")) for reply in refused} == {
-        (503, "overloaded", "1")
-    }
+    assert {(reply.status, reply.code, reply.header("retry-after")) for reply in refused} == {(503, "overloaded", "1")}
     assert again.status == 200
 
 

@@ -57,9 +57,7 @@ def test_a_request_that_does_not_name_one_host_of_ours_is_refused(
     assert (reply.status, reply.code) == (status, code)
 
 
-@pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST:80", "127.0.0.1", "[::1]:8000", "kitchen", "a.localhost"]
-)
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1", "[::1]:8000", "kitchen", "a.localhost"])
 def test_private_names_of_any_port_are_ours_in_development(kitchen: Served, host: str) -> None:
     reply = ask(kitchen.port, f"GET /hello HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
 
@@ -108,9 +106,7 @@ def test_head_has_the_headers_of_get_and_no_body(kitchen: Served, path: str) -> 
     }
 
 
-@pytest.mark.parametrize(
-    ("method", "target"), [("CONNECT", "localhost"), ("OPTIONS", "*"), ("GET", "localhost")]
-)
+@pytest.mark.parametrize(("method", "target"), [("CONNECT", "localhost"), ("OPTIONS", "*"), ("GET", "localhost")])
 def test_a_target_that_is_no_path_is_not_found(kitchen: Served, method: str, target: str) -> None:
     reply = ask(kitchen.port, get(target, method=method))
 
@@ -118,9 +114,7 @@ def test_a_target_that_is_no_path_is_not_found(kitchen: Served, method: str, tar
     assert (reply.status, reply.code) == (404, "unknown_operation")
 
 
-@pytest.mark.parametrize(
-    "path", ["/none", "//hello", "/hello/", "/hello/../hello", "/HELLO", "/path/a%2Fb", "/path/"]
-)
+@pytest.mark.parametrize("path", ["/none", "//hello", "/hello/", "/hello/../hello", "/HELLO", "/path/a%2Fb", "/path/"])
 def test_a_path_is_taken_as_it_stands(kitchen: Served, path: str) -> None:
     reply = ask(kitchen.port, get(path))
 
@@ -180,9 +174,7 @@ def test_a_timeout_that_is_no_number_of_milliseconds_is_refused(kitchen: Served,
     assert reply.status == (200 if value == "\xb2" else 400)
 
 
-@pytest.mark.parametrize(
-    "content_type", ["image/png", "text/html", "application/json2", "", ";", "application"]
-)
+@pytest.mark.parametrize("content_type", ["image/png", "text/html", "application/json2", "", ";", "application"])
 def test_a_body_of_another_format_is_refused(kitchen: Served, content_type: str) -> None:
     reply = ask(kitchen.port, post("/tickets", BODY, content_type=content_type))
 
@@ -274,9 +266,7 @@ def test_many_fields_of_a_query_are_refused(kitchen: Served) -> None:
 
 def chunked(body: bytes, *fields: bytes) -> bytes:
     lines = b"".join(field + b"\r\n" for field in fields or (b"Transfer-Encoding: chunked",))
-    return (
-        b"POST /tickets HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n" + lines + b"\r\n" + body
-    )
+    return b"POST /tickets HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n" + lines + b"\r\n" + body
 
 
 WHOLE = b"b\r\n" + BODY + b"\r\n0\r\n\r\n"
@@ -343,9 +333,7 @@ def test_framing_that_has_one_meaning_is_taken(kitchen: Served, request_bytes: b
 
 
 @pytest.mark.parametrize("request_bytes", REFUSED.values(), ids=REFUSED.keys())
-def test_framing_that_has_two_meanings_is_refused_and_lets_nothing_in(
-    kitchen: Served, request_bytes: bytes
-) -> None:
+def test_framing_that_has_two_meanings_is_refused_and_lets_nothing_in(kitchen: Served, request_bytes: bytes) -> None:
     with Wire(kitchen.port) as wire:
         reply = wire.send(request_bytes).reply()
         wire.end()
@@ -407,9 +395,7 @@ def test_a_request_that_breaks_off_is_no_failure_of_ours(kitchen: Served, reques
 
 def test_an_upload_that_breaks_off_is_not_taken_for_a_whole_one(kitchen: Served) -> None:
     """A store of uploads that were cut without anybody's notice is what this is about."""
-    head = get(
-        "/upload", "Content-Type: application/octet-stream", "Transfer-Encoding: chunked", method="POST"
-    )
+    head = get("/upload", "Content-Type: application/octet-stream", "Transfer-Encoding: chunked", method="POST")
 
     for body in (b"5\r\nhello\r\n", b"5\r\nhel", b"5\r\nhello\r\nzz\r\n", b"5\r\nhello\r\n0\r\n"):
         with Wire(kitchen.port) as wire:

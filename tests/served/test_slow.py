@@ -73,9 +73,7 @@ async def test_slow_bodies_do_not_take_the_place_of_calls(strict_kitchen: Served
 
 @pytest.mark.parametrize("path", ["/tickets", "/upload", "/rpc"])
 @pytest.mark.parametrize("framing", ["Content-Length: 100", "Transfer-Encoding: chunked"])
-def test_a_body_that_does_not_arrive_in_time_is_not_waited_for(
-    strict_kitchen: Served, path: str, framing: str
-) -> None:
+def test_a_body_that_does_not_arrive_in_time_is_not_waited_for(strict_kitchen: Served, path: str, framing: str) -> None:
     with Wire(strict_kitchen.port) as wire:
         wire.send(get(path, "Content-Type: application/json", framing, method="POST") + b"1\r\n{\r\n")
         reply = wire.reply()
@@ -88,9 +86,7 @@ def test_a_body_that_does_not_arrive_in_time_is_not_waited_for(
 
 def test_a_body_slower_than_its_call_is_the_clients_failure(strict_kitchen: Served) -> None:
     before = len(strict_kitchen.problems_in_log())
-    request = get(
-        "/tickets", "Content-Type: application/json", "Content-Length: 9", "X-Timeout-Ms: 100", method="POST"
-    )
+    request = get("/tickets", "Content-Type: application/json", "Content-Length: 9", "X-Timeout-Ms: 100", method="POST")
 
     reply = ask(strict_kitchen.port, request)
 

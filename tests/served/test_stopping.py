@@ -52,9 +52,7 @@ async def _load(served: Served, outcomes: Counter[str], sign: asyncio.Event) -> 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_no_request_fails_while_the_server_stops_under_load(
-    tmp_path: Path, number: int, workers: int
-) -> None:
+async def test_no_request_fails_while_the_server_stops_under_load(tmp_path: Path, number: int, workers: int) -> None:
     with kitchen(tmp_path, workers) as served:
         outcomes, is_busy = Counter[str](), asyncio.Event()
         clients = [asyncio.create_task(_load(served, outcomes, is_busy)) for _ in range(CLIENTS)]
@@ -224,9 +222,7 @@ def test_a_worker_that_dies_is_replaced_and_the_others_go_on(tmp_path: Path) -> 
         until(lambda: len(served.workers()) == 2 and first not in served.workers(), "another worker")
 
         assert second in served.workers()
-        assert (
-            "worker 1 was ended by SIGKILL" in served.log() or "worker 2 was ended by SIGKILL" in served.log()
-        )
+        assert "worker 1 was ended by SIGKILL" in served.log() or "worker 2 was ended by SIGKILL" in served.log()
         assert all(httpx.get(f"{served.url}/hello").status_code == 200 for _ in range(20))
 
 

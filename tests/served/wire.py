@@ -137,10 +137,7 @@ def get(path: str, *fields: str, method: str = "GET") -> bytes:
 
 def post(path: str, body: bytes, *fields: str, content_type: str = "application/json") -> bytes:
     """A request with a body and its length."""
-    return (
-        get(path, f"Content-Type: {content_type}", f"Content-Length: {len(body)}", *fields, method="POST")
-        + body
-    )
+    return get(path, f"Content-Type: {content_type}", f"Content-Length: {len(body)}", *fields, method="POST") + body
 
 
 def _read_head(head: bytes) -> tuple[int, dict[str, list[str]]]:

@@ -86,7 +86,8 @@ def send_problem(scope: Any, proto: Any, error: Error, trace_id: str, headers: S
     """Answer with *error* as a problem document, in the format that the caller prefers (RFC 9457)."""
     problem = error.problem(trace_id)
     codec = _PROBLEM_CODECS[choose(scope.headers.get("accept") or "", _PROBLEM_MEDIA_TYPES) or 0]
-    reply: Headers = [("content-type", codec.problem_media_type), ("cache-control", "no-store"), *DATA_HEADERS, *headers]
+    content_type = ("content-type", codec.problem_media_type)
+    reply: Headers = [content_type, ("cache-control", "no-store"), *DATA_HEADERS, *headers]
     if error.retry_after_s is not None:
         reply.append(("retry-after", str(math.ceil(error.retry_after_s))))
     if problem.status == 401:

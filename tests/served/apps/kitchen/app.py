@@ -89,9 +89,7 @@ async def big(count: Annotated[int, Meta(ge=0, le=100_000)] = 1000) -> list[Line
 
 
 @app.query("/stream", allow=public, media_type="application/octet-stream", deadline_s=60)
-async def stream(
-    chunks: int = 10, size: int = 1000, pause_ms: int = 0, tag: str = ""
-) -> AsyncIterator[bytes]:
+async def stream(chunks: int = 10, size: int = 1000, pause_ms: int = 0, tag: str = "") -> AsyncIterator[bytes]:
     try:
         for number in range(chunks):
             yield b"x" * size
