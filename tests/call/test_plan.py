@@ -227,11 +227,7 @@ async def test_a_wrong_body_is_refused_before_resources_are_made() -> None:
     ran: list[str] = []
 
     with pytest.raises(Invalid):
-        await (
-            kitchen(ran)
-            .serving.system.plans["kitchen.keep"]
-            .call(context("cook"), arriving(ran, Invalid("wrong")))
-        )
+        await kitchen(ran).serving.system.plans["kitchen.keep"].call(context("cook"), arriving(ran, Invalid("wrong")))
 
     assert ran == ["body"]
 
@@ -304,9 +300,7 @@ async def test_positions_of_resources_among_inputs_do_not_matter() -> None:
     app = App("kitchen", settings=Settings())
 
     @app.query(allow=public)
-    async def mixed(
-        caller: Principal, left: int, context: Context, right: int, *, who: Principal
-    ) -> list[Any]:
+    async def mixed(caller: Principal, left: int, context: Context, right: int, *, who: Principal) -> list[Any]:
         return [caller.subject, left, context.operation, right, who.subject]
 
     plan = app.serving.system.plans["kitchen.mixed"]

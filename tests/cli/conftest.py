@@ -14,9 +14,7 @@ from toque.cli import main
 
 
 @pytest.fixture
-def toque(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Toque]:
+def toque(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Toque]:
     """The command line in this process, in an empty folder; each command forgets what it imported."""
     path = list(sys.path)
     monkeypatch.chdir(tmp_path)

@@ -48,9 +48,7 @@ def test_check_lists_all_that_is_wrong_and_fails(toque: Toque, tmp_path: Path) -
     assert said.err.count("    -> ") == 5
 
 
-def test_a_wrong_setting_fails_with_the_nearest(
-    toque: Toque, shop: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_setting_fails_with_the_nearest(toque: Toque, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOQUE_HTTP_PROT", "80")
     monkeypatch.setenv("TOQUE_HTTP_WORKERS", "many")
 
@@ -110,9 +108,7 @@ def test_explain_shows_types_in_full(toque: Toque, shop: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mak_cup", "shop.makecup"])
-def test_an_unknown_operation_is_used_wrongly_and_hears_the_nearest(
-    toque: Toque, shop: Path, name: str
-) -> None:
+def test_an_unknown_operation_is_used_wrongly_and_hears_the_nearest(toque: Toque, shop: Path, name: str) -> None:
     said = toque("explain", name, "--app", "shop")
 
     assert said.code == 2
@@ -198,9 +194,7 @@ def test_fields_of_an_object_are_given_like_inputs(toque: Toque, shop: Path) -> 
 
 
 def test_a_token_opens_the_app_that_it_was_made_for(toque: Toque, shop: Path) -> None:
-    said = toque(
-        "token", "shop", "--sub", "ana", "--role", "potter", "--role", "cook", "--scope", "a", "--tenant", "t"
-    )
+    said = toque("token", "shop", "--sub", "ana", "--role", "potter", "--role", "cook", "--scope", "a", "--tenant", "t")
 
     assert said.code == 0
     principal = Verifier(load(shop, {}, {})).verify(said.out.strip())

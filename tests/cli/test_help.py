@@ -25,8 +25,7 @@ def test_the_list_of_commands_says_what_each_is_for(toque: Toque) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [[name] for name in COMMANDS if name != "db"]
-    + [["db", "revision"], ["db", "upgrade"], ["db", "current"]],
+    [[name] for name in COMMANDS if name != "db"] + [["db", "revision"], ["db", "upgrade"], ["db", "current"]],
     ids=" ".join,
 )
 def test_every_command_has_an_example_and_explains_its_parameters(toque: Toque, words: list[str]) -> None:
@@ -79,17 +78,13 @@ def test_a_command_loads_its_own_file_only(tmp_path: Path) -> None:
         "print('toque.cli.run' in sys.modules, 'sqlalchemy' in sys.modules)\n"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, cwd=tmp_path, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, capture_output=True, text=True)
 
     assert done.stdout.splitlines()[-1] == "False False"
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash to complete in")
-def test_bash_completes_commands_and_options(
-    toque: Toque, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bash_completes_commands_and_options(toque: Toque, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     script = tmp_path / "toque.bash"
     assert toque("--install-completion", "--shell", "bash", "--output", str(script)).code == 0

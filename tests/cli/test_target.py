@@ -129,9 +129,7 @@ def test_an_exception_of_the_app_s_own_is_shown_from_its_own_first_line(
         assert machinery not in said.err
 
 
-def test_an_exception_in_a_module_that_the_app_imports_shows_the_way_there(
-    toque: Toque, tmp_path: Path
-) -> None:
+def test_an_exception_in_a_module_that_the_app_imports_shows_the_way_there(toque: Toque, tmp_path: Path) -> None:
     write(tmp_path / "pots", {"app.py": "import pots_colours\n", "pots_colours.py": "1 / 0\n"})
 
     said = toque("check", "pots")
