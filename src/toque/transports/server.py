@@ -184,6 +184,9 @@ class _Server(MPServer):
         super()._respawn_workers(workers, *args, **options)
 
     def shutdown(self, exit_code: int = 0) -> None:
+        if self.interrupt_signal:
+            # Whoever stops us may have told our workers too, as systemd does (systemd.kill(5), control-group).
+            self.interrupt_children.clear()
         for at in self.interrupt_children:
             self._say_end(at, "the server stops, for another would fare no better")
         super().shutdown(exit_code)
