@@ -80,7 +80,7 @@ class Gate:
         buckets, bounds = figures.buckets, BOUNDS_S
 
         async def admitted(context: Context, arguments: Arguments) -> Any:
-            if len(calls) >= calls_max:
+            if len(calls) >= calls_max and self.is_full:
                 figures.record(Overloaded.code, 0.0)
                 report(context, Overloaded.code, 0.0)
                 raise Overloaded(f"{len(calls)} calls are under way already", retry_after_s=RETRY_AFTER_S)
