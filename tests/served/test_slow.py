@@ -120,22 +120,46 @@ def test_a_body_of_too_great_a_length_is_refused_unread(strict_kitchen: Served, 
         assert wire.is_closed()
 
 
-@pytest.mark.parametrize(("path", "megabytes"), [("/tickets", 1), ("/rpc", 1), ("/upload", 100)])
-def test_a_body_that_grows_too_large_is_refused_while_it_grows(
-    strict_kitchen: Served, path: str, megabytes: int
-) -> None:
+@pytest.mark.parametrize("path", ["/tickets", "/rpc", "/upload"])
+@pytest.mark.parametrize("is_chunked", [True, False])
+def test_whoever_sends_a_little_too_much_hears_so(strict_kitchen: Served, path: str, is_chunked: bool) -> None:
+    """With httpx, which reads no answer before it has sent everything."""
+    large = b" " * (4 * MIB if path != "/upload" else 70 * MIB)
+    before = strict_kitchen.rss_bytes()
+
+    for _ in range(5):
+        reply = httpx.post(
+            strict_kitchen.url + path,
+            content=iter([large]) if is_chunked else large,
+            headers={"content-type": "application/json"},
+        )
+        assert (reply.status_code, reply.json()["code"]) == (413, "too_large")
+    assert strict_kitchen.rss_bytes() - before < 30 * MIB
+
+
+@pytest.mark.parametrize("path", ["/tickets", "/rpc"])
+def test_a_body_that_grows_without_end_is_cut_off(strict_kitchen: Served, path: str) -> None:
     before = strict_kitchen.rss_bytes()
     head = get(path, "Content-Type: application/json", "Transfer-Encoding: chunked", method="POST")
 
     with Wire(strict_kitchen.port) as wire:
         wire.send(head)
-        for _ in range(megabytes * 16):
+        for _ in range(40 * 16):
             wire.send(b"10000\r\n" + b" " * 65536 + b"\r\n")
         reply = wire.reply()
 
     # The answer may be lost where we were still sending when the server closed (RFC 9112, 9.6).
     assert reply is None or (reply.status, reply.code) == (413, "too_large")
     assert strict_kitchen.rss_bytes() - before < 30 * MIB
+
+
+def test_whoever_asks_before_sending_too_much_is_told_at_once(strict_kitchen: Served) -> None:
+    fields = ["Content-Type: application/json", "Content-Length: 20000", "Expect: 100-continue"]
+
+    reply = ask(strict_kitchen.port, get("/tickets", *fields, method="POST"))
+
+    assert reply is not None
+    assert (reply.status, reply.code) == (413, "too_large")
 
 
 def test_an_operation_may_take_more_than_others_and_streams_it(kitchen: Served) -> None:
