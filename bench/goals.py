@@ -39,9 +39,7 @@ class Comparison:
 
 COMPARISONS: dict[Compare, Comparison] = {
     "times": Comparison(lambda ours, theirs: ours / theirs, True, "{metric} >= {bound} x {against}"),
-    "times less": Comparison(
-        lambda ours, theirs: theirs / ours, True, "{metric} >= {bound} x less than {against}"
-    ),
+    "times less": Comparison(lambda ours, theirs: theirs / ours, True, "{metric} >= {bound} x less than {against}"),
     "share": Comparison(lambda ours, theirs: ours / theirs, False, "{metric} <= {bound} x {against}"),
     "more": Comparison(lambda ours, theirs: ours - theirs, False, "{metric} <= {against} + {bound} {unit}"),
     "alone": Comparison(lambda ours, _: ours, False, "{metric} <= {bound} {unit}"),
@@ -67,11 +65,7 @@ def verdicts(results: list[Result]) -> list[Verdict]:
     """Judge every goal of the works in which Toque took part."""
     found = {(result.work.name, result.contender.name): result for result in results}
     ours = [result for result in results if result.contender.name == OURS]
-    return [
-        judge(goal, each, found.get((each.work.name, goal.against)))
-        for each in ours
-        for goal in each.work.goals
-    ]
+    return [judge(goal, each, found.get((each.work.name, goal.against))) for each in ours for goal in each.work.goals]
 
 
 def judge(goal: Goal, ours: Result, theirs: Result | None) -> Verdict:

@@ -33,9 +33,7 @@ class Cores:
     @classmethod
     def of_this_machine(cls) -> Cores:
         allowed = sorted(os.sched_getaffinity(0))
-        return cls(
-            server=allowed[0], load=allowed[1 % len(allowed)], database=allowed[min(2, len(allowed) - 1)]
-        )
+        return cls(server=allowed[0], load=allowed[1 % len(allowed)], database=allowed[min(2, len(allowed) - 1)])
 
 
 @contextmanager

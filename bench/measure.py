@@ -78,9 +78,7 @@ def kitchen(works: tuple[Work, ...], cores: Cores) -> Iterator[Kitchen]:
         yield Kitchen(cores, sqlite_file, server)
 
 
-def measure(
-    work: Work, effort: Effort, kitchen: Kitchen, on_turn: Callable[[str, str, int], None]
-) -> list[Result]:
+def measure(work: Work, effort: Effort, kitchen: Kitchen, on_turn: Callable[[str, str, int], None]) -> list[Result]:
     """Run all rounds of *work*; *on_turn* hears of each contender's turn before it begins."""
     seen: dict[str, list[Figures]] = {contender.name: [] for contender in work.contenders}
     failures: dict[str, str] = {}

@@ -82,9 +82,7 @@ def names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
     def names(value: str) -> list[str]:
         unknown = set(value.split(",")) - set(known)
         if unknown:
-            raise argparse.ArgumentTypeError(
-                f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}"
-            )
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
         return value.split(",")
 
     return names

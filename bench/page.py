@@ -88,9 +88,7 @@ def write(results: list[Result], effort: Effort) -> None:
 def set_ups(results: list[Result]) -> list[str]:
     """Each contender's command line, once."""
     servers = {each.contender.name: each.contender.server for each in results}
-    return [
-        f"{name}: `{' '.join(words).format(port='PORT', target='APP')}`" for name, words in servers.items()
-    ]
+    return [f"{name}: `{' '.join(words).format(port='PORT', target='APP')}`" for name, words in servers.items()]
 
 
 def bullets(lines: list[str]) -> str:

@@ -88,10 +88,7 @@ def figures_cells(result: Result) -> Row:
 
 
 def goals_rows(judged: list[Verdict]) -> list[Row]:
-    return [
-        (each.work, each.wording, ratio_cell(each.measured), ratio_cell(each.by_cpu), each.word)
-        for each in judged
-    ]
+    return [(each.work, each.wording, ratio_cell(each.measured), ratio_cell(each.by_cpu), each.word) for each in judged]
 
 
 def ratio_cell(value: float | None) -> str:

@@ -13,9 +13,7 @@ from typing import Any
 from bench.seed import FORTUNES as SEEDED_FORTUNES
 from bench.seed import WORLDS, number_of
 
-VARIED = (
-    1000  # distinct requests of a work: more than any cache line, pool or statement cache here has places
-)
+VARIED = 1000  # distinct requests of a work: more than any cache line, pool or statement cache here has places
 
 
 @dataclass(frozen=True)
@@ -105,9 +103,7 @@ TWENTY_ROWS = Exchange(
 
 FORTUNES = Exchange(
     (request("GET", "/fortunes"),),
-    sorted(
-        ({"id": id, "message": message} for id, message in SEEDED_FORTUNES), key=lambda each: each["message"]
-    ),
+    sorted(({"id": id, "message": message} for id, message in SEEDED_FORTUNES), key=lambda each: each["message"]),
 )
 
 # Windows of five rows that do not overlap: nobody waits for a lock of his neighbour's.

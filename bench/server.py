@@ -61,9 +61,7 @@ def served(contender: Contender, exchange: Exchange, core: int, places: dict[str
             stop(process)
 
 
-def start(
-    command: list[str], environment: dict[str, str], core: int, log: IO[bytes]
-) -> subprocess.Popen[bytes]:
+def start(command: list[str], environment: dict[str, str], core: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
     program = PROGRAMS / command[0]
     if not program.exists():
         raise Unfit(f"{program} is not installed")

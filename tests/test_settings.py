@@ -75,9 +75,7 @@ def test_lists_of_the_file_are_lists(tmp_path: Path) -> None:
 
 
 def test_relative_paths_start_at_the_apps_folder(tmp_path: Path) -> None:
-    auth = load(
-        tmp_path, {"TOQUE_AUTH_KEY_FILE": "keys/issuer.pem", "TOQUE_AUTH_JWKS_FILE": "/etc/k"}, {}
-    ).auth
+    auth = load(tmp_path, {"TOQUE_AUTH_KEY_FILE": "keys/issuer.pem", "TOQUE_AUTH_JWKS_FILE": "/etc/k"}, {}).auth
 
     assert (auth.key_file, auth.jwks_file) == (tmp_path / "keys" / "issuer.pem", Path("/etc/k"))
 
@@ -159,9 +157,7 @@ def test_settings_reach_a_worker_whole(tmp_path: Path) -> None:
 
 
 def test_every_setting_is_described_with_its_origin() -> None:
-    rows = {
-        row.name: row for row in describe(load(None, {"TOQUE_DATABASE_URL": "postgresql://a:b@db:1/x"}, {}))
-    }
+    rows = {row.name: row for row in describe(load(None, {"TOQUE_DATABASE_URL": "postgresql://a:b@db:1/x"}, {}))}
 
     assert [name for name, row in rows.items() if not row.doc] == []
     assert rows["database.url"][1:3] == ("postgresql://****@db:1/x", "TOQUE_DATABASE_URL")

@@ -37,8 +37,4 @@ async def create(proto, name):
     proto.response_bytes(200, JSON, encode(View(1, new.name, new.price_cents)))
 
 
-ROUTES = {
-    (method, f"resource{n}"): handler
-    for n in range(5)
-    for method, handler in (("GET", read), ("POST", create))
-}
+ROUTES = {(method, f"resource{n}"): handler for n in range(5) for method, handler in (("GET", read), ("POST", create))}

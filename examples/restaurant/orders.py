@@ -75,9 +75,7 @@ async def place_order(table: TableNumber, items: NewItems, waiter: Principal, db
     total = sum((dishes[item.dish_id].price * item.quantity for item in items), Decimal(0))
     order = insert(Order).values(table=table, waiter=waiter.subject, total=total)
     order_id: int = await db.scalar(order.returning(Order.id))
-    rows = [
-        {**asdict(dishes[item.dish_id]), "order_id": order_id, "quantity": item.quantity} for item in items
-    ]
+    rows = [{**asdict(dishes[item.dish_id]), "order_id": order_id, "quantity": item.quantity} for item in items]
     await db.execute(insert(OrderItem), rows)
     return await get_order(order_id, db)
 
@@ -119,6 +117,4 @@ def _refuse_unknown(items: list[NewItem], dishes: Mapping[int, DishOrdered]) -> 
         if item.dish_id not in dishes
     ]
     if faults:
-        raise Invalid(
-            "The order has dishes that are not on the menu; GET /menu lists those that are.", faults=faults
-        )
+        raise Invalid("The order has dishes that are not on the menu; GET /menu lists those that are.", faults=faults)

@@ -53,9 +53,7 @@ MENU = {
     "To end": [
         Plate("Crème brûlée", "Bourbon vanilla under burnt sugar", "8.50", PASTRY, True),
         Plate("Apple tarte tatin", "Served warm with crème fraîche", "9.00", PASTRY, True),
-        Plate(
-            "Chocolate mousse", "Dark chocolate, sea salt, one spoon for each of you", "8.00", PASTRY, True
-        ),
+        Plate("Chocolate mousse", "Dark chocolate, sea salt, one spoon for each of you", "8.00", PASTRY, True),
         Plate("Madeleines", "Six, baked when you order them: ten minutes", "7.00", PASTRY, True),
     ],
     "To drink": [
@@ -75,7 +73,5 @@ async def seed(db: Database) -> None:
     await db.execute(insert(Table), [{"number": number, "seats": seats} for number, seats in tables])
     for course, plates in MENU.items():
         course_id: int = await db.scalar(insert(Course).values(name=course).returning(Course.id))
-        rows = [
-            {**plate._asdict(), "price": Decimal(plate.price), "course_id": course_id} for plate in plates
-        ]
+        rows = [{**plate._asdict(), "price": Decimal(plate.price), "course_id": course_id} for plate in plates]
         await db.execute(insert(Dish), rows)

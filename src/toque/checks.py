@@ -30,17 +30,13 @@ def of_modules(modules: Sequence[Module]) -> Iterator[Complaint]:
     operations = [operation for module in dict.fromkeys(modules) for operation in module.operations]
     for name, count in Counter(operation.name for operation in operations).items():
         if count > 1:
-            yield Complaint(
-                name, f"{count} operations have this name", "give all but one another, with name="
-            )
+            yield Complaint(name, f"{count} operations have this name", "give all but one another, with name=")
     yield from _shared_paths(operations)
     folders = [files.path for module in modules for files in module.static_files]
     folders += [mount.path for module in modules for mount in module.mounts]
     for path, count in Counter(folders).items():
         if count > 1:
-            yield Complaint(
-                path or "/", f"{count} folders or apps are mounted here", "give each a path of its own"
-            )
+            yield Complaint(path or "/", f"{count} folders or apps are mounted here", "give each a path of its own")
 
 
 def of_operation(operation: Operation) -> Iterator[Complaint]:
@@ -64,9 +60,7 @@ def of_operation(operation: Operation) -> Iterator[Complaint]:
     if (own := OWN_PLACES.get((operation.method, operation.path or ""))) is not None:
         yield complaint(f"{operation.path} is {own}'s own", "give it another path")
     if not 200 <= operation.status <= 299:
-        yield complaint(
-            f"status {operation.status} is not one of success", "choose 200 to 299; failures are raised"
-        )
+        yield complaint(f"status {operation.status} is not one of success", "choose 200 to 299; failures are raised")
     for name in ("deadline_s", "body_bytes_max"):
         limit = getattr(operation, name)
         if limit is not None and limit <= 0:

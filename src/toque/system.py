@@ -73,9 +73,7 @@ def compile_system(
     Raises: SetupError with all that is wrong, each with its remedy.
     """
     wrong = [*complaints, *problems(settings), *checks.of_modules(modules)]
-    pantry = Pantry(
-        {Database: lambda context: context.database}, given=[settings, DevelopmentTokens(settings)]
-    )
+    pantry = Pantry({Database: lambda context: context.database}, given=[settings, DevelopmentTokens(settings)])
     wrong += _learn_recipes(pantry, modules)
     modules = list(dict.fromkeys(modules))
     operations = list(_read([found for module in modules for found in module.operations], pantry, wrong))

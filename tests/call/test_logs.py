@@ -78,9 +78,7 @@ def test_a_text_record_says_the_same_for_people() -> None:
     log.warning("cooked %s", "soup", extra={"portions": 3})
     CURRENT.reset(token)
 
-    assert stream.getvalue().endswith(
-        f"WARNING cooked soup portions=3 trace_id={T} operation=menu.list subject=ana\n"
-    )
+    assert stream.getvalue().endswith(f"WARNING cooked soup portions=3 trace_id={T} operation=menu.list subject=ana\n")
 
 
 def test_outside_of_calls_there_is_no_call_to_name() -> None:

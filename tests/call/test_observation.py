@@ -72,9 +72,7 @@ async def test_a_call_that_ends_well_is_counted_with_its_time() -> None:
         (KeyboardInterrupt(), "internal"),
     ],
 )
-async def test_a_call_that_fails_is_counted_under_its_code_and_fails_on(
-    error: BaseException, code: str
-) -> None:
+async def test_a_call_that_fails_is_counted_under_its_code_and_fails_on(error: BaseException, code: str) -> None:
     seen = figures()
 
     with pytest.raises(type(error)) as caught:

@@ -31,9 +31,7 @@ def test_a_valid_header_is_continued_under_a_new_span(flags: str) -> None:
     assert trace.is_sampled is (flags != "00")
 
 
-@pytest.mark.parametrize(
-    "header", [f"01-{T}-{P}-01", f"cc-{T}-{P}-01-what-the-future-will-bring", f"fe-{T}-{P}-00-"]
-)
+@pytest.mark.parametrize("header", [f"01-{T}-{P}-01", f"cc-{T}-{P}-01-what-the-future-will-bring", f"fe-{T}-{P}-00-"])
 def test_a_future_version_is_read_as_far_as_it_is_known(header: str) -> None:
     trace = Trace.incoming(header)
 

@@ -154,9 +154,7 @@ def test_no_bytes_make_a_decoder_crash(name: str, tp: Any) -> None:
     if read is None:
         return
 
-    @given(
-        body=st.binary(max_size=60) | st.builds(b"".join, st.lists(st.sampled_from(FRAGMENTS), max_size=20))
-    )
+    @given(body=st.binary(max_size=60) | st.builds(b"".join, st.lists(st.sampled_from(FRAGMENTS), max_size=20)))
     @settings(max_examples=60, deadline=None)
     def feed(body: bytes) -> None:
         try:

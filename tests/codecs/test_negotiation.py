@@ -42,9 +42,7 @@ def test_the_preferred_offer_is_chosen(accept: str, chosen: int | None) -> None:
     assert choose(accept, OFFERS) == chosen
 
 
-@given(
-    accept=st.text(max_size=80) | st.lists(st.sampled_from([*'*/;,q=0.1 "\\', "text", "json"])).map("".join)
-)
+@given(accept=st.text(max_size=80) | st.lists(st.sampled_from([*'*/;,q=0.1 "\\', "text", "json"])).map("".join))
 def test_no_accept_breaks_the_choice(accept: str) -> None:
     assert choose(accept, OFFERS) in (None, 0, 1, 2, 3)
     parse_media_type(accept)
@@ -72,9 +70,7 @@ def test_what_is_remembered_of_headers_is_bounded() -> None:
         ("", "", {}),
     ],
 )
-def test_a_media_type_is_read_with_its_parameters(
-    value: str, media_type: str, parameters: dict[str, str]
-) -> None:
+def test_a_media_type_is_read_with_its_parameters(value: str, media_type: str, parameters: dict[str, str]) -> None:
     assert parse_media_type(value) == (media_type, parameters)
 
 

@@ -62,9 +62,7 @@ def only(module: Module) -> OperationEntry:
 def orders() -> Module:
     module = Module("orders")
 
-    @module.command(
-        "/orders", allow=role("waiter", "boss"), status=201, location="/orders/{id}", errors=[SoldOut]
-    )
+    @module.command("/orders", allow=role("waiter", "boss"), status=201, location="/orders/{id}", errors=[SoldOut])
     async def place(new: NewOrder) -> OrderView:
         """Place an order.
 
@@ -292,9 +290,7 @@ INPUTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "said"), [case[1:] for case in INPUTS], ids=[case[0] for case in INPUTS]
-)
+@pytest.mark.parametrize(("old", "new", "said"), [case[1:] for case in INPUTS], ids=[case[0] for case in INPUTS])
 def test_an_input_may_grow_wider_and_never_narrower(old: Any, new: Any, said: str | None) -> None:
     assert breaking_changes(taking(old), taking(new)) == ([f"m.x: {said}"] if said else [])
 
@@ -314,9 +310,7 @@ OUTPUTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "said"), [case[1:] for case in OUTPUTS], ids=[case[0] for case in OUTPUTS]
-)
+@pytest.mark.parametrize(("old", "new", "said"), [case[1:] for case in OUTPUTS], ids=[case[0] for case in OUTPUTS])
 def test_an_output_may_grow_narrower_and_never_wider(old: Any, new: Any, said: str | None) -> None:
     found = [one for one in breaking_changes(giving(old), giving(new)) if "answers 204" not in one]
 

@@ -103,9 +103,7 @@ def test_objects_and_containers_are_structured(tp: Any) -> None:
     assert is_structured(tp)
 
 
-@pytest.mark.parametrize(
-    "tp", [int, str, int | None, Any, UUID, Size, Literal["a"], None, int | list[int], bytes]
-)
+@pytest.mark.parametrize("tp", [int, str, int | None, Any, UUID, Size, Literal["a"], None, int | list[int], bytes])
 def test_plain_values_are_not_structured(tp: Any) -> None:
     assert not is_structured(tp)
 

@@ -62,9 +62,7 @@ def blocks_of(page: Path) -> Iterator[Block]:
 
 def prose_of(page: Path) -> str:
     """*page* without its blocks."""
-    return re.sub(
-        r"^( *)(`{3,}).*?^\1\2$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
-    )
+    return re.sub(r"^( *)(`{3,}).*?^\1\2$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
 def links_of(page: Path) -> list[str]:

@@ -30,9 +30,7 @@ def settings() -> Iterator[str]:
     rows = list(describe(Settings()))
     for section, tp in SECTIONS.items():
         yield f"### {section}\n\n{tp.__doc__}\n\n"
-        yield from _table(
-            ("setting", "environment", "default", "takes", "meaning"), _settings_of(section, rows)
-        )
+        yield from _table(("setting", "environment", "default", "takes", "meaning"), _settings_of(section, rows))
         yield "\n"
 
 

@@ -15,8 +15,7 @@ RUNNER = Path(__file__).with_name("run_page.py")
 
 def _is_run(page: Path) -> bool:
     return any(
-        (block.language == "python" and not block.is_file)
-        or (block.language, block.rest) == ("console", "run")
+        (block.language == "python" and not block.is_file) or (block.language, block.rest) == ("console", "run")
         for block in blocks_of(page)
     )
 
@@ -38,9 +37,7 @@ def test_a_pages_examples_do_what_it_says(page: Path, tmp_path: Path) -> None:
 
 def test_a_named_python_block_is_used_by_a_block_that_is_run() -> None:
     idle = [
-        str(page.relative_to(ROOT))
-        for page in PAGES
-        if not _is_run(page) and any(b.is_file for b in blocks_of(page))
+        str(page.relative_to(ROOT)) for page in PAGES if not _is_run(page) and any(b.is_file for b in blocks_of(page))
     ]
 
     assert idle == [], "these pages write files that nothing tries"

@@ -15,11 +15,7 @@ MACHINE_PATHS = re.compile(r"(?<![\w.~}/])/(?:home|root|Users|work|tmp|opt|srv|m
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_its_links_lead_to_a_page_and_to_a_heading(page: Path) -> None:
-    dead = [
-        link
-        for link in links_of(page)
-        if not link.startswith(("https://", "mailto:")) and not _exists(page, link)
-    ]
+    dead = [link for link in links_of(page) if not link.startswith(("https://", "mailto:")) and not _exists(page, link)]
 
     assert dead == []
 

@@ -51,9 +51,7 @@ class Window:
 
     async def run(self, script: str) -> Any:
         """The value of the expression *script* in the page; a promise is waited for."""
-        answer = await self.command(
-            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
-        )
+        answer = await self.command("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
@@ -96,9 +94,7 @@ class Browser:
 
     async def command(self, method: str, session: str | None = None, **parameters: Any) -> Any:
         message = {"id": next(self._ids), "method": method, "params": parameters}
-        await self._connection.send(
-            json.dumps(message if session is None else {**message, "sessionId": session})
-        )
+        await self._connection.send(json.dumps(message if session is None else {**message, "sessionId": session}))
         async with asyncio.timeout(PATIENCE_S):
             # Events come in between; nobody waits for them.
             while (answer := json.loads(await self._connection.recv())).get("id") != message["id"]:

@@ -40,9 +40,7 @@ app = load_app(str(EXAMPLE))
 @pytest.fixture
 async def kitchen(database_url: str) -> AsyncIterator[Harness]:
     # On SQLite the harness copies a database that it seeded once, which is faster than making one.
-    async with running(
-        app, database_url="" if database_url.startswith("sqlite") else database_url
-    ) as harness:
+    async with running(app, database_url="" if database_url.startswith("sqlite") else database_url) as harness:
         yield harness
 
 
@@ -176,9 +174,7 @@ async def test_a_status_that_does_not_exist_is_refused(kitchen: Harness) -> None
 
 @pytest.mark.parametrize("target", ["/orders", "/orders/1"])
 @pytest.mark.parametrize(("who", "status"), [(None, 401), (GUEST, 403)])
-async def test_guests_do_not_see_orders(
-    kitchen: Harness, target: str, who: Principal | None, status: int
-) -> None:
+async def test_guests_do_not_see_orders(kitchen: Harness, target: str, who: Principal | None, status: int) -> None:
     await placed(kitchen)
 
     assert (await kitchen.get(target, principal=who)).status == status
@@ -339,9 +335,7 @@ async def signed_in(browser: chromium.Browser, url: str, name: str) -> chromium.
     return window
 
 
-async def test_an_order_is_placed_in_one_window_and_cooked_in_another(
-    served: str, browser: chromium.Browser
-) -> None:
+async def test_an_order_is_placed_in_one_window_and_cooked_in_another(served: str, browser: chromium.Browser) -> None:
     floor = await signed_in(browser, f"{served}/waiter", "Ana")
     await floor.click("input[name=table][value='12']")
     await floor.click("button[aria-label='One more: Steak frites']")
@@ -353,9 +347,7 @@ async def test_an_order_is_placed_in_one_window_and_cooked_in_another(
 
     kitchen = await signed_in(browser, f"{served}/kitchen", "Bo")
     for label, status in (("Start cooking", "cooking"), ("Ready", "ready"), ("Served", "served")):
-        await kitchen.until(
-            f'!!document.querySelector(\'[aria-label^="{label}: "][aria-label$=" table 12"]\')'
-        )
+        await kitchen.until(f'!!document.querySelector(\'[aria-label^="{label}: "][aria-label$=" table 12"]\')')
         await kitchen.click(f'[aria-label^="{label}: "][aria-label$=" table 12"]')
         await kitchen.see(f"table 12: {status}.")
 

@@ -183,9 +183,7 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "duplicate claims further down": lambda: with_claims(
         f'{{"sub":"a","aud":"shop","exp":{EXP},"realm":{{"a":1,"a":2}}}}'
     ),
-    "duplicate claims by escape": lambda: with_claims(
-        f'{{"sub":"a","aud":"shop","exp":{EXP},"s\\u0075b":"admin"}}'
-    ),
+    "duplicate claims by escape": lambda: with_claims(f'{{"sub":"a","aud":"shop","exp":{EXP},"s\\u0075b":"admin"}}'),
     "lone surrogate": lambda: with_claims(f'{{"sub":"\\ud800","aud":"shop","exp":{EXP}}}'),
     "claims in Latin-1": lambda: signed({"alg": "ES256"}, b'{"sub":"\xe4","aud":"shop","exp":%d}' % EXP, EC),
     "claims are a list": lambda: with_claims("[]"),
@@ -214,9 +212,7 @@ def test_every_known_attack_is_refused(verifier: Verifier, attack: Callable[[], 
         verifier.verify(attack())
 
 
-@pytest.mark.parametrize(
-    "issuer", ["https://evil.example", "https://id.example/", ["https://id.example"], ...]
-)
+@pytest.mark.parametrize("issuer", ["https://evil.example", "https://id.example/", ["https://id.example"], ...])
 def test_a_token_of_another_issuer_is_refused(issuer: Any) -> None:
     verifier = verifier_with(key=pem(EC), issuer="https://id.example")
 
@@ -338,9 +334,7 @@ def test_a_key_set_is_chosen_from_by_key_id(tmp_path: Path, clock: Clock) -> Non
             verifier.verify(wrong)
 
 
-def test_a_withdrawn_key_verifies_nothing_more_even_for_remembered_tokens(
-    tmp_path: Path, clock: Clock
-) -> None:
+def test_a_withdrawn_key_verifies_nothing_more_even_for_remembered_tokens(tmp_path: Path, clock: Clock) -> None:
     file = tmp_path / "keys.json"
     write_keys(file, public(EC, kid="old"), public(OKP, kid="new"))
     verifier = verifier_with(jwks_file=str(file))

@@ -22,9 +22,7 @@ async def kitchen(store: Store) -> Store:
 
     async def fill(db: Any) -> None:
         names = ("soup", "fish", "cake")
-        await db.execute(
-            insert(models.Dish), [{"name": name, "price": Decimal(i) + 1} for i, name in enumerate(names)]
-        )
+        await db.execute(insert(models.Dish), [{"name": name, "price": Decimal(i) + 1} for i, name in enumerate(names)])
         await db.execute(insert(models.Tag), [{"word": "hot"}, {"word": "vegan"}])
         await db.execute(
             insert(models.dish_tag),
@@ -32,9 +30,7 @@ async def kitchen(store: Store) -> Store:
         )
         for table in (4, 5):
             order = await db.scalar(insert(models.Order).values(table_no=table).returning(models.Order.id))
-            await db.execute(
-                insert(models.Item), [{"order_id": order, "dish_id": d, "quantity": d} for d in (1, 2)]
-            )
+            await db.execute(insert(models.Item), [{"order_id": order, "dish_id": d, "quantity": d} for d in (1, 2)])
 
     await store.command(fill)
     return store

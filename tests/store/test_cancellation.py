@@ -125,9 +125,7 @@ async def test_a_cancelled_statement_stops_on_the_server(kitchen: Store) -> None
         pytest.skip("SQLite has no server")
     await cancelled(kitchen.query(lambda db: db.scalar(endless(kitchen))), 0.1)
 
-    sleeping = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(6%'"
-    )
+    sleeping = text("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(6%'")
     async with asyncio.timeout(1):
         while await kitchen.query(lambda db: db.scalar(sleeping)) > 1:
             await asyncio.sleep(0.01)

@@ -176,9 +176,7 @@ async def test_a_number_out_of_range_is_the_callers_fault(kitchen: Store, number
         await kitchen.command(lambda db: db.execute(insert(Account).values(id=1, balance=number)))
 
 
-@pytest.mark.parametrize(
-    "word", ["\x00", "a\x00b", "\ud800", "'; DROP TABLE dish; --", "%s ? $1 :x", "\uffff" * 1000]
-)
+@pytest.mark.parametrize("word", ["\x00", "a\x00b", "\ud800", "'; DROP TABLE dish; --", "%s ? $1 :x", "\uffff" * 1000])
 async def test_hostile_text_is_stored_as_it_is_or_refused(kitchen: Store, word: str) -> None:
     async def store_and_read(db: Any) -> str:
         await db.execute(insert(Tag).values(word=word))
@@ -210,9 +208,7 @@ async def test_a_decimal_that_no_column_holds_is_the_callers_fault(kitchen: Stor
 async def test_the_store_goes_on_after_every_failure(kitchen: Store) -> None:
     for _ in range(30):
         with pytest.raises(Conflict):
-            await kitchen.command(
-                lambda db: db.execute(insert(Item).values(order_id=None, dish_id=1, quantity=1))
-            )
+            await kitchen.command(lambda db: db.execute(insert(Item).values(order_id=None, dish_id=1, quantity=1)))
         with pytest.raises(Invalid):
             await kitchen.query(lambda db: db.one(DishView, select(Dish).where(Dish.id == 2**99)))
 

@@ -83,9 +83,7 @@ async def test_a_command_that_dawdles_does_not_hold_up_those_before_it(sqlite: S
 
 
 async def test_a_deferred_constraint_fails_only_the_command_that_broke_it(sqlite: SqliteStore) -> None:
-    deferred = (
-        "CREATE TABLE child (id INTEGER, parent INTEGER REFERENCES dish (id) DEFERRABLE INITIALLY DEFERRED)"
-    )
+    deferred = "CREATE TABLE child (id INTEGER, parent INTEGER REFERENCES dish (id) DEFERRABLE INITIALLY DEFERRED)"
     await sqlite.command(lambda db: db.execute(text(deferred)))
 
     async def orphan(db: Any) -> None:

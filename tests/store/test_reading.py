@@ -102,9 +102,7 @@ async def test_a_field_without_a_column_is_named_with_the_nearest(kitchen: Store
     class Misspelt(msgspec.Struct):
         nmae: str
 
-    with pytest.raises(
-        TypeError, match=r"Misspelt\.nmae has no column in the statement; did you mean 'name'"
-    ):
+    with pytest.raises(TypeError, match=r"Misspelt\.nmae has no column in the statement; did you mean 'name'"):
         await kitchen.query(lambda db: db.all(Misspelt, select(Dish)))
 
 
@@ -179,9 +177,7 @@ async def test_equal_statements_with_other_values_read_other_rows(kitchen: Store
 
 @pytest.mark.parametrize("ids", [[], [1], [1, 2], [3, 2, 1], [1, 99]])
 async def test_in_takes_lists_of_any_length(kitchen: Store, ids: list[int]) -> None:
-    found = await kitchen.query(
-        lambda db: db.all(int, select(Dish.id).where(Dish.id.in_(ids)).order_by(Dish.id))
-    )
+    found = await kitchen.query(lambda db: db.all(int, select(Dish.id).where(Dish.id.in_(ids)).order_by(Dish.id)))
     others = await kitchen.query(lambda db: db.all(int, select(Dish.id).where(Dish.id.not_in(ids))))
 
     assert found == sorted({*ids} & {1, 2, 3})

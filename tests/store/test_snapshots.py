@@ -23,9 +23,7 @@ async def move(store: Store, source: int, target: int) -> None:
     async def transfer(db: Any) -> None:
         # In one order, so that two transfers never wait for each other.
         for account, change in sorted(((source, -1), (target, 1))):
-            await db.execute(
-                update(Account).where(Account.id == account).values(balance=Account.balance + change)
-            )
+            await db.execute(update(Account).where(Account.id == account).values(balance=Account.balance + change))
             await asyncio.sleep(0)
 
     await store.command(transfer)

@@ -69,9 +69,7 @@ async def test_a_row_comes_back_as_it_was_written(store: Store, sample: SampleVi
         # Hypothesis likes to come back with a key that it has used.
         await db.execute(delete(Sample).where(Sample.id == sample.id))
         returned = await db.one(SampleView, insert(Sample).values(**values).returning(Sample))
-        found = select(Sample).where(
-            Sample.id == sample.id, Sample.at == sample.at, Sample.amount == sample.amount
-        )
+        found = select(Sample).where(Sample.id == sample.id, Sample.at == sample.at, Sample.amount == sample.amount)
         return returned, await db.one(SampleView, found)
 
     returned, found = await store.command(write_and_read)
@@ -100,15 +98,13 @@ async def test_decimals_and_times_sort_by_their_value(store: Store) -> None:
     ]
     await store.command(lambda db: db.execute(insert(Sample), rows))
 
-    assert await store.query(
-        lambda db: db.all(Decimal, select(Sample.amount).order_by(Sample.amount))
-    ) == sorted(amounts)
+    assert await store.query(lambda db: db.all(Decimal, select(Sample.amount).order_by(Sample.amount))) == sorted(
+        amounts
+    )
     times = await store.query(lambda db: db.all(datetime, select(Sample.at).order_by(Sample.at)))
     assert times == sorted(times)
 
 
 async def test_a_time_without_its_zone_is_refused(store: Store) -> None:
     with pytest.raises(Invalid):
-        await store.query(
-            lambda db: db.all(object, select(Sample.id).where(Sample.at == datetime(2026, 1, 1)))
-        )
+        await store.query(lambda db: db.all(object, select(Sample.id).where(Sample.at == datetime(2026, 1, 1))))

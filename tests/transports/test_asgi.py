@@ -210,9 +210,7 @@ async def test_the_scope_says_what_rsgis_says() -> None:
     seen: dict[str, Any] = {}
 
     async def answer(scope: Any, proto: Any, segments: Any) -> None:
-        seen.update(
-            {name: getattr(scope, name) for name in ("proto", "http_version", "scheme", "method", "path")}
-        )
+        seen.update({name: getattr(scope, name) for name in ("proto", "http_version", "scheme", "method", "path")})
         seen["query"] = scope.query_string
         seen["headers"] = scope.headers
         seen["client"], seen["server"] = scope.client.split(":")[0], scope.server.split(":")[0]

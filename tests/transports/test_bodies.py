@@ -145,23 +145,17 @@ def taken(tp: Any) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "media_type"), taken(Dish))
-async def test_an_object_comes_in_every_format_that_carries_it(
-    kitchen: Harness, name: str, media_type: str
-) -> None:
+async def test_an_object_comes_in_every_format_that_carries_it(kitchen: Harness, name: str, media_type: str) -> None:
     encode = CODECS[name].encoder(Dish)
     assert encode is not None
 
-    answer = await kitchen.post(
-        "/dish", content=encode(Dish("soup", 7)), headers={"content-type": media_type}
-    )
+    answer = await kitchen.post("/dish", content=encode(Dish("soup", 7)), headers={"content-type": media_type})
 
     assert (answer.status, answer.json()) == (200, {"name": "soup", "price": 7})
 
 
 @pytest.mark.parametrize(("name", "media_type"), taken(list[Dish]))
-async def test_a_list_comes_in_every_format_that_carries_it(
-    kitchen: Harness, name: str, media_type: str
-) -> None:
+async def test_a_list_comes_in_every_format_that_carries_it(kitchen: Harness, name: str, media_type: str) -> None:
     encode = CODECS[name].encoder(list[Dish])
     assert encode is not None
 
@@ -245,9 +239,7 @@ async def test_a_body_that_may_be_missing_is_read_where_it_comes(kitchen: Harnes
 
 
 @pytest.mark.parametrize(("headers", "status"), [({}, 415), (JSON, 400)])
-async def test_a_body_that_must_come_is_missed(
-    kitchen: Harness, headers: dict[str, str], status: int
-) -> None:
+async def test_a_body_that_must_come_is_missed(kitchen: Harness, headers: dict[str, str], status: int) -> None:
     assert (await kitchen.post("/dish", headers=headers)).status == status
 
 
@@ -270,9 +262,7 @@ async def test_files_of_one_name_come_together(kitchen: Harness) -> None:
     assert answer.json() == ["a.txt", "b.txt"]
 
 
-@pytest.mark.parametrize(
-    "body", [part("note", "x"), part("file", "x") + part("note", "x"), part("file", "x", "f")]
-)
+@pytest.mark.parametrize("body", [part("note", "x"), part("file", "x") + part("note", "x"), part("file", "x", "f")])
 async def test_a_form_with_a_file_has_all_its_parts(kitchen: Harness, body: bytes) -> None:
     assert (await kitchen.post("/photo", content=body + b"--XX--\r\n", headers=MULTIPART)).status == 422
 
@@ -327,9 +317,7 @@ async def test_an_upload_is_read_no_faster_than_it_is_used(kitchen: Harness) -> 
 
 
 async def test_an_upload_has_any_format_and_a_limit(kitchen: Harness) -> None:
-    assert (
-        await kitchen.post("/upload", content=b"GIF89a", headers={"content-type": "image/gif"})
-    ).json() == 6
+    assert (await kitchen.post("/upload", content=b"GIF89a", headers={"content-type": "image/gif"})).json() == 6
     assert (await kitchen.post("/upload")).json() == 0
     assert (await kitchen.post("/upload", content=[b"x" * 1024 * 1024] * 65)).status == 413
 
@@ -366,18 +354,14 @@ async def test_a_small_body_that_becomes_large_is_refused(
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
 async def test_a_body_that_is_not_in_its_coding_is_malformed(kitchen: Harness, coding: str) -> None:
-    answer = await kitchen.post(
-        "/dish", content=b'{"name":"soup"}', headers=JSON | {"content-encoding": coding}
-    )
+    answer = await kitchen.post("/dish", content=b'{"name":"soup"}', headers=JSON | {"content-encoding": coding})
 
     assert (answer.status, answer.json()["code"]) == (400, "malformed")
 
 
 @pytest.mark.parametrize("coding", ["compress", "gzip, gzip", "x"])
 async def test_another_coding_is_not_taken(kitchen: Harness, coding: str) -> None:
-    assert (
-        await kitchen.post("/dish", json={"name": "x"}, headers={"content-encoding": coding})
-    ).status == 415
+    assert (await kitchen.post("/dish", json={"name": "x"}, headers={"content-encoding": coding})).status == 415
 
 
 # Sizes, framing and time.
@@ -421,9 +405,7 @@ async def test_chunks_are_counted_as_they_come(kitchen: Harness) -> None:
     [("gzip, chunked",), ("identity",), ("chunked", "chunked"), ("chunked", "gzip"), ("chunked, chunked",)],
 )
 @pytest.mark.parametrize("target", ["/dish", "/upload", "/photo"])
-async def test_only_one_transfer_coding_is_taken(
-    kitchen: Harness, target: str, codings: tuple[str, ...]
-) -> None:
+async def test_only_one_transfer_coding_is_taken(kitchen: Harness, target: str, codings: tuple[str, ...]) -> None:
     headers = [*(MULTIPART if target == "/photo" else JSON).items()]
     headers += [("transfer-encoding", coding) for coding in codings]
 

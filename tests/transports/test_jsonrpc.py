@@ -291,9 +291,7 @@ async def test_a_stream_without_an_end_is_too_large(rpc: JsonRpc) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [("picture", "/picture"), ("upload", "/upload")])
-async def test_bytes_are_not_offered_and_the_answer_says_where_they_are(
-    rpc: JsonRpc, method: str, path: str
-) -> None:
+async def test_bytes_are_not_offered_and_the_answer_says_where_they_are(rpc: JsonRpc, method: str, path: str) -> None:
     error = (await ask(rpc, call(method)))["error"]
 
     assert error["data"]["code"] == "unimplemented"
@@ -337,9 +335,7 @@ async def http(rpc: JsonRpc) -> AsyncIterator[httpx.AsyncClient]:
 async def test_over_http_a_call_is_answered_with_200_whatever_came_of_it(http: httpx.AsyncClient) -> None:
     good = await http.post("/rpc", json=call("add", [1, 2]))
     bad = await http.post("/rpc", json=call("nothing"))
-    broken = await http.post(
-        "/rpc", content=b"{", headers={"content-type": "application/json; charset=utf-8"}
-    )
+    broken = await http.post("/rpc", content=b"{", headers={"content-type": "application/json; charset=utf-8"})
 
     assert [good.status_code, bad.status_code, broken.status_code] == [200, 200, 200]
     assert good.json()["result"] == 3
@@ -379,9 +375,7 @@ async def test_over_http_the_callers_trace_goes_on(http: httpx.AsyncClient) -> N
     assert reply.json()["error"]["data"]["trace_id"] == "a" * 32
 
 
-async def test_over_http_the_caller_may_shorten_the_deadline(
-    http: httpx.AsyncClient, kitchen: Kitchen
-) -> None:
+async def test_over_http_the_caller_may_shorten_the_deadline(http: httpx.AsyncClient, kitchen: Kitchen) -> None:
     reply = await http.post("/rpc", json=[call("simmer"), call("simmer")], headers={"x-timeout-ms": "50"})
 
     assert [answer["error"]["data"]["code"] for answer in reply.json()] == ["deadline_exceeded"] * 2

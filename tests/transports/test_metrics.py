@@ -122,9 +122,7 @@ os._exit(9)
 
 def test_what_a_dead_worker_counted_stays_and_what_it_had_under_way_does_not(tmp_path: Path) -> None:
     source = Path(metrics.__file__).parents[2]
-    subprocess.run(
-        [sys.executable, "-c", WORKER, tmp_path], env={**os.environ, "PYTHONPATH": str(source)}, check=False
-    )
+    subprocess.run([sys.executable, "-c", WORKER, tmp_path], env={**os.environ, "PYTHONPATH": str(source)}, check=False)
 
     shown = samples(Metrics(figures(("ok", 0.1)), tmp_path).expose())
 
@@ -132,9 +130,7 @@ def test_what_a_dead_worker_counted_stays_and_what_it_had_under_way_does_not(tmp
     assert shown["toque_calls_in_flight", ""] == 0
 
 
-def test_figures_are_written_at_most_once_a_second_and_only_when_changed(
-    tmp_path: Path, clock: Clock
-) -> None:
+def test_figures_are_written_at_most_once_a_second_and_only_when_changed(tmp_path: Path, clock: Clock) -> None:
     seen = figures(("ok", 0.1))
     worker = Metrics(seen, tmp_path)
     written: list[float] = []

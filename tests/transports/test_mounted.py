@@ -159,9 +159,7 @@ async def client(address: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_fastapi_answers_below_its_prefix_and_knows_it(client: httpx.AsyncClient) -> None:
-    reply = await client.get(
-        "/hello/an%C3%A4", params={"loud": "true"}, headers=[("x-two", "1"), ("x-two", "2")]
-    )
+    reply = await client.get("/hello/an%C3%A4", params={"loud": "true"}, headers=[("x-two", "1"), ("x-two", "2")])
 
     answer = reply.json()
     assert answer["text"] == "hello anä!"
@@ -348,9 +346,7 @@ async def test_an_application_without_a_lifespan_needs_none() -> None:
     await inner.stop()
 
 
-async def test_an_app_mounts_fastapi_and_serves_it_with_its_own_operations(
-    legacy: FastAPI, kitchen: Kitchen
-) -> None:
+async def test_an_app_mounts_fastapi_and_serves_it_with_its_own_operations(legacy: FastAPI, kitchen: Kitchen) -> None:
     app = App("demo", settings=Settings())
     app.mount("/legacy", legacy)
 

@@ -72,9 +72,7 @@ def make_app() -> App:
     orders: dict[UUID, OrderView] = {}
 
     @app.query("/menu", allow=public)
-    async def menu(
-        vegetarian: bool | None = None, station: Annotated[str, Header("X-Station")] = "hot"
-    ) -> list[Line]:
+    async def menu(vegetarian: bool | None = None, station: Annotated[str, Header("X-Station")] = "hot") -> list[Line]:
         """What can be ordered."""
         return [Line(1)]
 
@@ -88,9 +86,7 @@ def make_app() -> App:
             raise NotFound("there is no such order")
         return orders[id]
 
-    @app.command(
-        "/orders", allow=role("waiter"), status=201, location="/orders/{id}", errors=[SoldOutTonight]
-    )
+    @app.command("/orders", allow=role("waiter"), status=201, location="/orders/{id}", errors=[SoldOutTonight])
     async def place(new: NewOrder) -> OrderView:
         made = OrderView(uuid4(), new.table, new.items, new.note)
         orders[made.id] = made
@@ -250,9 +246,7 @@ async def test_failures_are_problem_documents_named_by_their_codes(document: Any
     conflict = document["components"]["responses"][responses["409"]["$ref"].split("/")[-1]]
     assert "`sold_out_tonight`" in conflict["description"]
     assert conflict["content"].keys() == {"application/problem+json", "application/problem+msgpack"}
-    assert conflict["content"]["application/problem+json"]["schema"] == {
-        "$ref": "#/components/schemas/Problem"
-    }
+    assert conflict["content"]["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
 
 
 async def test_who_may_call_is_said_in_words_and_as_a_scheme(document: Any) -> None:

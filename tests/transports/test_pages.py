@@ -125,9 +125,7 @@ def test_a_page_carries_what_its_operation_says_about_caching_and_its_own_policy
 
     operation = module.operations[0]
     headers = [("cache-control", "no-store"), ("content-security-policy", "default-src 'none'")]
-    offered = Pages([templates], is_development=False).offer(
-        operation, read_signature(operation, frozenset()), headers
-    )
+    offered = Pages([templates], is_development=False).offer(operation, read_signature(operation, frozenset()), headers)
 
     assert ("cache-control", "no-store") in offered.headers
     assert [name for name, _ in offered.headers].count("content-security-policy") == 1

@@ -166,9 +166,7 @@ async def test_what_is_no_plain_file_is_not_sent(folder: Path) -> None:
     assert (await ask(folder, "pipe.txt")).status == 404
 
 
-@given(
-    st.text(max_size=40), st.lists(st.sampled_from(["..", ".", "sub", "ten.txt", "", ".env", "secret.txt"]))
-)
+@given(st.text(max_size=40), st.lists(st.sampled_from(["..", ".", "sub", "ten.txt", "", ".env", "secret.txt"])))
 async def test_whatever_is_asked_for_never_leaves_the_folder(text: str, parts: list[str]) -> None:
     here = Path(__file__).parent
 
@@ -266,9 +264,7 @@ async def test_one_range_is_sent_alone(folder: Path, asked: str, content: bytes,
     assert answer.headers.get("content-length") == str(len(content))
 
 
-@pytest.mark.parametrize(
-    "asked", ["bytes=0-1,3-4", "bytes=4-2", "bytes=-", "bytes=x-2", "lines=1-2", "bytes=٣-٤"]
-)
+@pytest.mark.parametrize("asked", ["bytes=0-1,3-4", "bytes=4-2", "bytes=-", "bytes=x-2", "lines=1-2", "bytes=٣-٤"])
 async def test_several_ranges_and_what_is_no_range_mean_the_whole(folder: Path, asked: str) -> None:
     answer = await ask(folder, "ten.txt", range=asked)
 
@@ -278,9 +274,7 @@ async def test_several_ranges_and_what_is_no_range_mean_the_whole(folder: Path, 
 @pytest.mark.parametrize(
     ("name", "asked"), [("ten.txt", "bytes=10-"), ("ten.txt", "bytes=-0"), ("empty.txt", "bytes=0-")]
 )
-async def test_a_range_beyond_the_end_is_refused_and_the_length_told(
-    folder: Path, name: str, asked: str
-) -> None:
+async def test_a_range_beyond_the_end_is_refused_and_the_length_told(folder: Path, name: str, asked: str) -> None:
     answer = await ask(folder, name, range=asked)
 
     assert answer.json()["code"] == "range_not_satisfiable"

@@ -287,9 +287,7 @@ async def test_stopping_lets_running_calls_end_and_then_closes(
     assert busy.close_code == idle.close_code == (1001 if serve is on_uvicorn else 1005)
 
 
-async def test_stopping_ends_calls_that_outlast_their_grace(
-    url: str, sockets: WebSockets, kitchen: Kitchen
-) -> None:
+async def test_stopping_ends_calls_that_outlast_their_grace(url: str, sockets: WebSockets, kitchen: Kitchen) -> None:
     async with connect(url) as socket:
         await tell(socket, call("demo.wait"))
         await until(lambda: kitchen.begun == 1)

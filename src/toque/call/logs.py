@@ -36,9 +36,7 @@ _CONTROL_BUT_NEWLINE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "call"}
 
 
-def configure(
-    level: str, form: Format, *, loggers: Sequence[str] = ("toque",), stream: TextIO | None = None
-) -> None:
+def configure(level: str, form: Format, *, loggers: Sequence[str] = ("toque",), stream: TextIO | None = None) -> None:
     """Send what *loggers* and those below them say, from *level* on, to *stream* (standard error).
 
     Calling it again replaces what it set before.

@@ -15,6 +15,7 @@ BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 """Upper bounds of the histogram: those of Prometheus' Go client (5 ms to 10 s), and two more below, because
 most calls here end within 5 ms. What takes longer falls into one last bucket."""
 
+
 class CallerLeft(Exception):
     """The caller went away; there is nobody to answer."""
 

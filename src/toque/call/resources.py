@@ -162,9 +162,7 @@ class Pantry:
                     'let it live for a call too: @app.resource(lifetime="call")',
                 )
         if entry.makes in self.closure(need for _, need in entry.needs):
-            yield Complaint(
-                subject, "it needs itself, by way of what it needs", "let one of them do without the other"
-            )
+            yield Complaint(subject, "it needs itself, by way of what it needs", "let one of them do without the other")
 
     def _lives_as_long_as_the_app(self, tp: type) -> bool:
         return tp in self.given or (tp in self._entries and self._entries[tp].lifetime == "app")

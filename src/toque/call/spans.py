@@ -40,12 +40,8 @@ def start_tracing(service: str) -> Callable[[], None]:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "observe.traces needs OpenTelemetry's SDK: pip install 'toque[telemetry]'"
-        ) from error
-    provider = TracerProvider(
-        resource=Resource({"service.name": service}).merge(OTELResourceDetector().detect())
-    )
+        raise ModuleNotFoundError("observe.traces needs OpenTelemetry's SDK: pip install 'toque[telemetry]'") from error
+    provider = TracerProvider(resource=Resource({"service.name": service}).merge(OTELResourceDetector().detect()))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     otel.set_tracer_provider(provider)
     return provider.shutdown
@@ -107,9 +103,7 @@ def _below(trace: Trace) -> SpanScope | None:
     if not trace.parent_id:
         return None
     flags = otel.TraceFlags(otel.TraceFlags.SAMPLED if trace.is_sampled else otel.TraceFlags.DEFAULT)
-    caller = otel.SpanContext(
-        int(trace.trace_id, 16), int(trace.parent_id, 16), is_remote=True, trace_flags=flags
-    )
+    caller = otel.SpanContext(int(trace.trace_id, 16), int(trace.parent_id, 16), is_remote=True, trace_flags=flags)
     return otel.set_span_in_context(otel.NonRecordingSpan(caller), SpanScope())
 
 

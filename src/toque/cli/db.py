@@ -36,9 +36,7 @@ def revision(target: Target = ".", /, *, message: Annotated[str, Parameter(alias
 
     url, metadata, folder = _database(target)
     file = _done(migrations.revision(url, metadata, folder, message))
-    print(
-        f"wrote {file}; read it before you run it" if file else "the migrations are like the models already"
-    )
+    print(f"wrote {file}; read it before you run it" if file else "the migrations are like the models already")
 
 
 @db.command

@@ -71,9 +71,7 @@ def _settings(target: str, host: str | None, port: int | None) -> tuple[Settings
     """Read in a child's stead: the app itself is imported only below, so that a reload is a fresh start."""
     folder = folder_of(target)
     flags = {"http.host": host, "http.port": None if port is None else str(port)}
-    return load(
-        folder, os.environ, {name: value for name, value in flags.items() if value is not None}
-    ), folder
+    return load(folder, os.environ, {name: value for name, value in flags.items() if value is not None}), folder
 
 
 def _changes(folder: Path, stopped: _Stopped) -> Iterator[set[str]]:

@@ -117,7 +117,5 @@ def _type_name(tp: object) -> str:
     plain = schema.plain_type(tp)
     named = isinstance(plain, type) and not hasattr(plain, "__args__")
     name = plain.__name__ if named else re.sub(r"\b(\w+\.)+", "", str(plain))
-    limits = ", ".join(
-        f"{key}={value}" for mark in marks for key, value in mark.__rich_repr__() if value is not None
-    )
+    limits = ", ".join(f"{key}={value}" for mark in marks for key, value in mark.__rich_repr__() if value is not None)
     return name + (f" ({limits})" if limits else "")

@@ -13,9 +13,7 @@ from toque.cli.target import Target, load_app
 __all__ = ["export"]
 
 
-def export(
-    document: Literal["openapi", "manifest"], target: Target = ".", /, *, out: Path | None = None
-) -> None:
+def export(document: Literal["openapi", "manifest"], target: Target = ".", /, *, out: Path | None = None) -> None:
     """Write the OpenAPI document or the manifest of the app TARGET.
 
     - `toque export openapi shop --out openapi.json`

@@ -13,9 +13,7 @@ from toque.cli.failures import Failure
 
 __all__ = ["OperationName", "Optional", "Several", "find_plan"]
 
-OperationName = Annotated[
-    str, Parameter(help="Its name; the part before the dot may be left out where that is clear.")
-]
+OperationName = Annotated[str, Parameter(help="Its name; the part before the dot may be left out where that is clear.")]
 Several = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
 Optional = Annotated[str, Parameter(show_default=False)]
 

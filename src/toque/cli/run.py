@@ -79,9 +79,7 @@ class _Loader:
         self._figures_folder = serving.figures_folder
 
     def __call__(self) -> Serving:
-        return self._serving or Serving(
-            load_app(self._target), self._settings, figures_folder=self._figures_folder
-        )
+        return self._serving or Serving(load_app(self._target), self._settings, figures_folder=self._figures_folder)
 
     def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "_serving": None}
@@ -110,8 +108,7 @@ def listen(settings: Settings) -> socket.socket:
         return server.listen(http.host, http.port)
     except OSError as error:
         raise Failure(
-            f"cannot listen on {http.host}:{http.port}: {error.strerror}; "
-            "stop what listens there, or choose --port 0"
+            f"cannot listen on {http.host}:{http.port}: {error.strerror}; stop what listens there, or choose --port 0"
         ) from None
 
 

@@ -17,9 +17,7 @@ from toque.cli.failures import Failure
 
 __all__ = ["Target", "folder_of", "load_app"]
 
-Target = Annotated[
-    str, Parameter(help="`package.module:app`, a file or a folder; the working folder unless given.")
-]
+Target = Annotated[str, Parameter(help="`package.module:app`, a file or a folder; the working folder unless given.")]
 
 FILES = ("app.py", "main.py", "__init__.py")
 """Where an app stands in a folder, in the order in which they are tried."""
@@ -36,9 +34,7 @@ def load_app(target: str) -> App:
     if name:
         if name not in apps:
             near = get_close_matches(name, apps, 1)
-            hint = (
-                f"; did you mean {where}:{near[0]}?" if near else f"; its apps: {', '.join(apps) or 'none'}"
-            )
+            hint = f"; did you mean {where}:{near[0]}?" if near else f"; its apps: {', '.join(apps) or 'none'}"
             raise Failure(f"{where} has no app named {name!r}{hint}", code=2)
         return apps[name]
     if "app" in apps:
@@ -92,9 +88,7 @@ def _import_path(path: Path) -> ModuleType:
     name = ".".join(names)
     module = importlib.import_module(name)
     if module.__file__ is None or Path(module.__file__).resolve() != path:
-        raise Failure(
-            f"{path} cannot be imported: {name!r} is {module.__file__ or 'built in'}; rename the file"
-        )
+        raise Failure(f"{path} cannot be imported: {name!r} is {module.__file__ or 'built in'}; rename the file")
     return module
 
 

@@ -41,7 +41,5 @@ def token(
 
     settings = settings_for(load_app(target))
     if settings.is_production:
-        raise Failure(
-            "`toque token` mints development tokens, and this is production; ask the issuer of your tokens"
-        )
+        raise Failure("`toque token` mints development tokens, and this is production; ask the issuer of your tokens")
     print(mint(settings, subject=sub, roles=role, scopes=scope, tenant=tenant, lifetime_s=lifetime))

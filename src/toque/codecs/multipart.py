@@ -130,9 +130,7 @@ class _Parts:
         if self._file is None:
             self._text_bytes += len(chunk)
             if self._text_bytes > self._limits.text_bytes_max:
-                raise TooLarge(
-                    f"The parts that are no files are larger than {self._limits.text_bytes_max} bytes."
-                )
+                raise TooLarge(f"The parts that are no files are larger than {self._limits.text_bytes_max} bytes.")
             self._text.append(chunk)
             return
         self._file.write(chunk)

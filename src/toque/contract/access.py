@@ -76,9 +76,7 @@ def role(*names: str) -> Access:
 def scope(*names: str) -> Access:
     """Callers whose credential carries every one of the scopes *names* may call."""
     wanted = _named("scope", names)
-    return Access(
-        "scope " + " and ".join(names), lambda principal, _inputs: wanted <= principal.scopes, scopes=wanted
-    )
+    return Access("scope " + " and ".join(names), lambda principal, _inputs: wanted <= principal.scopes, scopes=wanted)
 
 
 def predicate(test: Callable[..., bool]) -> Access:
@@ -89,9 +87,7 @@ def predicate(test: Callable[..., bool]) -> Access:
     """
     parameters = list(inspect.signature(test).parameters)
     if not parameters:
-        raise TypeError(
-            "an access predicate takes the principal as its first parameter, got a function of none"
-        )
+        raise TypeError("an access predicate takes the principal as its first parameter, got a function of none")
     if inspect.iscoroutinefunction(test):
         # What it returns would be true whatever it decides.
         raise TypeError("an access predicate is a plain `def`, got an `async def`; decide in the operation")

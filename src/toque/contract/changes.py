@@ -30,9 +30,7 @@ def breaking_changes(old: Manifest, new: Manifest) -> list[str]:
         if (successor := present.get(entry.name)) is None:
             found.append(f"{entry.name} is gone")
         else:
-            found += [
-                f"{entry.name}: {change}" for change in _changes(entry, successor, old.schemas, new.schemas)
-            ]
+            found += [f"{entry.name}: {change}" for change in _changes(entry, successor, old.schemas, new.schemas)]
     return found
 
 
@@ -52,9 +50,7 @@ def _address_changes(old: OperationEntry, new: OperationEntry) -> Iterator[str]:
         yield f"it is a {new.kind}, and was a {old.kind}"
     if old.path is not None and (old.method, old.path) != (new.method, new.path):
         yield (
-            f"it is at {new.method} {new.path}, and was at {old.method} {old.path}"
-            if new.path
-            else "it has no path"
+            f"it is at {new.method} {new.path}, and was at {old.method} {old.path}" if new.path else "it has no path"
         )
     if old.path is not None and old.status != new.status:
         yield f"it answers {new.status}, and answered {old.status}"
@@ -105,20 +101,14 @@ def _input_changes(
         yield from _Fit(before, after).misfits(entry.schema, successor.schema, f"input {name}")
 
 
-def _output_changes(
-    old: OperationEntry, new: OperationEntry, before: Schemas, after: Schemas
-) -> Iterator[str]:
+def _output_changes(old: OperationEntry, new: OperationEntry, before: Schemas, after: Schemas) -> Iterator[str]:
     if old.output is None:
         return
     if new.output is None:
         yield "it no longer answers anything"
         return
     if old.output.is_stream != new.output.is_stream:
-        yield (
-            "it answers a stream, and answered a whole"
-            if new.output.is_stream
-            else "it answers no stream any more"
-        )
+        yield ("it answers a stream, and answered a whole" if new.output.is_stream else "it answers no stream any more")
     fit = _Fit(after, before, is_output=True)
     yield from fit.misfits(new.output.schema, old.output.schema, "output")
 
@@ -183,11 +173,7 @@ class _Fit:
             if name not in fields:
                 yield f"{at}.{name} is gone" if self._is_output else f"{at}.{name} is new and required"
             elif name not in given.get("required", ()):
-                yield (
-                    f"{at}.{name} may be missing, and was not"
-                    if self._is_output
-                    else f"{at}.{name} is required"
-                )
+                yield (f"{at}.{name} may be missing, and was not" if self._is_output else f"{at}.{name} is required")
         for name in wanted if self._is_output else fields:
             if (name in fields) != (name in wanted) and name not in taken.get("required", ()):
                 yield f"{at}.{name} is gone"
@@ -243,9 +229,7 @@ def _kind(schema: Schema) -> str:
     choices = _choices(schema)
     if not choices:
         return "anything"
-    return {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}[
-        type(choices[0])
-    ]
+    return {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}[type(choices[0])]
 
 
 def _choices(schema: Schema) -> list[Any] | None:

@@ -80,9 +80,7 @@ def _pydantic_fault(path: str, detail: Mapping[str, Any], place: str) -> Fault:
         return Fault(cut(path), "Expected a value, got nothing", place, "a value", "nothing")
     message = str(detail["msg"])
     _, _, expected = message.partition("Input should be ")
-    return Fault(
-        cut(path), cut(message), place, cut(expected.partition(",")[0]), type(detail["input"]).__name__
-    )
+    return Fault(cut(path), cut(message), place, cut(expected.partition(",")[0]), type(detail["input"]).__name__)
 
 
 def cut(text: str) -> str:

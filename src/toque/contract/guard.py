@@ -117,9 +117,7 @@ def _arm_for(node: inspect.UnionType, value: Any) -> inspect.Type | None:
 def _may_become(arm: Any, value: Any) -> bool:
     tag = getattr(arm, "tag", None)
     if isinstance(value, dict):
-        takes_names = (
-            hasattr(arm, "key_type") or hasattr(arm, "fields") or isinstance(arm, inspect.CustomType)
-        )
+        takes_names = hasattr(arm, "key_type") or hasattr(arm, "fields") or isinstance(arm, inspect.CustomType)
         return takes_names and (tag is None or value.get(getattr(arm, "tag_field", "")) == tag)
     if isinstance(value, list | tuple):
         return _has_places(arm) and (tag is None or [*value[:1]] == [tag])

@@ -161,9 +161,7 @@ def _substituted(hint: Any, variables: dict[Any, Any]) -> Any:
     if hint in variables:
         return variables[hint]
     free = getattr(hint, "__parameters__", ())
-    return (
-        hint[tuple(variables.get(one, one) for one in free)] if free and not isinstance(hint, type) else hint
-    )
+    return hint[tuple(variables.get(one, one) for one in free)] if free and not isinstance(hint, type) else hint
 
 
 def _doc(hint: Any) -> str:

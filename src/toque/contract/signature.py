@@ -93,8 +93,7 @@ class Signature:
 def struct_of(name: str, inputs: Iterable[Input], module: str) -> type[msgspec.Struct]:
     """A Struct with one field an input, so that all are converted at once."""
     fields: list[Any] = [
-        (found.name, found.type) if found.is_required else (found.name, found.type, found.default)
-        for found in inputs
+        (found.name, found.type) if found.is_required else (found.name, found.type, found.default) for found in inputs
     ]
     return msgspec.defstruct(name, fields, kw_only=True, module=module)
 
@@ -182,9 +181,7 @@ def _type_of(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Any:
     return hints[parameter.name]
 
 
-def _read_input(
-    operation: Operation, parameter: inspect.Parameter, tp: Any, resource_types: frozenset[type]
-) -> Input:
+def _read_input(operation: Operation, parameter: inspect.Parameter, tp: Any, resource_types: frozenset[type]) -> Input:
     name = parameter.name
     marks = [mark for mark in getattr(tp, "__metadata__", ()) if isinstance(mark, Header | InQuery | InBody)]
     place, wire_name = _place_of(operation, tp, marks, name in path_names(operation.path)), name
@@ -283,9 +280,7 @@ def _read_output(
     if bare in (None, type(None)):
         return None, is_stream
     if isinstance(bare, type) and bare in resource_types:
-        raise SignatureError(
-            f"the output is the resource {bare.__name__}", "declare a view of what may leave"
-        )
+        raise SignatureError(f"the output is the resource {bare.__name__}", "declare a view of what may leave")
     if bare is not bytes and (why := unserialisable(item)):
         problem, _, remedy = why.partition("; ")
         raise SignatureError(f"the output cannot leave: {problem}", remedy or "declare a Struct")

@@ -105,9 +105,7 @@ def _plain(where: str, value: Any) -> Any:
             for item in items:
                 _plain(where, item)
     elif not isinstance(value, _SCALARS):
-        raise TypeError(
-            f"{where} is Any, which takes plain values, got {type_name(type(value))}; declare its type"
-        )
+        raise TypeError(f"{where} is Any, which takes plain values, got {type_name(type(value))}; declare its type")
     return value
 
 
@@ -126,9 +124,7 @@ def _object(tp: Any, known: _Known) -> Shape:
         return known[tp](value)
 
     known[tp] = later
-    fields = [
-        (field, _shape(field.type, f"{type_name(tp)}.{field.name}", known)) for field in schema.fields_of(tp)
-    ]
+    fields = [(field, _shape(field.type, f"{type_name(tp)}.{field.name}", known)) for field in schema.fields_of(tp)]
     narrow = functools.partial(_narrowed, tp, fields)
     inner = [(field.attribute, shape) for field, shape in fields if shape is not None]
     if typing.is_typeddict(cls):
@@ -189,9 +185,7 @@ def _pydantic(cls: Any) -> Shape:
         except ValueError as error:
             # pydantic's own text quotes the values, which belong in no log.
             wrong = ", ".join(".".join(map(str, one["loc"])) for one in getattr(error, "errors", list)())
-            raise TypeError(
-                f"expected {type_name(cls)}, got {type_name(type(value))}; wrong are: {wrong}"
-            ) from None
+            raise TypeError(f"expected {type_name(cls)}, got {type_name(type(value))}; wrong are: {wrong}") from None
 
     return shape
 
@@ -287,9 +281,7 @@ def _union(arms: tuple[Any, ...], where: str, known: _Known) -> Shape:
                 return part(value)
             except TypeError:
                 continue
-        raise TypeError(
-            f"{where} is declared as {' | '.join(map(type_name, arms))}, got {type_name(type(value))}"
-        )
+        raise TypeError(f"{where} is declared as {' | '.join(map(type_name, arms))}, got {type_name(type(value))}")
 
     return shape
 

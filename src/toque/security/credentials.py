@@ -208,9 +208,7 @@ def _object_in(part: str) -> dict[str, Any]:
     """A JSON object without any room for two readings: of a name that comes twice, who knows which counts?"""
     try:
         value = json.loads(_bytes_in(part), object_pairs_hook=_unique, parse_constant=_no_constant)
-        json.dumps(
-            value, ensure_ascii=False
-        ).encode()  # A lone surrogate is no character and could not be sent on.
+        json.dumps(value, ensure_ascii=False).encode()  # A lone surrogate is no character and could not be sent on.
     except (ValueError, RecursionError):
         _refuse("a part of the token is no unambiguous JSON")
     if not isinstance(value, dict):

@@ -39,13 +39,9 @@ def mint(
     """
     auth = settings.auth
     if settings.is_production:
-        raise _refusal(
-            "app.environment", "tokens are minted in development only", "ask the issuer of your tokens"
-        )
+        raise _refusal("app.environment", "tokens are minted in development only", "ask the issuer of your tokens")
     if auth.has_key:
-        raise _refusal(
-            "auth", "an issuer's key is configured, and only the issuer can sign", "ask it for a token"
-        )
+        raise _refusal("auth", "an issuer's key is configured, and only the issuer can sign", "ask it for a token")
     if not subject:
         raise ValueError("a token is for somebody: give a subject")
     now = int(time())

@@ -122,9 +122,7 @@ def _from_pem(text: str) -> Any:
             return _imported(kind, text)
         except (JoseError, ValueError, TypeError):
             continue
-    raise UnusableKey(
-        "this is no public key in PEM of a kind that is known: Ed25519, P-256, P-384, P-521, RSA"
-    )
+    raise UnusableKey("this is no public key in PEM of a kind that is known: Ed25519, P-256, P-384, P-521, RSA")
 
 
 def _from_secret(secret: bytes) -> Any:
@@ -158,9 +156,7 @@ def _fitting(material: Any) -> frozenset[str]:
         raise UnusableKey("it is a private key; whoever verifies needs the public one only")
     if material.key_type == "RSA":
         if material.raw_value.key_size < RSA_BITS_MIN:
-            raise UnusableKey(
-                f"an RSA key has at least {RSA_BITS_MIN} bits, got {material.raw_value.key_size}"
-            )
+            raise UnusableKey(f"an RSA key has at least {RSA_BITS_MIN} bits, got {material.raw_value.key_size}")
         return _OF_RSA
     return _OF_CURVE.get(material.curve_name, frozenset())
 

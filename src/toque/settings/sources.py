@@ -125,11 +125,7 @@ def _unknown(entry: _Entry) -> Complaint | None:
 def _did_you_mean(entry: _Entry) -> str:
     from difflib import get_close_matches
 
-    known = {
-        f"{section}.{name}": (section, name)
-        for section, tp in SECTIONS.items()
-        for name in tp.__struct_fields__
-    }
+    known = {f"{section}.{name}": (section, name) for section, tp in SECTIONS.items() for name in tp.__struct_fields__}
     near = get_close_matches(f"{entry.section}.{entry.name}".strip("."), known, 1)
     if near:
         return f"did you mean {entry.origin.spell(*known[near[0]])}?"
@@ -152,9 +148,7 @@ def _converted(entry: _Entry, folder: Path | None) -> Any:
 
     def decode(wanted: type, value: Any) -> Any:
         if not isinstance(value, str):
-            raise TypeError(
-                f"expected text, got {type(value).__name__}"
-            )  # msgspec makes it a ValidationError.
+            raise TypeError(f"expected text, got {type(value).__name__}")  # msgspec makes it a ValidationError.
         return Secret(value) if wanted is Secret else (folder or Path()) / Path(value).expanduser()
 
     return msgspec.convert(value, tp.annotation, strict=not entry.origin.is_text, dec_hook=decode)

@@ -49,9 +49,7 @@ class Compilation:
         self.compiled = compiled
         self.is_insert = compiled.isinsert
         self.prepared = Prepared(compiled.string, is_write, tables)
-        sources = {
-            name: _source(name, compiled, key_binds, attributes) for name in compiled.bind_names.values()
-        }
+        sources = {name: _source(name, compiled, key_binds, attributes) for name in compiled.bind_names.values()}
         self._sources = [sources[name] for name in compiled.positiontup or ()]
         self._by_bind = sources
         self._names = frozenset(source.name for source in sources.values() if source.name)
@@ -95,9 +93,7 @@ def _value(source: _Source, binds: Sequence[Any], given: Parameters) -> Any:
     return bind.value if bind.callable is None else bind.callable()
 
 
-def _source(
-    name: str, compiled: SQLCompiler, key_binds: Sequence[Any], attributes: Mapping[str, str]
-) -> _Source:
+def _source(name: str, compiled: SQLCompiler, key_binds: Sequence[Any], attributes: Mapping[str, str]) -> _Source:
     bind = compiled.binds[name]
     # The ORM's compiler may have cloned the bind that the cache key lists.
     twins = {id(twin) for twin in bind._cloned_set}

@@ -44,16 +44,12 @@ class Database:
             raise NotFound(f"There is no such {getattr(view, '__name__', 'row')}.")
         raise ValueError("expected one row, got more; narrow the statement, or use first() or all().")
 
-    async def first(
-        self, view: type[V], statement: Executable, parameters: Parameters | None = None
-    ) -> V | None:
+    async def first(self, view: type[V], statement: Executable, parameters: Parameters | None = None) -> V | None:
         """The first row, or None when there is none."""
         rows = await self._read(view, statement, parameters, 1)
         return rows[0] if rows else None
 
-    async def all(
-        self, view: type[V], statement: Executable, parameters: Parameters | None = None
-    ) -> list[V]:
+    async def all(self, view: type[V], statement: Executable, parameters: Parameters | None = None) -> list[V]:
         """Every row. For more rows than fit into memory there is `stream`."""
         return await self._read(view, statement, parameters, ALL)
 
@@ -61,9 +57,7 @@ class Database:
         """The first row's only column, or None when there is no row."""
         return await self.first(_ANYTHING, statement, parameters)
 
-    async def execute(
-        self, statement: Executable, rows: Sequence[Parameters] | Parameters | None = None
-    ) -> int:
+    async def execute(self, statement: Executable, rows: Sequence[Parameters] | Parameters | None = None) -> int:
         """Run *statement* for its effect, once or once per row of values: the number of rows affected."""
         transaction = self._transaction
         if rows is None or isinstance(rows, Mapping):

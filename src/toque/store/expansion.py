@@ -69,9 +69,7 @@ class Expansion:
     def _write(self, values: dict[str, Any]) -> _Text:
         state = self._compiled._process_parameters_for_postcompile(dict(values))
         places = {
-            part: (name, place)
-            for name, parts in state.parameter_expansion.items()
-            for place, part in enumerate(parts)
+            part: (name, place) for name, parts in state.parameter_expansion.items() for place, part in enumerate(parts)
         }
         processors: Any = {**self._compiled._bind_processors, **state.processors}
         parts = tuple(

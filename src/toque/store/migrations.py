@@ -179,9 +179,7 @@ def _scratch(url: str) -> Iterator[str]:
         yield f"sqlite:///{folder}/scratch.db"
 
 
-def _difference(
-    metadata: MetaData, scripts: ScriptDirectory, connection: Connection
-) -> tuple[str, str] | None:
+def _difference(metadata: MetaData, scripts: ScriptDirectory, connection: Connection) -> tuple[str, str] | None:
     """The bodies of `upgrade` and `downgrade` that lead from the steps so far to the models."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"CREATE SCHEMA {_SCRATCH}")

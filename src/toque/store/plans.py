@@ -65,9 +65,7 @@ class Plans:
 class Plan(Compilation):
     """One statement shape for one view: SQL, arguments, and `build` from the driver's rows to views."""
 
-    def __init__(
-        self, plans: Plans, statement: Any, view: Any, names: tuple[str, ...], extra: tuple[Any, ...]
-    ) -> None:
+    def __init__(self, plans: Plans, statement: Any, view: Any, names: tuple[str, ...], extra: tuple[Any, ...]) -> None:
         shape = None if view is None else view_of(view)
         selection = Selection(statement) if shape is None else select_for(shape, statement, extra)
         super().__init__(selection.statement, statement, plans.dialect, names)
@@ -88,9 +86,7 @@ class Plan(Compilation):
     def _build(self, rows: Iterable[Any]) -> list[Any]:
         return self._make(self.arrange(rows))
 
-    def _arranger(
-        self, view: View, selection: Selection, dialect: Dialect
-    ) -> Callable[[Iterable[Any]], Iterable[Any]]:
+    def _arranger(self, view: View, selection: Selection, dialect: Dialect) -> Callable[[Iterable[Any]], Iterable[Any]]:
         """What puts a row into the order of the view's fields, each of the field's type, key columns
         behind."""
         columns = self.compiled._result_columns

@@ -21,9 +21,7 @@ __all__ = ["PostgresStore", "open_store"]
 T = TypeVar("T")
 
 
-def open_store(
-    url: str, *, slots: int, waiting_max: int, observer: StatementObserver | None
-) -> PostgresStore:
+def open_store(url: str, *, slots: int, waiting_max: int, observer: StatementObserver | None) -> PostgresStore:
     return PostgresStore(url, slots=slots, waiting_max=waiting_max, observer=observer)
 
 

@@ -24,9 +24,7 @@ __all__ = ["Relation", "read"]
 KEYS_MAX = 8192
 
 
-async def read(
-    transaction: Transaction, plan: Plan, binds: Sequence[Any], parameters: Any, rows_max: int
-) -> list[Any]:
+async def read(transaction: Transaction, plan: Plan, binds: Sequence[Any], parameters: Any, rows_max: int) -> list[Any]:
     """The views of a plan that has nested views."""
     transaction.announce_more()
     rows = await _rows(transaction, plan, binds, parameters, rows_max)

@@ -171,6 +171,4 @@ def _expect(before: Any, now: Any) -> None:
 
 
 def lost() -> Unavailable:
-    return Unavailable(
-        "The transaction was rolled back by the database; nothing of it was kept.", retry_after_s=0
-    )
+    return Unavailable("The transaction was rolled back by the database; nothing of it was kept.", retry_after_s=0)

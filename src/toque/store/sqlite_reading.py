@@ -88,9 +88,7 @@ class SqliteReading:
         reader = await self._next()
         cursor = None
         try:
-            cursor = await self._in_thread(
-                reader, partial(reader.connection.execute, prepared.sql, arguments)
-            )
+            cursor = await self._in_thread(reader, partial(reader.connection.execute, prepared.sql, arguments))
             while rows := await self._in_thread(reader, partial(cursor.fetchmany, STREAM_ROWS)):
                 yield build(rows)
         except (sqlite3.Error, OverflowError, UnicodeError) as error:

@@ -79,9 +79,7 @@ def open_store(
     """
     scheme = url.partition("://")[0]
     if scheme not in _BY_SCHEME:
-        raise ValueError(
-            f"expected a URL such as sqlite:///app.db or postgresql://host/name, got scheme {scheme!r}."
-        )
+        raise ValueError(f"expected a URL such as sqlite:///app.db or postgresql://host/name, got scheme {scheme!r}.")
     store: Store = import_module(_BY_SCHEME[scheme]).open_store(
         url, slots=slots, waiting_max=waiting_max, observer=observer
     )

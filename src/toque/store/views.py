@@ -86,9 +86,7 @@ def _called(view: Any, hints: dict[str, Any]) -> View:
     if all(p.kind is not p.KEYWORD_ONLY for p in parameters):
         return View(kind.__name__, wanted, lambda rows: list(starmap(kind, rows)))
     names = tuple(fields)
-    return View(
-        kind.__name__, wanted, lambda rows: [kind(**dict(zip(names, row, strict=True))) for row in rows]
-    )
+    return View(kind.__name__, wanted, lambda rows: [kind(**dict(zip(names, row, strict=True))) for row in rows])
 
 
 def _mapping(view: Any, hints: dict[str, Any], make: Callable[[dict[str, Any]], Any]) -> View:

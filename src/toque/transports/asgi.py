@@ -110,9 +110,7 @@ class RsgiScope:
     def __init__(self, scope: Message) -> None:
         self._scope = scope
         self.proto = "http" if scope["type"] == "http" else "ws"
-        self.http_version = _HTTP_VERSIONS.get(
-            scope.get("http_version", "1.1"), scope.get("http_version", "1.1")
-        )
+        self.http_version = _HTTP_VERSIONS.get(scope.get("http_version", "1.1"), scope.get("http_version", "1.1"))
         self.path = _below(scope["path"], self.root_path)
         self.headers = RsgiHeaders(scope["headers"])
 

@@ -63,9 +63,7 @@ class HttpProtocol:
             try:
                 await asyncio.to_thread(opened.seek, start)
                 left = end - start
-                while left > 0 and (
-                    chunk := await asyncio.to_thread(opened.read, min(left, FILE_CHUNK_BYTES))
-                ):
+                while left > 0 and (chunk := await asyncio.to_thread(opened.read, min(left, FILE_CHUNK_BYTES))):
                     left -= len(chunk)
                     await stream.send_bytes(chunk)
             finally:

@@ -44,9 +44,7 @@ def document_endpoint(
         status = precondition(scope.headers, etag)
         if status == 412:
             trace = Trace.incoming(scope.headers.get("traceparent"))
-            send_problem(
-                scope, proto, PreconditionFailed("the document is another version by now"), trace.trace_id
-            )
+            send_problem(scope, proto, PreconditionFailed("the document is another version by now"), trace.trace_id)
         elif status == 304:
             proto.response_empty(304, reply)
         else:

@@ -173,5 +173,3 @@ def _location_of(template: str | None) -> Callable[[Any], str] | None:
         return template.format_map({name: quote(str(field), safe="") for name, field in fields.items()})
 
     return location
-
-

@@ -85,9 +85,7 @@ class JsonRpc:
         self._encode: Callable[[Any], bytes] = _needed(codec.encoder(Any))
         self._encode_problem: Callable[[Any], bytes] = _needed(codec.encoder(Problem))
 
-    async def answer(
-        self, payload: bytes, context_of: ContextOf, own: OwnMethods | None = None
-    ) -> bytes | None:
+    async def answer(self, payload: bytes, context_of: ContextOf, own: OwnMethods | None = None) -> bytes | None:
         """The answer to a call or a batch; None where nobody asked for one or waits for it any more."""
         try:
             message = self._decode(payload)
@@ -106,9 +104,7 @@ class JsonRpc:
         if not messages:
             return self.refusal(BadRequest("a batch holds one call or more (section 6), received none"))
         if len(messages) > CALLS_MAX:
-            return self.refusal(
-                TooLarge(f"a batch holds {CALLS_MAX} calls at most, received {len(messages)}")
-            )
+            return self.refusal(TooLarge(f"a batch holds {CALLS_MAX} calls at most, received {len(messages)}"))
         answers: list[_Result | _Refusal] = []
         waiting = iter(messages)
 
@@ -200,9 +196,7 @@ class _Method:
     def _arguments(self, params: Any) -> Arguments:
         if isinstance(params, list):
             if len(params) > len(self._names):
-                raise Invalid(
-                    f"expected at most {len(self._names)} params by position; received {len(params)}"
-                )
+                raise Invalid(f"expected at most {len(self._names)} params by position; received {len(params)}")
             params = dict(zip(self._names, params, strict=False))
         elif not all(isinstance(name, str) for name in params):
             raise Invalid("the names of params are text")

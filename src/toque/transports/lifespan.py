@@ -33,9 +33,7 @@ class Lifespan:
         self._living = asyncio.create_task(self._live())
         answer = await self._ask("lifespan.startup")
         if answer is not None and answer["type"] == "lifespan.startup.failed":
-            raise RuntimeError(
-                f"the mounted application cannot start: {answer.get('message') or 'it says no more'}"
-            )
+            raise RuntimeError(f"the mounted application cannot start: {answer.get('message') or 'it says no more'}")
 
     async def stop(self) -> None:
         """Stop the application and wait until it has ended."""

@@ -207,9 +207,7 @@ def _added(workers: Iterable[WorkerFile]) -> Iterable[Snapshot]:
 
 def _cumulated(buckets: Iterable[int]) -> list[tuple[str, float]]:
     """Prometheus' buckets hold all that took at most their bound; ours hold each call once."""
-    return [
-        (_bound(bound), count) for bound, count in zip((*BOUNDS_S, inf), accumulate(buckets), strict=True)
-    ]
+    return [(_bound(bound), count) for bound, count in zip((*BOUNDS_S, inf), accumulate(buckets), strict=True)]
 
 
 def _bound(seconds: float) -> str:

@@ -293,11 +293,7 @@ class _Socket:
 def _is_without_body(scope: Any) -> bool:
     """HTTP/1.1 says so in the head (RFC 9112, 6.3); HTTP/2 only at the end."""
     headers = scope.headers
-    return (
-        scope.http_version[0] == "1"
-        and "content-length" not in headers
-        and "transfer-encoding" not in headers
-    )
+    return scope.http_version[0] == "1" and "content-length" not in headers and "transfer-encoding" not in headers
 
 
 def _pairs(scope: Any) -> list[tuple[bytes, bytes]]:

@@ -49,15 +49,11 @@ def openapi(manifest: Manifest) -> Json:
             "version": manifest.version,
             "description": f"{manifest.description}\n{GENERAL}".strip(),
         },
-        "tags": [
-            {"name": tag} for tag in sorted({tag for entry in manifest.operations for tag in entry.tags})
-        ],
+        "tags": [{"name": tag} for tag in sorted({tag for entry in manifest.operations for tag in entry.tags})],
         "paths": paths,
         "components": {
             "schemas": manifest.schemas,
-            "responses": {
-                name: {**response, "content": content} for name, response in sorted(responses.items())
-            },
+            "responses": {name: {**response, "content": content} for name, response in sorted(responses.items())},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
         "x-toque-operations": [_unplaced(entry) for entry in manifest.operations if entry.path is None],
@@ -80,9 +76,7 @@ def _operation(entry: OperationEntry, names: Mapping[str, str], schemas: Json, r
     described = {
         **_about(entry),
         "operationId": entry.name,
-        "parameters": [
-            parameter for found in entry.inputs for parameter in _parameters(found, names, schemas)
-        ],
+        "parameters": [parameter for found in entry.inputs for parameter in _parameters(found, names, schemas)],
         "requestBody": _request_body(entry, schemas),
         "responses": _responses(entry, responses),
         "security": _security(entry),
@@ -168,9 +162,7 @@ def _as_text(schema: Json) -> Json:
     arms = [arm for arm in schema.get("anyOf", ()) if arm.get("type") != "null"]
     if len(arms) == len(schema.get("anyOf", ())):
         return schema
-    rest = {
-        key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)
-    }
+    rest = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
     return {**rest, **_as_text(arms[0])} if len(arms) == 1 else {**rest, "anyOf": [*map(_as_text, arms)]}
 
 

@@ -116,6 +116,4 @@ def _check_media_type(content_type: str | None) -> None:
     if content_type == _JSON:
         return
     if content_type is None or parse_media_type(content_type)[0] != _JSON:
-        raise UnsupportedMediaType(
-            f"expected Content-Type {_JSON}; received {(content_type or 'nothing')[:100]}"
-        )
+        raise UnsupportedMediaType(f"expected Content-Type {_JSON}; received {(content_type or 'nothing')[:100]}")

@@ -77,9 +77,7 @@ def _answer(scope: Any, proto: Any, folder: str, name: str) -> None:
     file = _find(folder, name)
     if file is None:
         # A folder's page has relative links, which need the slash at the end of its address.
-        proto.response_empty(
-            308, [("location", quote(name.rpartition("/")[2]) + "/"), ("content-length", "0")]
-        )
+        proto.response_empty(308, [("location", quote(name.rpartition("/")[2]) + "/"), ("content-length", "0")])
         return
     media_type = media_type_of(file.path)
     headers: Headers = [

@@ -60,9 +60,7 @@ class WebSockets:
         origins: web origins that may connect besides our own: `https://shop.example`, or `*` for any.
     """
 
-    def __init__(
-        self, text: JsonRpc, binary: JsonRpc, limits: BodyLimits, origins: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, text: JsonRpc, binary: JsonRpc, limits: BodyLimits, origins: Sequence[str] = ()) -> None:
         self._shared = _Shared(text, binary, limits)
         self._origins = frozenset(origins)
         self._open: dict[_Socket, asyncio.Event] = {}
