@@ -44,13 +44,28 @@ def object_reader(tp: Any, *, fills_text: bool = False) -> Callable[[Pairs], Any
         read = _reader(tp, {}, fills_text)
     except Uncarried:
         return None
-    return lambda pairs: convert(read(_tree(pairs)), tp)
+    is_open = not all(schema.is_object(arm) for arm in arms)
+    names = None if is_open else _names(arms)
+    return lambda pairs: convert(read(_tree(pairs, names)), tp)
 
 
-def _tree(pairs: Pairs) -> dict[str, Any]:
-    """Names split at their dots: objects as dicts, and at the ends the lists of what came under one name."""
+def _names(arms: Iterable[Any]) -> frozenset[str]:
+    """The fields of object types, and what tells them apart."""
+    fields = {field.name for arm in arms for field in schema.fields_of(arm)}
+    tags = [getattr(getattr(arm, "__struct_config__", None), "tag_field", None) for arm in arms]
+    return frozenset(fields.union(tag for tag in tags if tag))
+
+
+def _tree(pairs: Pairs, known: frozenset[str] | None) -> dict[str, Any]:
+    """Names split at their dots: objects as dicts, and at the ends the lists of what came under one name.
+
+    Where all names are *known*, others mean nothing, so their dots mean nothing either.
+    """
     root: dict[str, Any] = {}
     for name, leaf in pairs:
+        if known is not None and name.partition(".")[0] not in known:
+            root.setdefault(name, []).append(leaf)
+            continue
         *parents, last = name.split(".", DEPTH_MAX + 1)
         if len(parents) > DEPTH_MAX:
             raise refused("$", f"names of at most {DEPTH_MAX} dots", "more")

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from toque.contract.schema import is_pydantic
+from toque.contract.text_formats import say_formats
 
 __all__ = ["json_schema"]
 
@@ -42,6 +43,7 @@ def json_schema(tps: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any
         schema = model.model_json_schema(ref_template=_REFS.format(name=name + ".{model}"))
         components |= {f"{name}.{inner}": part for inner, part in schema.pop("$defs", {}).items()}
         components[name] = schema
+    say_formats(tps, schemas, components)
     return list(schemas), dict(sorted(components.items()))
 
 

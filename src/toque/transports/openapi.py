@@ -26,6 +26,8 @@ Every call has a deadline, which the request header `X-Timeout-Ms` shortens. Ans
 by its name as JSON-RPC 2.0, at `POST /rpc` and over the WebSocket `/ws`.
 """
 
+FORM = "application/x-www-form-urlencoded"
+
 LARGEST = 10**INT_DIGITS_MAX - 1
 
 PROBLEM_TYPES = [codec.problem_media_type for codec in CODECS.values() if codec.problem_media_type]
@@ -191,16 +193,41 @@ def _request_body(entry: OperationEntry, schemas: Json) -> Json | None:
     body: Json = {
         # What streams in may be nothing at all.
         "required": any(found.is_required and found.place != Place.UPLOAD for found in carried),
-        "content": {_bare(media_type): {"schema": schema} for media_type in described},
+        "content": {
+            _bare(media_type): {"schema": _form(schema, schemas) if _bare(media_type) == FORM else schema}
+            for media_type in described
+        },
     }
     return {"description": f"Also taken: {others}.", **body} if others else body
 
 
 def _describes(media_type: str, schema: Json, schemas: Json) -> bool:
-    if media_type != "application/x-www-form-urlencoded":
+    if media_type != FORM:
         return media_type not in ("text/csv", "application/x-ndjson")
     fields = _resolved(schema, schemas).get("properties", {}).values()
-    return all(_is_plain(field, schemas) for field in fields)
+    return bool(fields) and all(_is_plain(field, schemas) for field in fields)
+
+
+def _form(schema: Json, schemas: Json) -> Json:
+    """*schema* of an object that comes as a form: what is missing is an empty list or null, and a list may be one
+    value."""
+    shape = _resolved(schema, schemas)
+    texts = {name: _as_text(field) for name, field in shape["properties"].items()}
+    return {
+        **shape,
+        "properties": {
+            name: {"anyOf": [text, text["items"]]} if "items" in text else text for name, text in texts.items()
+        },
+        "required": [
+            name
+            for name in shape.get("required", ())
+            if "items" not in texts[name] and not _is_nullable(shape["properties"][name])
+        ],
+    }
+
+
+def _is_nullable(schema: Json) -> bool:
+    return any(arm.get("type") == "null" for arm in schema.get("anyOf", ()))
 
 
 def _is_plain(schema: Json, schemas: Json) -> bool:
