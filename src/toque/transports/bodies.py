@@ -21,7 +21,7 @@ from toque.contract.errors import BadRequest, Error, RequestTimeout, TooLarge, U
 from toque.contract.operation import Operation
 from toque.contract.signature import Input, Place, Signature, struct_of
 
-__all__ = ["BodyLimits", "BodyReader", "body_reader", "chunks_of", "read_bytes"]
+__all__ = ["SKIPPED_BYTES_MAX", "BodyLimits", "BodyReader", "body_reader", "chunks_of", "read_bytes"]
 
 
 SKIPPED_BYTES_MAX = 16 * 1024 * 1024
