@@ -17,6 +17,7 @@ from toque.call.plan import Plan
 from toque.codecs.codec import CODECS
 from toque.console.docs import docs_endpoints
 from toque.contract.complaints import Complaint
+from toque.contract.errors import Unavailable
 from toque.contract.manifest import Manifest, Offered, manifest
 from toque.contract.module import Module
 from toque.system import System, compile_system
@@ -227,7 +228,10 @@ class Serving:
         loop.add_signal_handler(STOPPING, self.begin_stopping)
         # Ctrl-C in a terminal reaches every process; it is the server that stops its workers, in steps.
         loop.add_signal_handler(signal.SIGINT, lambda: None)
-        loop.run_until_complete(self.start())
+        try:
+            loop.run_until_complete(self.start())
+        except Unavailable as error:
+            raise SystemExit(f"the app cannot start: {error} ({error.__cause__}); check TOQUE_DATABASE_URL") from None
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(self.stop())
