@@ -41,11 +41,12 @@ class Served:
     def pid(self) -> int:
         return self.process.pid
 
-    def answers(self) -> bool:
-        """Whether it answers already. Raises where it never will."""
+    def answers(self, host: str = "localhost") -> bool:
+        """Whether it answers already, as *host*. Raises where it never will."""
         assert self.process.poll() is None, f"the server ended: {self.log()}"
         try:
-            return httpx.get(f"{self.url}/healthz", timeout=1, verify=False).status_code == 200
+            reply = httpx.get(f"{self.url}/healthz", timeout=1, verify=False, headers={"host": host})
+            return reply.status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -103,6 +104,7 @@ def serving(
     *flags: str,
     command: str = "run",
     settings: Mapping[str, Any] | None = None,
+    host: str = "localhost",
     is_awaited: bool = True,
 ) -> Iterator[Served]:
     """`toque run` of a copy of apps/*app*, in *folder*; *settings* like {"http.body_timeout_s": 1}."""
@@ -110,7 +112,7 @@ def serving(
     shutil.copytree(APPS / app, home)
     started = start([command, str(home), "--port", "0", *flags], folder, environment_of(settings or {}))
     if is_awaited:
-        until(started.answers, "the first answer")
+        until(lambda: started.answers(host), "the first answer")
     try:
         yield started
     finally:

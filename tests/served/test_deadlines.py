@@ -14,8 +14,8 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from running import GIVE_UP_S, Served
-from wire import Reply, Wire, ask, get, post
 from websockets.sync.client import connect
+from wire import Reply, Wire, ask, get, post
 
 pytestmark = pytest.mark.xdist_group("served")
 

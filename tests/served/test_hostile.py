@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from bodies_of_enemies import Enemy, enemies
 from running import Served
-from wire import ask, get, post
+from wire import ask, post
 
 pytestmark = pytest.mark.xdist_group("served")
 

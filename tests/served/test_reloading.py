@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 from running import GIVE_UP_S, Served, children_of, is_running, serving, until
-from wire import Wire, get
 from websockets.sync.client import connect
+from wire import Wire, get
 
 pytestmark = pytest.mark.xdist_group("reloading")
 

@@ -21,7 +21,7 @@ MIB = 2**20
 
 async def _drip(port: int, head: bytes, rest: bytes) -> None:
     """Send *head* at once and *rest* a byte a second."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    _reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(head)
     for at in range(SLOW_S):
         writer.write(rest[at : at + 1])

@@ -16,9 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 from running import GIVE_UP_S, Served, is_running, serving, until
-from wire import Wire, get
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+from wire import Wire, get
 
 pytestmark = pytest.mark.xdist_group("stopping")
 
