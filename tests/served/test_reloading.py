@@ -1,4 +1,4 @@
-"""`toque dev`: every change is served, at the same port, whatever streams and sockets are open and whatever is typed."""
+"""`toque dev`: every change is served at the same port, whatever streams and sockets are open."""
 
 from __future__ import annotations
 

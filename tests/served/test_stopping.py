@@ -50,8 +50,7 @@ async def _load(served: Served, outcomes: Counter[str], sign: asyncio.Event) -> 
                 sign.set()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGINT, 1)])
 async def test_no_request_fails_while_the_server_stops_under_load(tmp_path: Path, number: int, workers: int) -> None:
     with kitchen(tmp_path, workers) as served:
         outcomes, is_busy = Counter[str](), asyncio.Event()
@@ -172,14 +171,10 @@ def test_what_does_not_end_is_ended_after_the_drain_time(tmp_path: Path) -> None
         assert time.monotonic() - began < DRAIN_S
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_second_signal_changes_nothing_for_those_who_wait(tmp_path: Path, workers: int) -> None:
-    with kitchen(tmp_path, workers) as served, Wire(served.port) as wire:
+def test_a_second_signal_changes_nothing_for_those_who_wait(tmp_path: Path) -> None:
+    with kitchen(tmp_path) as served, Wire(served.port) as wire:
         wire.send(get("/wait?ms=2000&tag=twice"))
-        if workers == 1:
-            served.wait_for_event("twice began")
-        else:
-            time.sleep(0.5)
+        served.wait_for_event("twice began")
         served.signal(signal.SIGTERM)
         time.sleep(0.3)
         served.signal(signal.SIGTERM)
@@ -214,6 +209,7 @@ def test_a_server_that_is_stopped_while_it_starts_ends(tmp_path: Path, delay_s: 
         assert served.workers() == []
 
 
+@pytest.mark.soak
 def test_a_worker_that_dies_is_replaced_and_the_others_go_on(tmp_path: Path) -> None:
     with kitchen(tmp_path, 2) as served:
         time.sleep(6)  # One that dies within five seconds of its start is taken for one that cannot start.
