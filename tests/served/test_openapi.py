@@ -76,16 +76,6 @@ def test_the_restaurant_keeps_its_promise(restaurant: Served) -> None:
     assert restaurant.problems_in_log() == []
 
 
-@pytest.mark.soak
-def test_what_the_document_allows_is_taken_and_what_it_does_not_is_refused(sink: Served) -> None:
-    """In multipart, a text that is a number cannot be told from a number."""
-    done = _try(sink, _cook(sink), "--exclude-path", "/files", examples=50)
-    files = _try(sink, _cook(sink), "--include-path", "/files", "--exclude-checks", "negative_data_rejection")
-
-    assert done.returncode == 0, _failures(done)
-    assert files.returncode == 0, _failures(files)
-
-
 def test_the_document_is_the_one_that_the_command_line_writes(sink: Served) -> None:
     served = httpx.get(f"{sink.url}/openapi.json").json()
     written = toque("export", "openapi", str(sink.folder / "app"), folder=sink.folder)
