@@ -97,9 +97,14 @@ class Gate:
                 code, seconds = code_of(failure), monotonic() - context.began
                 figures.record(code, seconds)
                 report(context, code, seconds)
-                if failure is error:
-                    raise
-                raise failure from None
+                try:
+                    if failure is error:
+                        raise
+                    raise failure from None
+                finally:
+                    # What is raised knows this frame; were it known here (or in the context), the two would keep
+                    # each other, and the request with its connection, until the garbage collector comes by.
+                    del failure
             else:
                 # What `record` does, without the price of calling it: most calls end here.
                 seconds = monotonic() - context.began
@@ -114,6 +119,7 @@ class Gate:
                 if context.stopped is not None and task is not None:
                     # However the function took its stop: the task's next call is not stopped by it.
                     task.uncancel()
+                    context.stopped = None
                 # A task that serves one call ends with it. Only a call within a call has somebody to give back to.
                 # Not Token.reset: a coroutine that is closed by the garbage collector ends in another context.
                 if around is not None:
