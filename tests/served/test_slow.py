@@ -81,7 +81,7 @@ def test_a_body_that_does_not_arrive_in_time_is_not_waited_for(strict_kitchen: S
         assert reply is not None
         assert (reply.status, reply.code) == (408, "request_timeout")
         assert reply.header("connection") == "close"
-        assert wire.send(b"1\r\n}\r\n0\r\n\r\n" + get("/hello")).is_closed()
+        assert wire.is_closed()
 
 
 def test_a_body_slower_than_its_call_is_the_clients_failure(strict_kitchen: Served) -> None:
@@ -117,7 +117,7 @@ def test_a_body_of_too_great_a_length_is_refused_unread(strict_kitchen: Served, 
 
         assert reply is not None
         assert (reply.status, reply.code) == (413, "too_large")
-        assert wire.send(get("/hello")).is_closed()
+        assert wire.is_closed()
 
 
 @pytest.mark.parametrize("path", ["/tickets", "/rpc", "/upload"])
