@@ -149,8 +149,9 @@ def test_a_body_that_grows_without_end_is_cut_off(strict_kitchen: Served, path: 
             wire.send(b"10000\r\n" + b" " * 65536 + b"\r\n")
         reply = wire.reply()
 
-    # The answer may be lost where we were still sending when the server closed (RFC 9112, 9.6).
-    assert reply is None or (reply.status, reply.code) == (413, "too_large")
+    # The answer may be lost where we were still sending when the server closed (RFC 9112, 9.6); and on a busy
+    # machine, the body's time is up before its size.
+    assert reply is None or reply.code in ("too_large", "request_timeout")
     assert strict_kitchen.rss_bytes() - before < 30 * MIB
 
 
