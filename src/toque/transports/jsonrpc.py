@@ -17,7 +17,7 @@ from toque.call.observation import CallerLeft
 from toque.call.plan import Arguments, Plan
 from toque.call.receive import given
 from toque.codecs.json import can_carry
-from toque.contract import schema, views
+from toque.contract import schema
 from toque.contract.errors import (
     CODES,
     BadRequest,
@@ -174,7 +174,8 @@ class _Method:
         self._names = tuple(found.name for found in signature.inputs)
         self._unoffered = unoffered(plan)
         if not self._unoffered:
-            self._shape = views.shaper(tp) if signature.is_stream else plan.shape
+            # The plan itself shapes the items of a stream.
+            self._shape = plan.shape
             self._encode: Callable[[Any], bytes] = _needed(codec.encoder(Any if tp is None else tp))
 
     async def call(self, context: Context, params: Any) -> bytes:
