@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Any
 
 import pytest
 from kitchen_models import Account, Tag
 from sqlalchemy import func, insert, select, text, update
 
+from toque.call.context import Context
 from toque.store import Store
 from toque.store.postgres import PostgresStore
 
@@ -50,7 +52,7 @@ async def test_a_cancelled_query_of_several_statements_frees_its_connection(kitc
         await db.scalar(endless(kitchen))
 
     for _ in range(15):
-        await cancelled(kitchen.query(read, key="read"), 0.02)
+        await cancelled(kitchen.query(read, Context("read", inf)), 0.02)
 
     async with asyncio.timeout(5):
         await kitchen.query(lambda db: db.all(str, select(Tag.word)))

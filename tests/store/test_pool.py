@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Any
 
 import pytest
 from kitchen_models import Tag
 from sqlalchemy import select, text
 
+from toque.call.context import Context
 from toque.contract.errors import Overloaded, Unavailable
 from toque.store import Store, open_store
 from toque.store.postgres import PostgresStore
@@ -93,12 +95,12 @@ async def test_a_changed_table_does_not_break_prepared_statements(small: Store) 
     async def twice(db: Any) -> int:
         return len(await db.all(str, select(Tag.word))) + len(await db.all(str, select(Tag.word)))
 
-    await small.query(twice, key="twice")
+    await small.query(twice, Context("twice", inf))
     if small.dialect_name == "postgresql":
         await small.command(lambda db: db.execute(text("ALTER TABLE tag ALTER word TYPE varchar(80)")))
     await small.command(lambda db: db.execute(text("ALTER TABLE tag ADD COLUMN extra integer")))
 
-    assert await small.query(twice, key="twice") == 4
+    assert await small.query(twice, Context("twice", inf)) == 4
 
 
 def test_an_unknown_scheme_is_refused() -> None:

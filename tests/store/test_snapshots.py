@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Any
 
 import pytest
 from kitchen_models import Account, Tag
 from sqlalchemy import func, insert, select, update
 
+from toque.call.context import Context
 from toque.store import Store
 
 TOTAL = select(func.sum(Account.balance))
@@ -49,9 +51,9 @@ async def test_a_query_restarts_once_and_its_operation_never_again(kitchen: Stor
         await db.all(str, select(Tag.word))
         await db.all(str, select(Tag.word))
 
-    await kitchen.query(two_statements, key="list_tags")
+    await kitchen.query(two_statements, Context("list_tags", inf))
     assert runs == 2
-    await kitchen.query(two_statements, key="list_tags")
+    await kitchen.query(two_statements, Context("list_tags", inf))
     assert runs == 3
 
 
@@ -98,7 +100,7 @@ async def test_no_query_ever_sees_half_a_transfer(store: Store) -> None:
     async def read() -> None:
         for _ in range(10):
             totals.add(await store.query(lambda db: db.scalar(TOTAL)))
-            totals.add(await store.query(each_account, key="each_account"))
+            totals.add(await store.query(each_account, Context("each_account", inf)))
 
     writers = [move(store, i % 10, (i + 3) % 10) for i in range(60)]
     results = await asyncio.gather(read(), read(), *writers, return_exceptions=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from toque.contract.principal import ANONYMOUS, Principal
 if TYPE_CHECKING:
     from toque.store.database import Database
 
-__all__ = ["CURRENT", "Context", "Sink"]
+__all__ = ["CURRENT", "UNCALLED", "Context", "Sink"]
 
 Sink = Callable[[Any], Awaitable[None]]
 """Takes one item of a streamed answer, and returns when there is room for the next."""
@@ -76,6 +77,9 @@ class Context(Struct, eq=False):
         """Seconds until the deadline; negative when it has passed."""
         return self.deadline - monotonic()
 
+
+UNCALLED = Context("", inf)
+"""Where nobody called: what the app does for itself when it starts, and what a test does to a store alone."""
 
 CURRENT: ContextVar[Context | None] = ContextVar("toque_call", default=None)
 """The call that the running code belongs to; for logs and spans, never for passing data."""

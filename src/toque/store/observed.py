@@ -23,6 +23,7 @@ def database(transaction: Transaction, observer: StatementObserver | None) -> Da
 class _Observed:
     def __init__(self, transaction: Transaction, observer: StatementObserver) -> None:
         self.plans = transaction.plans
+        self.context = transaction.context
         self.announce_more = transaction.announce_more
         self._transaction = transaction
         self._observer = observer

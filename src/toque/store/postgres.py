@@ -3,10 +3,10 @@ command."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from functools import partial
 from typing import TypeVar
 
+from toque.call.context import UNCALLED, Context
 from toque.store.dialects import postgresql
 from toque.store.observed import database
 from toque.store.plans import Plans
@@ -58,11 +58,11 @@ class PostgresStore:
     async def stop(self) -> None:
         await self.pool.close()
 
-    async def query(self, run: Run[T], *, key: Hashable = None) -> T:
-        return await self._snapshots.query(run, key)
+    async def query(self, run: Run[T], context: Context = UNCALLED) -> T:
+        return await self._snapshots.query(run, context)
 
-    async def command(self, run: Run[T]) -> T:
-        writing = PostgresTransaction(self.pool, self._plans, COMMAND)
+    async def command(self, run: Run[T], context: Context = UNCALLED) -> T:
+        writing = PostgresTransaction(self.pool, self._plans, context, COMMAND)
         try:
             result = await run(database(writing, self._observer))
             await writing.commit()
@@ -72,11 +72,11 @@ class PostgresStore:
         return result
 
     async def ping(self) -> None:
-        reading = self._reading(False)
+        reading = self._reading(UNCALLED, False)
         try:
             await reading.ping()
         finally:
             await reading.close(None)
 
-    def _reading(self, needs_snapshot: bool) -> PostgresTransaction:
-        return PostgresTransaction(self.pool, self._plans, SNAPSHOT if needs_snapshot else SINGLE)
+    def _reading(self, context: Context, needs_snapshot: bool) -> PostgresTransaction:
+        return PostgresTransaction(self.pool, self._plans, context, SNAPSHOT if needs_snapshot else SINGLE)

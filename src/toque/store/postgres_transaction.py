@@ -13,6 +13,7 @@ from toque.store.prepared import Prepared
 from toque.store.transaction import ENDED, FAILED, Build, RestartInSnapshot
 
 if TYPE_CHECKING:
+    from toque.call.context import Context
     from toque.store.plans import Plans
 
 __all__ = ["COMMAND", "SINGLE", "SNAPSHOT", "PostgresTransaction"]
@@ -31,8 +32,9 @@ class PostgresTransaction:
     """The statements of a query or a command, as `begin` says. A SINGLE one has no transaction: it can have
     only one."""
 
-    def __init__(self, pool: Pool[Connection], plans: Plans, begin: str) -> None:
+    def __init__(self, pool: Pool[Connection], plans: Plans, context: Context, begin: str) -> None:
         self.plans = plans
+        self.context = context
         self.must_restart = False
         self._pool = pool
         self._begin = begin

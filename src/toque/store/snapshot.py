@@ -1,16 +1,17 @@
 """One snapshot for a query, at no price for a query of one statement.
 
 A single statement reads one state of the database anyway. So a query starts without BEGIN; if it turns out to
-have a second statement, it starts again inside a snapshot, and its key is remembered so that it will not have
-to again. That is safe because a query only reads.
+have a second statement, it starts again inside a snapshot, and its operation is remembered so that it will not
+have to again. That is safe because a query only reads.
 """
 
 from __future__ import annotations
 
 from asyncio import CancelledError
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from toque.call.context import Context
 from toque.store.observed import database
 from toque.store.store import Run, StatementObserver
 from toque.store.transaction import Transaction
@@ -19,9 +20,8 @@ __all__ = ["Reading", "Snapshots"]
 
 T = TypeVar("T")
 
-# Keys are operation names, as many as the app has; a caller that passes something else must not fill the
-# memory.
-KEYS_MAX = 10_000
+# As many as an app may have; a caller that makes names up must not fill the memory.
+OPERATIONS_MAX = 10_000
 
 
 class Reading(Transaction, Protocol):
@@ -37,13 +37,14 @@ class Reading(Transaction, Protocol):
 class Snapshots:
     """Runs queries, and knows which need a snapshot."""
 
-    def __init__(self, begin: Callable[[bool], Reading], observer: StatementObserver | None) -> None:
+    def __init__(self, begin: Callable[[Context, bool], Reading], observer: StatementObserver | None) -> None:
         self._begin = begin
         self._observer = observer
-        self._keys: set[Hashable] = set()
+        self._operations: set[str] = set()
 
-    async def query(self, run: Run[T], key: Hashable) -> T:
-        reading = self._begin(key in self._keys)
+    async def query(self, run: Run[T], context: Context) -> T:
+        operation = context.operation
+        reading = self._begin(context, operation in self._operations)
         for _ in range(2):
             try:
                 result = await run(database(reading, self._observer))
@@ -55,7 +56,7 @@ class Snapshots:
                 await reading.close(None)
                 if not reading.must_restart:
                     return result
-            if key is not None and len(self._keys) < KEYS_MAX:
-                self._keys.add(key)
-            reading = self._begin(True)
+            if operation and len(self._operations) < OPERATIONS_MAX:
+                self._operations.add(operation)
+            reading = self._begin(context, True)
         raise RuntimeError("a query asked to be restarted twice, which a snapshot rules out.")

@@ -6,11 +6,11 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Hashable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from toque.call.context import UNCALLED, Context
 from toque.store.dialects import sqlite
 from toque.store.observed import database
 from toque.store.plans import Plans
@@ -95,11 +95,11 @@ class SqliteStore:
         if self._folder is not None:
             await asyncio.to_thread(self._folder.cleanup)
 
-    async def query(self, run: Run[T], *, key: Hashable = None) -> T:
-        return await self._snapshots.query(run, key)
+    async def query(self, run: Run[T], context: Context = UNCALLED) -> T:
+        return await self._snapshots.query(run, context)
 
-    async def command(self, run: Run[T]) -> T:
-        writing = SqliteWriting(self.writer, self._plans)
+    async def command(self, run: Run[T], context: Context = UNCALLED) -> T:
+        writing = SqliteWriting(self.writer, self._plans, context)
         try:
             result = await run(database(writing, self._observer))
         except BaseException:

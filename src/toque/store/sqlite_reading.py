@@ -15,6 +15,7 @@ from toque.store.sqlite_readers import OverBudget, Reader, Readers, fetch, stop_
 from toque.store.transaction import ENDED, Build, RestartInSnapshot
 
 if TYPE_CHECKING:
+    from toque.call.context import Context
     from toque.store.plans import Plans
 
 __all__ = ["SqliteReading"]
@@ -38,12 +39,14 @@ class SqliteReading:
         "_reader",
         "_readers",
         "_running",
+        "context",
         "must_restart",
         "plans",
     )
 
-    def __init__(self, readers: Readers, plans: Plans, has_snapshot: bool) -> None:
+    def __init__(self, readers: Readers, plans: Plans, context: Context, has_snapshot: bool) -> None:
         self.plans = plans
+        self.context = context
         self.must_restart = False
         self._readers = readers
         self._reader: Reader | None = None

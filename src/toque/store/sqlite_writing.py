@@ -17,6 +17,7 @@ from toque.store.sqlite_writer import Writer
 from toque.store.transaction import ENDED, FAILED, Build
 
 if TYPE_CHECKING:
+    from toque.call.context import Context
     from toque.store.plans import Plans
 
 __all__ = ["SqliteWriting"]
@@ -25,8 +26,9 @@ __all__ = ["SqliteWriting"]
 class SqliteWriting:
     """A command's statements. It takes its turn to write at the first of them."""
 
-    def __init__(self, writer: Writer, plans: Plans) -> None:
+    def __init__(self, writer: Writer, plans: Plans, context: Context) -> None:
         self.plans = plans
+        self.context = context
         self._writer = writer
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self._loop.create_future()

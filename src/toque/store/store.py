@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Protocol, TypeVar
 
+from toque.call.context import UNCALLED, Context
 from toque.store.database import Database
 
 __all__ = ["Run", "StatementObserver", "Store", "open_store"]
@@ -37,15 +38,15 @@ class Store(Protocol):
     async def stop(self) -> None:
         """Close it; what was acknowledged stays."""
 
-    async def query(self, run: Run[T], *, key: Hashable = None) -> T:
+    async def query(self, run: Run[T], context: Context = UNCALLED) -> T:
         """Run it on one snapshot, read-only. It may run twice: see RestartInSnapshot.
 
         Args:
-            key: what it is, an operation's name say: a query that needed a snapshot once begins with one.
+            context: the call that it is run for: an operation that needed a snapshot once begins with one.
         """
         ...
 
-    async def command(self, run: Run[T]) -> T:
+    async def command(self, run: Run[T], context: Context = UNCALLED) -> T:
         """Run it in one transaction: committed when this returns, rolled back on any error or
         cancellation."""
         ...

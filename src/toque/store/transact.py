@@ -26,8 +26,8 @@ def transact(store: Store, operation: Operation) -> Callable[[Handler], Handler]
                 return call(context, arguments)
 
             if operation.kind is Kind.COMMAND:
-                return await store.command(run)
-            return await store.query(run, key=operation.name)
+                return await store.command(run, context)
+            return await store.query(run, context)
 
         return transacted
 

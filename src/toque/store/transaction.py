@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from toque.store.prepared import Prepared
 
 if TYPE_CHECKING:
+    from toque.call.context import Context
     from toque.store.plans import Plans
 
 __all__ = ["ALL", "ENDED", "FAILED", "Build", "RestartInSnapshot", "Transaction"]
@@ -37,6 +38,8 @@ class Transaction(Protocol):
     """The statements of one query (one snapshot, read-only) or one command (all or nothing)."""
 
     plans: Plans
+    context: Context
+    """The call that it works for."""
 
     async def fetch(self, prepared: Prepared, arguments: Sequence[Any], rows_max: int, build: Build) -> Any:
         """Run it and build from at most *rows_max* rows, 0 for all."""
