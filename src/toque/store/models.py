@@ -11,12 +11,17 @@ import enum
 import re
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import JSON, DateTime, Enum, MetaData, Numeric, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, declared_attr, has_inherited_table
+
+from toque.store.rows import SHARED, Rows, declare
+
+if TYPE_CHECKING:
+    from toque.store.facts import Me
 
 __all__ = ["NAMES", "Conventions", "Model"]
 
@@ -68,6 +73,29 @@ class Conventions:
             values_callable=_stored_values,
         ),
     }
+
+    def __init_subclass__(
+        cls, *, shared: bool = False, tenant: str = "", owner: str = "", sensitive: bool = False, **kwargs: Any
+    ) -> None:
+        """Map the class, and note whose rows its table holds (see `toque.store.rows`).
+
+        Args:
+            shared: its rows are everybody's.
+            tenant: the column that holds the tenant whose row it is.
+            owner: the column that holds the subject whose row it is.
+            sensitive: the database enforces the rules once more by itself.
+        """
+        super().__init_subclass__(**kwargs)
+        rules: Any = vars(cls).get("__rows__")
+        table: Any = vars(cls).get("__table__")
+        if table is not None and (shared or tenant or owner or rules is not None):
+            rows = SHARED if shared else None if rules is None else cls.__rows__
+            declare(table, rows, tenant=tenant, owner=owner, sensitive=sensitive)
+
+    @classmethod
+    def __rows__(cls, me: Me) -> Rows:
+        """Who may read and write which rows: for a model to say."""
+        raise NotImplementedError(f"{cls.__name__} does not say whose rows it holds")
 
     @declared_attr.directive
     @classmethod
