@@ -4,12 +4,14 @@ to."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from toque.contract.errors import NotFound
 from toque.store.transaction import ALL, Transaction
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.sql.base import Executable
 
 __all__ = ["Database"]
@@ -80,6 +82,17 @@ class Database:
         async for views in transaction.stream(*plan.arguments(binds, parameters), plan.build):
             for item in views:
                 yield item
+
+    def session(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """SQLAlchemy's session in this call's transaction, for mapped objects: `async with db.session() as session:`.
+
+        It flushes when the block ends well, and never commits: the call does. Its `rollback` takes back what it did
+        itself since its last `commit`. A lazy load needs `await session.refresh(...)` or a loader option, as in
+        SQLAlchemy's documentation ("Asynchronous I/O").
+        """
+        from toque.store.session import open_session
+
+        return open_session(self._transaction)
 
     async def _read(
         self, view: type[V], statement: Executable, parameters: Parameters | None, rows_max: int

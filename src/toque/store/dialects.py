@@ -26,6 +26,34 @@ __all__ = ["postgresql", "sqlite"]
 Process = Any
 
 
+class _Driver:
+    """What SQLAlchemy takes for the driver's module. No error is one of its own: ours pass through unwrapped."""
+
+    class Error(Exception):
+        pass
+
+
+class _OverTransaction:
+    """How SQLAlchemy's own execution reaches a call's transaction, where a session runs it (`session.py`)."""
+
+    loaded_dbapi: Any = _Driver
+    is_async = True
+    supports_sane_rowcount = True
+    supports_sane_multi_rowcount = True
+    supports_server_side_cursors = False
+    # A primary key comes back by RETURNING: a transaction tells rows, not what a driver remembers of the last one.
+    favor_returning_over_lastrowid = True
+
+    def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+        cursor.run(statement, parameters, context)
+
+    def do_executemany(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+        cursor.run_many(statement, parameters, context)
+
+    def do_execute_no_params(self, cursor: Any, statement: str, context: Any = None) -> None:
+        cursor.run(statement, (), context)
+
+
 class _Instant(DATETIME):
     """`DateTime(timezone=True)` on SQLite: aware in, UTC text in the file, aware UTC out."""
 
@@ -90,7 +118,7 @@ class _ExactNumeric(Numeric[Any]):
         return process
 
 
-class _Sqlite(SQLiteDialect_pysqlite):
+class _Sqlite(_OverTransaction, SQLiteDialect_pysqlite):
     supports_statement_cache = True
     colspecs = {**SQLiteDialect_pysqlite.colspecs, DateTime: _Instant, Numeric: _ExactNumeric, Float: Float}
 
@@ -122,7 +150,7 @@ def _aware(value: Any) -> Any:
     return value
 
 
-class _Postgres(PGDialect_asyncpg):
+class _Postgres(_OverTransaction, PGDialect_asyncpg):
     supports_statement_cache = True
     colspecs = {**PGDialect_asyncpg.colspecs, Numeric: _FiniteNumeric, DateTime: _AwareDateTime}
 
@@ -134,12 +162,14 @@ def _to_json(value: Any) -> str:
 @cache
 def sqlite() -> Dialect:
     """SQL for the standard library's sqlite3: `?` parameters."""
-    return _Sqlite(paramstyle="qmark", json_serializer=_to_json, json_deserializer=msgspec.json.decode)
+    make: Any = _Sqlite
+    dialect: Dialect = make(paramstyle="qmark", json_serializer=_to_json, json_deserializer=msgspec.json.decode)
+    return dialect
 
 
 @cache
 def postgresql() -> Dialect:
     """SQL for asyncpg: `$1` parameters with their types, so that the server never has to guess one."""
     make: Any = _Postgres
-    dialect: Dialect = make(json_serializer=_to_json)
+    dialect: Dialect = make(paramstyle="numeric_dollar", json_serializer=_to_json)
     return dialect

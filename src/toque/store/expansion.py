@@ -14,11 +14,14 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from toque.contract.errors import Invalid
 from toque.store.prepared import Prepared
 
-__all__ = ["Expansion", "processed"]
+__all__ = ["UNFIT", "Expansion", "processed"]
 
 # A client may choose how many values it sends, so the texts kept are bounded; one more is written out each
 # time.
 KEPT_MAX = 256
+
+UNFIT = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
+"""What a bind processor raises for a value that does not fit its column."""
 
 
 class _Part(NamedTuple):
@@ -82,7 +85,7 @@ def processed(process: Callable[[Any], Any], value: Any) -> Any:
     """*value* as the driver takes it; a value that does not fit its column's type is the caller's fault."""
     try:
         return process(value)
-    except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
+    except UNFIT as error:
         raise Invalid(f"A value does not fit its column: it is {type(value).__name__}.") from error
 
 
