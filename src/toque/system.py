@@ -186,7 +186,14 @@ def _open_store(settings: Settings, url: str) -> Store:
 
         observer = statement_observer("sqlite" if url.startswith("sqlite") else "postgresql")
     database = settings.database
-    return open_store(url, slots=database.pool_size, waiting_max=database.waiting_max, observer=observer)
+    return open_store(
+        url,
+        slots=database.pool_size,
+        waiting_max=database.waiting_max,
+        observer=observer,
+        replicas=[replica.reveal() for replica in database.replicas],
+        is_pooled=database.pooler == "transaction",
+    )
 
 
 def _learn_recipes(pantry: Pantry, modules: Sequence[Module]) -> Iterator[Complaint]:

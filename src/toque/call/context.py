@@ -45,6 +45,8 @@ class Context(Struct, eq=False):
     """Where a streamed operation's items go."""
     database: Database | None = None
     """The snapshot or transaction, set by the transact policy."""
+    mark: str | None = None
+    """The last commit that the caller knows of, as the store names it; a command leaves its own here."""
     is_receiving: bool = False
     """Whether it still waits for its caller's body, set by the receive policy."""
     stopped: Exception | None = None

@@ -129,6 +129,12 @@ class Database(Struct, frozen=True, kw_only=True):
     pool_size: Positive = 10
     """Most connections of a worker."""
 
+    replicas: tuple[Secret, ...] = ()
+    """Servers that follow the one at `url` by streaming replication. Queries go to those that are fresh enough."""
+
+    pooler: Literal["none", "transaction"] = "none"
+    """`transaction` where PgBouncer or its like stands in between, in transaction mode."""
+
     # Ten rounds: at 10 ms a transaction the last one waits 100 ms.
     waiting_max: Count = 100
     """Most calls that wait for a connection; more are refused."""
@@ -249,5 +255,5 @@ def type_of(section: str, name: str) -> SettingType:
         annotation,
         is_list=get_origin(annotation) is tuple,
         is_optional=type(None) in get_args(annotation),
-        is_secret=annotation is Secret,
+        is_secret=Secret in (annotation, *get_args(annotation)),
     )

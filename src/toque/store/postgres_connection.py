@@ -45,18 +45,27 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         await self.reset()
 
 
-async def connect(url: str) -> Connection:
+async def connect(url: str, *, is_pooled: bool = False) -> Connection:
+    """Open a connection.
+
+    Args:
+        is_pooled: whether a pooler gives each transaction another session of the server, so that nothing may be left in
+            one: no prepared statement, no setting. Every statement must then be in a transaction.
+    """
+    session = {} if is_pooled else {"default_transaction_read_only": "on"}
     connection: Connection = await asyncpg.connect(
         url,
         connection_class=Connection,
         timeout=CONNECT_TIMEOUT_S,
-        statement_cache_size=STATEMENTS_KEPT,
+        statement_cache_size=0 if is_pooled else STATEMENTS_KEPT,
         max_cached_statement_lifetime=0,
-        server_settings={"default_transaction_read_only": "on", "application_name": "toque"},
+        server_settings={**session, "application_name": "toque"},
     )
-    for name in ("json", "jsonb"):
-        # SQLAlchemy's types write the text of a document themselves.
-        await connection.set_type_codec(
-            name, schema="pg_catalog", encoder=str, decoder=msgspec.json.decode, format="text"
-        )
+    # asyncpg asks the server about the types, which takes more than one message.
+    async with connection.transaction(readonly=True):
+        for name in ("json", "jsonb"):
+            # SQLAlchemy's types write the text of a document themselves.
+            await connection.set_type_codec(
+                name, schema="pg_catalog", encoder=str, decoder=msgspec.json.decode, format="text"
+            )
     return connection

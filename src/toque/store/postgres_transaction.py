@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from toque.store.pool import Pool
 from toque.store.postgres_connection import Connection
 from toque.store.postgres_errors import FAILURES, is_from_client, is_stale_plan, translate
 from toque.store.prepared import Prepared
+from toque.store.replicas import BEYOND, PRIMARY
 from toque.store.transaction import ENDED, FAILED, Build, RestartInSnapshot
 
 if TYPE_CHECKING:
@@ -78,13 +80,18 @@ class PostgresTransaction:
                 return
             yield build(rows)
 
-    async def ping(self) -> None:
-        """Come back when the server answers."""
+    async def ask(self, question: str) -> str | None:
+        """The only value that *question* has, as text."""
         connection = await self._next()
-        await self._run(connection.execute("SELECT 1"))
+        answer: str | None = await self._run(connection.fetchval(question))
+        return answer
 
-    async def commit(self) -> None:
-        """Commit. Raises when a statement had failed: PostgreSQL has undone everything then."""
+    async def commit(self, *, leaves_mark: bool = False) -> None:
+        """Commit. Raises when a statement had failed: PostgreSQL has undone everything then.
+
+        Args:
+            leaves_mark: whether the context is told how far the log has come (see `replicas`).
+        """
         self._is_closed = True
         connection = self._connection
         if connection is None:
@@ -93,7 +100,15 @@ class PostgresTransaction:
             await self.close(RuntimeError(FAILED))
             raise RuntimeError(FAILED)
         await self._run(connection.execute("COMMIT"))
+        if leaves_mark:
+            await self._leave_mark(connection)
         await self.close(None)
+
+    async def _leave_mark(self, connection: Connection) -> None:
+        # What was committed is committed, whatever becomes of the question: then no replica is known to have it.
+        self.context.mark = BEYOND
+        with suppress(*FAILURES):
+            self.context.mark = await connection.fetchval(PRIMARY)
 
     async def close(self, error: BaseException | None) -> None:
         """End what is open and give the connection back; a command that was not committed is rolled back."""

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -28,8 +29,10 @@ __all__ = ["SqliteStore", "copy_file", "open_store", "path_of"]
 T = TypeVar("T")
 
 
-def open_store(url: str, *, slots: int, waiting_max: int, observer: StatementObserver | None) -> SqliteStore:
-    return SqliteStore(path_of(url), slots=slots, waiting_max=waiting_max, observer=observer)
+def open_store(url: str, *, replicas: Sequence[str], is_pooled: bool, **options: Any) -> SqliteStore:
+    if replicas or is_pooled:
+        raise ValueError("SQLite is one file, without replicas or pooler; remove the setting, or move to PostgreSQL.")
+    return SqliteStore(path_of(url), **options)
 
 
 def path_of(url: str) -> Path | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from typing import Protocol, TypeVar
 
@@ -68,6 +68,8 @@ def open_store(
     slots: int = 10,
     waiting_max: int = 100,
     observer: StatementObserver | None = None,
+    replicas: Sequence[str] = (),
+    is_pooled: bool = False,
 ) -> Store:
     """The store at *url*, not started yet.
 
@@ -77,11 +79,14 @@ def open_store(
         slots: how many calls use the database at once: connections of PostgreSQL, readers of SQLite.
         waiting_max: how many more may wait for one; further ones are refused as overloaded.
         observer: hears of every statement.
+        replicas: addresses of servers that follow the one at *url*; queries go to those that are fresh enough.
+        is_pooled: whether a pooler such as PgBouncer stands in between, in transaction mode.
+    Raises: ValueError where an address is none, or the database can have no replicas or pooler.
     """
     scheme = url.partition("://")[0]
     if scheme not in _BY_SCHEME:
         raise ValueError(f"expected a URL such as sqlite:///app.db or postgresql://host/name, got scheme {scheme!r}.")
     store: Store = import_module(_BY_SCHEME[scheme]).open_store(
-        url, slots=slots, waiting_max=waiting_max, observer=observer
+        url, slots=slots, waiting_max=waiting_max, observer=observer, replicas=replicas, is_pooled=is_pooled
     )
     return store

@@ -92,6 +92,13 @@ class PrivatePostgres:
             )
         self._await_ready()
 
+    def replica(self) -> PrivatePostgres:
+        """A second server that follows this one by streaming replication; start it, and stop it before this one."""
+        standby = PrivatePostgres(is_durable=self._is_durable, max_connections=self._max_connections)
+        backup = self._programs() / "pg_basebackup"
+        self._run([backup, "-h", self._folder, "-U", "postgres", "-D", standby._folder / "data", "-R", "-c", "fast"])
+        return standby
+
     def stop(self) -> None:
         """End the server and remove everything it wrote."""
         if self._process is not None and self._process.poll() is None:
@@ -164,8 +171,9 @@ class PrivatePostgres:
         while monotonic() < until:
             if self._process.poll() is not None:
                 raise RuntimeError(f"postgres ended at start: {(self._folder / 'log').read_text().strip()}")
-            # The last line of the lock file tells the state (miscadmin.h, LOCK_FILE_LINE_PM_STATUS).
-            if ready.exists() and ready.read_text().rstrip().endswith("ready"):
+            # The last line of the lock file tells the state (miscadmin.h, LOCK_FILE_LINE_PM_STATUS); a replica's is
+            # another word.
+            if ready.exists() and ready.read_text().rstrip().endswith(("ready", "standby")):
                 return
             sleep(0.02)
         raise RuntimeError(f"postgres was not ready within {START_TIMEOUT_S:.0f} s.")
