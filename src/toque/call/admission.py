@@ -18,7 +18,7 @@ from typing import Any
 from toque.call.context import CURRENT, Context
 from toque.call.observation import BOUNDS_S, OK, CallerLeft, Figures, Report, code_of, silent
 from toque.call.plan import Arguments, Handler
-from toque.contract.errors import DeadlineExceeded, Overloaded
+from toque.contract.errors import DeadlineExceeded, Overloaded, RequestTimeout
 
 __all__ = ["Gate"]
 
@@ -149,6 +149,8 @@ class Gate:
         for context, age in self._ages.items():
             if now >= context.deadline:
                 self._stop(context, DeadlineExceeded("the call was stopped at its deadline"))
+            elif now >= context.receive_by:
+                self._stop(context, RequestTimeout("the body did not arrive within its time"))
             elif age == TICKS_UNTIL_WATCHED and context.left is not None:
                 self._watch(context, context.left)
 

@@ -49,6 +49,8 @@ class Context(Struct, eq=False):
     """The last commit that the caller knows of, as the store names it; a command leaves its own here."""
     is_receiving: bool = False
     """Whether it still waits for its caller's body, set by the receive policy."""
+    receive_by: float = inf
+    """The moment by which that body must be here; set by the transport that waits for it."""
     stopped: Exception | None = None
     """Why the call was cancelled, set by the admit policy."""
     known_trace: Trace | None = None

@@ -9,10 +9,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from math import inf
+from time import monotonic
 from typing import Any
 
 import msgspec
 
+from toque.call.context import Context
 from toque.codecs.codec import CODECS
 from toque.codecs.inflation import inflate
 from toque.codecs.multipart import MULTIPART, multipart_reader
@@ -21,7 +23,7 @@ from toque.contract.errors import BadRequest, Error, RequestTimeout, TooLarge, U
 from toque.contract.operation import Operation
 from toque.contract.signature import Input, Place, Signature, struct_of
 
-__all__ = ["SKIPPED_BYTES_MAX", "BodyLimits", "BodyReader", "body_reader", "chunks_of", "read_bytes"]
+__all__ = ["SKIPPED_BYTES_MAX", "BodyLimits", "BodyReader", "body_reader", "chunks_of", "read_bytes_in_time"]
 
 
 SKIPPED_BYTES_MAX = 16 * 1024 * 1024
@@ -41,8 +43,8 @@ class BodyLimits:
     seconds_max: float
 
 
-BodyReader = Callable[[Any, Any, list[Any]], Coroutine[Any, Any, list[Any]]]
-"""Takes RSGI's scope and protocol and the inputs read so far; returns them with those of the body too."""
+BodyReader = Callable[[Context, Any, Any, list[Any]], Coroutine[Any, Any, list[Any]]]
+"""Takes the call, RSGI's scope and protocol, and the inputs read so far; returns them with those of the body too."""
 
 
 def body_reader(operation: Operation, signature: Signature, limits: BodyLimits) -> BodyReader | None:
@@ -59,7 +61,7 @@ def body_reader(operation: Operation, signature: Signature, limits: BodyLimits) 
 
 
 def _upload_reader(position: int, limits: BodyLimits) -> BodyReader:
-    async def read(scope: Any, proto: Any, values: list[Any]) -> list[Any]:
+    async def read(_context: Context, scope: Any, proto: Any, values: list[Any]) -> list[Any]:
         values[position] = chunks_of(scope, proto, limits)
         return values
 
@@ -69,8 +71,8 @@ def _upload_reader(position: int, limits: BodyLimits) -> BodyReader:
 def _whole_reader(found: Input, position: int, limits: BodyLimits) -> BodyReader:
     decode = _Decoder(found.type, None if found.is_required else lambda: found.default, limits)
 
-    async def read(scope: Any, proto: Any, values: list[Any]) -> list[Any]:
-        values[position] = await decode(scope, proto)
+    async def read(context: Context, scope: Any, proto: Any, values: list[Any]) -> list[Any]:
+        values[position] = await decode(context, scope, proto)
         return values
 
     return read
@@ -80,8 +82,8 @@ def _members_reader(body_type: type[msgspec.Struct], positions: list[int], limit
     has_required = any(field.required for field in msgspec.structs.fields(body_type))
     decode = _Decoder(body_type, None if has_required else body_type, limits)
 
-    async def read(scope: Any, proto: Any, values: list[Any]) -> list[Any]:
-        body = await decode(scope, proto)
+    async def read(context: Context, scope: Any, proto: Any, values: list[Any]) -> list[Any]:
+        body = await decode(context, scope, proto)
         for position, value in zip(positions, msgspec.structs.astuple(body), strict=True):
             values[position] = value
         return values
@@ -118,8 +120,9 @@ class _Decoder:
         if not self._taken:
             raise TypeError(f"no format carries {tp} as a body; give it a name: a Struct with a field of it")
 
-    async def __call__(self, scope: Any, proto: Any) -> Any:
-        content_type = scope.headers.get("content-type")
+    async def __call__(self, context: Context, scope: Any, proto: Any) -> Any:
+        headers = scope.headers
+        content_type = headers.get("content-type")
         decode = self._decode.get(content_type)
         if decode is None and content_type is not None:
             media_type, _ = parse_media_type(content_type)
@@ -129,7 +132,10 @@ class _Decoder:
         # The format of a body is never guessed (RFC 9110, section 8.3); what is not there needs none.
         if decode is None and (content_type is not None or self._absent is None):
             raise self._unsupported(content_type)
-        body = await read_bytes(scope, proto, self._limits)
+        # The call's own clock keeps the time: a timer for each body would cost as much as decoding it.
+        context.receive_by = monotonic() + self._limits.seconds_max
+        body = await read_bytes(scope, headers, proto, self._limits)
+        context.receive_by = inf
         if not body and self._absent is not None:
             return self._absent()
         if decode is None:
@@ -141,31 +147,39 @@ class _Decoder:
         return UnsupportedMediaType(f"expected a Content-Type of {self._taken}; received {received}")
 
 
-async def read_bytes(scope: Any, proto: Any, limits: BodyLimits) -> bytes:
-    """The whole body, without its content coding.
+async def read_bytes(scope: Any, headers: Any, proto: Any, limits: BodyLimits) -> bytes:
+    """The whole body, without its content coding; how long it may take is its caller's to say.
 
-    Raises: TooLarge, RequestTimeout, BadRequest, and what `inflate` raises.
+    Args:
+        headers: those of *scope*, of which granian makes a copy for everybody who asks.
+    Raises: TooLarge, BadRequest, and what `inflate` raises.
     """
-    is_known_to_fit = _check_framing(scope, limits)
+    is_known_to_fit = _check_framing(headers, limits)
     try:
-        async with asyncio.timeout(limits.seconds_max):
-            if is_known_to_fit:
-                body = await proto()
-            else:
-                body = b"".join([chunk async for chunk in _counted(scope, proto, limits.bytes_max)])
-    except TimeoutError:
-        raise _too_slow(limits) from None
+        if is_known_to_fit:
+            body = await proto()
+        else:
+            body = b"".join([chunk async for chunk in _counted(scope, proto, limits.bytes_max)])
     except Error:
         raise
     except Exception as error:
         raise _broken() from error
-    coding = scope.headers.get("content-encoding")
+    coding = headers.get("content-encoding")
     return body if coding is None else inflate(body, coding, limits.bytes_max)
+
+
+async def read_bytes_in_time(scope: Any, proto: Any, limits: BodyLimits) -> bytes:
+    """The whole body, for who has no call yet whose clock would keep the time. Raises: RequestTimeout, too."""
+    try:
+        async with asyncio.timeout(limits.seconds_max):
+            return await read_bytes(scope, scope.headers, proto, limits)
+    except TimeoutError:
+        raise _too_slow(limits) from None
 
 
 async def chunks_of(scope: Any, proto: Any, limits: BodyLimits) -> AsyncIterator[bytes]:
     """The body as it comes, in constant memory; each chunk may take as long as a whole body else."""
-    _check_framing(scope, limits)
+    _check_framing(scope.headers, limits)
     if scope.headers.get("content-encoding") is not None:
         raise UnsupportedMediaType("a streamed body takes no Content-Encoding")
     chunks = _counted(scope, proto, limits.bytes_max)
@@ -204,9 +218,8 @@ async def _counted(scope: Any, proto: Any, bytes_max: int) -> AsyncIterator[byte
         raise _broken()
 
 
-def _check_framing(scope: Any, limits: BodyLimits) -> bool:
+def _check_framing(headers: Any, limits: BodyLimits) -> bool:
     """Whether the body says its length, and that is within the limit."""
-    headers = scope.headers
     length = headers.get("content-length")
     codings = headers.get_all("transfer-encoding")
     # granian takes the length out of a chunked request, but not every server does, and then it says nothing.

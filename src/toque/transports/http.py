@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -25,6 +25,9 @@ from toque.transports.sending import Sending
 __all__ = ["TIMEOUT_HEADER", "HttpOperation", "shortened"]
 
 log = logging.getLogger("toque.http")
+
+_Header = Callable[[str], str | None]
+"""Looks a request's header up. It is handed on, because granian copies all headers for whoever asks for them."""
 
 TIMEOUT_HEADER = "x-timeout-ms"
 """How a caller shortens a call's deadline, in milliseconds; never lengthens it."""
@@ -73,9 +76,10 @@ class HttpOperation:
 
     async def answer(self, scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
         """Answer a request with the whole answer of the operation."""
-        context = self._context(scope, proto)
+        header = scope.headers.get
+        context = self._context(header, proto)
         try:
-            offer, arguments = self._begin(scope, proto, segments, context)
+            offer, arguments = self._begin(header, scope, proto, segments, context)
             value = await self._call(context, arguments)
             if self._shape is not None:
                 value = self._shape(value)
@@ -101,10 +105,11 @@ class HttpOperation:
         The head leaves with the first item, so that what fails before is still a problem document. What fails later
         ends the answer without its tail: in JSON nobody can take it for a whole one.
         """
-        context = self._context(scope, proto)
+        header = scope.headers.get
+        context = self._context(header, proto)
         sending = Sending(proto, self._status)
         try:
-            offer, arguments = self._begin(scope, proto, segments, context)
+            offer, arguments = self._begin(header, scope, proto, segments, context)
             context.sink = sending.through(offer)
             await self._call(context, arguments)
             await sending.end()
@@ -116,8 +121,7 @@ class HttpOperation:
         finally:
             sending.close()
 
-    def _context(self, scope: Any, proto: Any) -> Context:
-        header = scope.headers.get
+    def _context(self, header: _Header, proto: Any) -> Context:
         began = monotonic()
         return Context(
             self._name,
@@ -128,9 +132,10 @@ class HttpOperation:
             began,
         )
 
-    def _begin(self, scope: Any, proto: Any, segments: tuple[str, ...], context: Context) -> tuple[Offer, Any]:
+    def _begin(
+        self, header: _Header, scope: Any, proto: Any, segments: tuple[str, ...], context: Context
+    ) -> tuple[Offer, Any]:
         """The format of the answer, and the inputs as far as they are here. Raises: what is wrong with either."""
-        header = scope.headers.get
         if (timeout := header(TIMEOUT_HEADER)) is not None:
             context.deadline = shortened(context.deadline, timeout)
         accept = header("accept")
@@ -138,12 +143,14 @@ class HttpOperation:
         if self._read_plain is None:
             return offer, ()
         if self._is_late:
-            return offer, Pending(partial(self._receive, scope, proto, segments))
+            return offer, Pending(partial(self._receive, self._read_plain, context, scope, proto, segments))
         return offer, self._read_plain(scope, segments)
 
-    async def _receive(self, scope: Any, proto: Any, segments: tuple[str, ...]) -> Arguments:
-        values = self._read_plain(scope, segments) if self._read_plain is not None else []
-        return values if self._read_body is None else await self._read_body(scope, proto, values)
+    def _receive(
+        self, read_plain: PlainReader, context: Context, scope: Any, proto: Any, segments: tuple[str, ...]
+    ) -> Awaitable[Arguments]:
+        values = read_plain(scope, segments)
+        return _here(values) if self._read_body is None else self._read_body(context, scope, proto, values)
 
     def _fail(self, scope: Any, proto: Any, context: Context, error: Exception) -> None:
         if isinstance(error, CallerLeft):
@@ -153,6 +160,10 @@ class HttpOperation:
             error = Internal()
         trace: Headers = [] if context.traceparent is None else [("traceparent", context.trace.traceparent())]
         send_problem(scope, proto, error, context.trace.trace_id, trace)
+
+
+async def _here(values: Arguments) -> Arguments:
+    return values
 
 
 def shortened(deadline: float, timeout_ms: str) -> float:

@@ -12,7 +12,7 @@ from toque.call.plan import Plan
 from toque.call.trace import Trace
 from toque.codecs.negotiation import parse_media_type
 from toque.contract.errors import Error, UnsupportedMediaType
-from toque.transports.bodies import BodyLimits, read_bytes
+from toque.transports.bodies import BodyLimits, read_bytes_in_time
 from toque.transports.http import TIMEOUT_HEADER, shortened
 from toque.transports.jsonrpc import JsonRpc
 from toque.transports.replies import DATA_HEADERS, Headers, compressed, send_problem
@@ -35,7 +35,7 @@ def http_endpoint(jsonrpc: JsonRpc, limits: BodyLimits, compress_from: int) -> E
         try:
             caller.read_deadline()
             _check_media_type(scope.headers.get("content-type"))
-            body = await jsonrpc.answer(await read_bytes(scope, proto, limits), caller.context)
+            body = await jsonrpc.answer(await read_bytes_in_time(scope, proto, limits), caller.context)
         except Error as error:
             send_problem(scope, proto, error, caller.trace.trace_id, caller.trace_headers())
             return
