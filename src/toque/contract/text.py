@@ -51,9 +51,19 @@ def text_reader(tp: Any, *, place: str = "query", path: str = "$") -> Callable[[
 
 
 def _constrained(read: Callable[[Any], Any], tp: Any, place: str, path: str) -> Callable[[Any], Any]:
+    # Around a class, for msgspec keeps what it knows of a class there, and looks all others up by a slow hash.
+    around: Any = msgspec.defstruct("Checked", [("value", tp)], array_like=True)
+
     def check(text: Any) -> Any:
+        value = read(text)
         try:
-            return msgspec.convert(read(text), tp, dec_hook=dec_hook)
+            return msgspec.convert((value,), around, dec_hook=dec_hook).value
+        except msgspec.ValidationError:
+            return explain(value)
+
+    def explain(value: Any) -> Any:
+        try:
+            return msgspec.convert(value, tp, dec_hook=dec_hook)
         except msgspec.ValidationError as error:
             raise refusal(error, place, path) from error
 

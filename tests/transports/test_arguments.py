@@ -1,0 +1,107 @@
+"""Inputs from the path, the query string and headers: what is plain is read fast, and all of it alike."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Annotated, Any
+from urllib.parse import quote_plus
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toque.contract.access import public
+from toque.contract.errors import BadRequest, Invalid
+from toque.contract.module import Module
+from toque.contract.operation import Header
+from toque.contract.signature import read_signature
+from toque.transports.arguments import QUERY_FIELDS_MAX, PlainReader, plain_reader
+
+module = Module("shop")
+Page = Annotated[int, msgspec.Meta(ge=1, le=100)]
+
+
+@module.query("/items/{id}", allow=public)
+async def item(id: int, page: Page, tag: str = "any", size: int = 20) -> str:
+    return ""
+
+
+@module.query("/exact/{id}", allow=public)
+async def exact(
+    id: int, page: Page, tag: str = "any", size: int = 20, *, lang: Annotated[str, Header("accept-language")] = "en"
+) -> str:
+    """The same inputs and one in a header: the reader for what is plain stands back."""
+    return ""
+
+
+def reader_of(name: str) -> PlainReader:
+    operation = next(found for found in module.operations if found.name == f"shop.{name}")
+    return plain_reader(read_signature(operation, frozenset()), operation.path)
+
+
+plain, thorough = reader_of("item"), reader_of("exact")
+
+
+def read(reader: PlainReader, id: str, query: str) -> Any:
+    """The first four inputs, or everything that is wrong."""
+    try:
+        return reader(SimpleNamespace(query_string=query, headers={}), (id,))[:4]
+    except Invalid as error:
+        return {(fault.path, fault.place, fault.message) for fault in error.faults}
+    except BadRequest as error:
+        return error.detail
+
+
+def test_what_is_plain_is_read_and_what_is_not_there_has_its_default() -> None:
+    assert read(plain, "7", "page=2&tag=hot&size=5") == [7, 2, "hot", 5]
+    assert read(plain, "7", "size=5&page=2") == [7, 2, "any", 5]
+
+
+def test_encoded_text_is_decoded_and_unknown_fields_are_left_alone() -> None:
+    assert read(plain, "7", "page=%32&tag=%26") == [7, 2, "&", 20]
+    assert read(plain, "7", "page=2&tag=a+b") == [7, 2, "a b", 20]
+    assert read(plain, "7", "utm=x&page=2&&=3&flag") == [7, 2, "any", 20]
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    found = read(plain, "x", "page=0&size=1&size=2")
+
+    assert [(path, place) for path, place, _ in sorted(found)] == [
+        ("$.id", "path"),
+        ("$.page", "query"),
+        ("$.size", "query"),
+    ]
+
+
+def test_what_stands_for_one_value_comes_once() -> None:
+    assert read(plain, "7", "page=2&tag=a&tag=b") == {("$.tag", "query", "Expected one value, got 2 values")}
+
+
+def test_what_is_missing_is_named() -> None:
+    assert read(plain, "7", "tag=hot") == {("$.page", "query", "page is missing")}
+    assert read(plain, "7", "") == {("$.page", "query", "page is missing")}
+
+
+@pytest.mark.parametrize("empty", ["&", "a&", "page=1&"])
+def test_no_query_has_more_fields_than_it_may(empty: str) -> None:
+    query = "page=1&" + empty * QUERY_FIELDS_MAX
+
+    assert "more than" in read(plain, "7", query)
+
+
+TEXTS = st.sampled_from(
+    ["1", "7", "007", "-3", "101", "0", "", "x", "1.0", "٣", "1" * 20, "1" * 21, "a b", "ä", "%", "+"]
+)
+FIELDS = st.tuples(st.sampled_from(["page", "size", "tag", "id", "other", "", "p%61ge"]), TEXTS)
+ENDS = st.sampled_from(["page=1", "page=1&size=2", ""])
+QUERIES = st.lists(
+    FIELDS.flatmap(lambda one: st.sampled_from([f"{one[0]}={quote_plus(one[1])}", f"{one[0]}", "%FF=1"]))
+)
+
+
+@given(TEXTS, QUERIES, ENDS)
+def test_the_fast_way_reads_as_the_thorough_one_does(id: str, fields: list[str], end: str) -> None:
+    query = "&".join([*fields, end])
+
+    assert read(plain, id, query) == read(thorough, id, query)
