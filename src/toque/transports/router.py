@@ -61,13 +61,16 @@ class Router:
             U+FFFD where it could not decode.
         """
         route = self.literal.get(path)
-        if route is not None:
-            return route, ()
+        return (route, ()) if route is not None else self.match(path)
+
+    def match(self, path: str) -> tuple[Route, tuple[str, ...]]:
+        """Like `find`, among the routes with parameters alone."""
         if not self._by_first:
             self._compile()
-        first = path[1 : path.find("/", 1)]
-        found = self._by_first[first].find(path) if first in self._by_first else None
-        found = found or self._by_first["{}"].find(path)
+        alternatives = self._by_first.get(path[1 : path.find("/", 1)])
+        found = None if alternatives is None else alternatives.find(path)
+        if found is None:
+            found = self._by_first["{}"].find(path)
         if found is None:
             raise UnknownOperation(f"nothing answers at {path[:200]}")
         if "\ufffd" in path:

@@ -89,7 +89,7 @@ class Edge:
             segments: tuple[str, ...] = ()
             route = self._router.literal.get(path)
             if route is None:
-                route, segments = self._router.find(path)
+                route, segments = self._router.match(path)
             endpoint = route.methods.get(scope.method)
             if endpoint is None:
                 return self._other_method(scope, proto, route, segments)
