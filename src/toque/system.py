@@ -137,6 +137,9 @@ class _Workshop:
             shape=None if signature.is_stream or signature.output is None else views.shaper(signature.output),
             deadline_s=operation.deadline_s or self.settings.calls.deadline_s,
             reads_credential=any(stage.name == "authenticate" for stage in stages),
+            carries_mark=self.store is not None
+            and self.store.has_replicas
+            and any(stage.name == "transact" for stage in stages),
         )
 
     def _stages(self, operation: Operation, signature: Signature) -> Iterator[Stage]:

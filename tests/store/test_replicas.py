@@ -10,10 +10,10 @@ import pytest
 from kitchen_models import Account, KitchenModel
 from sqlalchemy import insert, select, text, update
 
-from toque.call.context import Context
+from toque.call.context import Context, Mark
 from toque.store import open_store
 from toque.store.postgres import PostgresStore
-from toque.store.replicas import BEYOND, STALE_S, position
+from toque.store.replicas import STALE_S
 from toque.store.schema import create_missing
 from toque.testing.postgres import PrivatePostgres
 
@@ -48,17 +48,18 @@ async def is_on_replica(store: PostgresStore, context: Context) -> bool:
     return await store.query(lambda db: db.scalar(ON_REPLICA), context)
 
 
-async def until_on_replica(store: PostgresStore, mark: str | None = None) -> None:
+async def until_on_replica(store: PostgresStore, mark: Mark | None = None) -> None:
     """Come back when queries go to the replica: it has to be connected, and looked at."""
     async with asyncio.timeout(30):
         while not await is_on_replica(store, Context("look", inf, mark=mark)):
             await asyncio.sleep(0.01)
 
 
-async def set_balance(store: PostgresStore, balance: int) -> str | None:
-    context = Context("set", inf)
+async def set_balance(store: PostgresStore, balance: int) -> Mark:
+    mark = Mark()
+    context = Context("set", inf, mark=mark)
     await store.command(lambda db: db.execute(update(Account).values(balance=balance)), context)
-    return context.mark
+    return mark
 
 
 async def test_a_caller_reads_his_own_write_wherever_the_query_goes(store: PostgresStore) -> None:
@@ -113,11 +114,3 @@ async def test_a_query_that_writes_is_refused_on_a_replica_as_on_the_primary(sto
 async def test_sqlite_has_no_replicas() -> None:
     with pytest.raises(ValueError, match="without replicas"):
         open_store("sqlite://", replicas=["postgresql://localhost/app"])
-
-
-@pytest.mark.parametrize(
-    ("mark", "place"),
-    [("0/0", 0), ("16/B374D848", 0x16B374D848), (BEYOND, 2**64 - 1), (None, 0), ("", 0), ("x/y", 0), ("1" * 99, 0)],
-)
-def test_a_mark_that_is_none_asks_for_nothing(mark: str | None, place: int) -> None:
-    assert position(mark) == place

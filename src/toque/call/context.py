@@ -16,10 +16,23 @@ from toque.contract.principal import ANONYMOUS, Principal
 if TYPE_CHECKING:
     from toque.store.database import Database
 
-__all__ = ["CURRENT", "UNCALLED", "Context", "Sink"]
+__all__ = ["CURRENT", "UNCALLED", "Context", "Mark", "Sink"]
 
 Sink = Callable[[Any], Awaitable[None]]
 """Takes one item of a streamed answer, and returns when there is room for the next."""
+
+
+class Mark:
+    """The last commit that a caller knows of, as a position in the store's log; all his calls may share one."""
+
+    __slots__ = ("position",)
+
+    def __init__(self, position: int = 0) -> None:
+        self.position = position
+
+    def reach(self, position: int) -> None:
+        """He knows of the commit at *position* too."""
+        self.position = max(self.position, position)
 
 
 class Context(Struct, eq=False):
@@ -45,8 +58,8 @@ class Context(Struct, eq=False):
     """Where a streamed operation's items go."""
     database: Database | None = None
     """The snapshot or transaction, set by the transact policy."""
-    mark: str | None = None
-    """The last commit that the caller knows of, as the store names it; a command leaves its own here."""
+    mark: Mark | None = None
+    """The last commit that the caller knows of, where the store asks for that."""
     is_receiving: bool = False
     """Whether it still waits for its caller's body, set by the receive policy."""
     receive_by: float = inf

@@ -69,6 +69,8 @@ class Plan:
     """A struct with one field an input: how JSON-RPC, the command line and tests give the inputs by name."""
     deadline_s: float
     reads_credential: bool
+    carries_mark: bool
+    """Whether a transport brings the caller's mark along, and takes it back."""
     receives: bool
     """Whether inputs may come later, as `Pending`."""
 
@@ -97,6 +99,7 @@ def compile_plan(
     shape: Callable[[Any], Any] | None,
     deadline_s: float,
     reads_credential: bool,
+    carries_mark: bool = False,
 ) -> Plan:
     """Put *stages* around the function of *operation*, in the fixed order."""
     ordered = tuple(sorted(stages, key=lambda stage: ORDER.index(stage.name)))
@@ -112,6 +115,7 @@ def compile_plan(
         named=_named_inputs(operation, signature),
         deadline_s=deadline_s,
         reads_credential=reads_credential,
+        carries_mark=carries_mark,
         receives=any(stage.name in RECEIVING for stage in ordered),
     )
 

@@ -77,6 +77,10 @@ class PostgresStore:
         }
         self._replicas = Replicas(self.pool, tuple(self._on_replica), self._ask) if replicas else None
 
+    @property
+    def has_replicas(self) -> bool:
+        return self._replicas is not None
+
     async def start(self) -> None:
         # One connection now, so that a wrong address is found before the first call; the others when they are
         # needed.
@@ -88,7 +92,9 @@ class PostgresStore:
         await self.pool.close()
 
     async def query(self, run: Run[T], context: Context = UNCALLED) -> T:
-        replica = None if self._replicas is None else self._replicas.choose(context.mark)
+        replica = (
+            None if self._replicas is None else self._replicas.choose(context.mark.position if context.mark else 0)
+        )
         if replica is None:
             return await self._snapshots.query(run, context)
         try:
@@ -104,7 +110,7 @@ class PostgresStore:
         writing = PostgresTransaction(self.pool, self._plans, context, COMMAND)
         try:
             result = await run(database(writing, self._observer))
-            await writing.commit(leaves_mark=self._replicas is not None)
+            await writing.commit(mark=context.mark if self._replicas is not None else None)
         except BaseException as error:
             await writing.close(error)
             raise

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from toque.store.pool import Pool
 from toque.store.postgres_connection import Connection
 from toque.store.postgres_errors import FAILURES, is_from_client, is_stale_plan, translate
 from toque.store.prepared import Prepared
-from toque.store.replicas import BEYOND, PRIMARY
+from toque.store.replicas import BEYOND, PRIMARY, position
 from toque.store.transaction import ENDED, FAILED, Build, RestartInSnapshot
 
 if TYPE_CHECKING:
-    from toque.call.context import Context
+    from toque.call.context import Context, Mark
     from toque.store.plans import Plans
 
 __all__ = ["COMMAND", "SINGLE", "SNAPSHOT", "PostgresTransaction"]
@@ -86,11 +85,10 @@ class PostgresTransaction:
         answer: str | None = await self._run(connection.fetchval(question))
         return answer
 
-    async def commit(self, *, leaves_mark: bool = False) -> None:
-        """Commit. Raises when a statement had failed: PostgreSQL has undone everything then.
+    async def commit(self, mark: Mark | None = None) -> None:
+        """Commit, and let *mark* know where in the log that was (see `replicas`).
 
-        Args:
-            leaves_mark: whether the context is told how far the log has come (see `replicas`).
+        Raises: RuntimeError when a statement had failed: PostgreSQL has undone everything then.
         """
         self._is_closed = True
         connection = self._connection
@@ -100,15 +98,9 @@ class PostgresTransaction:
             await self.close(RuntimeError(FAILED))
             raise RuntimeError(FAILED)
         await self._run(connection.execute("COMMIT"))
-        if leaves_mark:
-            await self._leave_mark(connection)
+        if mark is not None:
+            await _leave(mark, connection)
         await self.close(None)
-
-    async def _leave_mark(self, connection: Connection) -> None:
-        # What was committed is committed, whatever becomes of the question: then no replica is known to have it.
-        self.context.mark = BEYOND
-        with suppress(*FAILURES):
-            self.context.mark = await connection.fetchval(PRIMARY)
 
     async def close(self, error: BaseException | None) -> None:
         """End what is open and give the connection back; a command that was not committed is rolled back."""
@@ -173,3 +165,11 @@ class PostgresTransaction:
 
     def _connection_is_closed(self) -> bool:
         return self._connection is None or self._connection.is_closed()
+
+
+async def _leave(mark: Mark, connection: Connection) -> None:
+    """What was committed is committed, whatever becomes of the question: then no replica is known to have it."""
+    try:
+        mark.reach(position(await connection.fetchval(PRIMARY)))
+    except FAILURES:
+        mark.reach(BEYOND)

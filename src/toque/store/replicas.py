@@ -35,21 +35,17 @@ LOOK_S = 0.2
 LEFT_OUT_S = 1.0
 """How long a replica that failed is left alone; as long as a refused caller is told to wait."""
 
-BEYOND = "FFFFFFFF/FFFFFFFF"
-"""A mark that no replica reaches."""
+BEYOND = 2**64 - 1
+"""A position that no replica reaches."""
 
 PRIMARY = "SELECT pg_current_wal_insert_lsn()::text"
 REPLICA = "SELECT pg_last_wal_replay_lsn()::text"
 
 
-def position(mark: str | None) -> int:
-    """The position that *mark* (`16/B374D848`) stands for; 0, which all have reached, where it is none."""
-    high, _, low = (mark or "").partition("/")
-    try:
-        # Eight hexadecimal digits each (PostgreSQL's manual, "pg_lsn Type"); a longer text is no mark.
-        return (int(high, 16) << 32) + int(low, 16) if len(high) <= 8 and len(low) <= 8 else 0
-    except ValueError:
-        return 0
+def position(lsn: str | None) -> int:
+    """The position that *lsn* (`16/B374D848`) stands for: two 32-bit halves (PostgreSQL's manual, "pg_lsn Type")."""
+    high, _, low = (lsn or "0/0").partition("/")
+    return (int(high, 16) << 32) + int(low, 16)
 
 
 Ask = Callable[[Pool[Any], str], Awaitable[str | None]]
@@ -102,8 +98,9 @@ class Replicas:
         self._looked_at = 0.0
         self._look: asyncio.Task[None] | None = None
 
-    def choose(self, mark: str | None) -> Replica | None:
-        """The least busy replica that is fresh enough for a caller who brought *mark*; None: the primary."""
+    def choose(self, known: int) -> Replica | None:
+        """The least busy replica that is fresh enough for a caller who knows of the commit at *known*; None: the
+        primary."""
         now = monotonic()
         if now - self._looked_at > LOOK_S and (self._look is None or self._look.done()):
             self._look = asyncio.get_running_loop().create_task(self._look_at_all())
@@ -111,7 +108,7 @@ class Replicas:
             self._written.popleft()
         if not self._written:
             return None
-        needed = max(self._written[0][1], position(mark))
+        needed = max(self._written[0][1], known)
         fresh = [one for one in self._all if one.has(needed, now)]
         return min(fresh, key=lambda one: one.pool.in_use, default=None)
 

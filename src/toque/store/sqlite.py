@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from toque.call.context import UNCALLED, Context
 from toque.store.dialects import sqlite
@@ -59,6 +59,7 @@ class SqliteStore:
     """
 
     dialect_name = "sqlite"
+    has_replicas = False
 
     def __init__(
         self,

@@ -32,6 +32,11 @@ class Store(Protocol):
         """Its address, for migrations."""
         ...
 
+    @property
+    def has_replicas(self) -> bool:
+        """Whether it wants to know of its callers' own last commits."""
+        ...
+
     async def start(self) -> None:
         """Open it. Raises Unavailable when it does not answer."""
 

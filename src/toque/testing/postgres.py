@@ -119,15 +119,16 @@ class PrivatePostgres:
     def create_database(self, template: str | None = None) -> str:
         """A fresh database, a copy of *template* (a name) if given: its URL."""
         name = f"test_{os.getpid()}_{next(self._names)}"
-        self._sql(f'CREATE DATABASE "{name}" TEMPLATE "{template or "template0"}" STRATEGY FILE_COPY')
+        self.sql(f'CREATE DATABASE "{name}" TEMPLATE "{template or "template0"}" STRATEGY FILE_COPY')
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
         """Remove a database of `create_database`, whoever is still connected."""
         name = url.partition("?")[0].rpartition("/")[2]
-        self._sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        self.sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
-    def _sql(self, statement: str) -> None:
+    def sql(self, statement: str) -> None:
+        """Run *statement* as the server's owner, in no app's database."""
         # psql rather than a driver: a fixture may be in an event loop or not.
         self._run([self._programs() / "psql", "-h", self._folder, "-U", "postgres", "-qc", statement])
 

@@ -15,9 +15,11 @@ from toque.call.plan import Arguments, Plan
 from toque.call.receive import Pending
 from toque.contract.errors import BadRequest, Error, Internal
 from toque.contract.manifest import success_status
+from toque.contract.operation import Kind
 from toque.contract.signature import path_names
 from toque.transports.arguments import PlainReader
 from toque.transports.bodies import BodyReader
+from toque.transports.marks import mark_headers, mark_of
 from toque.transports.replies import Headers, Offer, Offers, compressed, send_problem
 from toque.transports.router import Endpoint
 from toque.transports.sending import Sending
@@ -38,9 +40,11 @@ class HttpOperation:
 
     __slots__ = (
         "_call",
+        "_carries_mark",
         "_compress_from",
         "_deadline_s",
         "_is_late",
+        "_leaves_mark",
         "_location",
         "_name",
         "_offers",
@@ -61,6 +65,8 @@ class HttpOperation:
         self._shape = plan.shape
         self._deadline_s = plan.deadline_s
         self._reads_credential = plan.reads_credential
+        self._carries_mark = plan.carries_mark
+        self._leaves_mark = plan.carries_mark and plan.operation.kind is Kind.COMMAND
         self._offers = offers
         self._read_plain = read_plain if plan.signature.inputs else None
         self._read_body = read_body
@@ -92,6 +98,8 @@ class HttpOperation:
             return
         if context.traceparent is not None:
             headers = [*headers, ("traceparent", context.trace.traceparent())]
+        if self._leaves_mark and context.mark is not None:
+            headers = [*headers, *mark_headers(context.mark, scope.scheme)]
         if len(body) >= self._compress_from:
             headers, body = compressed(scope, headers, body)
         if body or self._status != 204:
@@ -123,7 +131,7 @@ class HttpOperation:
 
     def _context(self, header: _Header, proto: Any) -> Context:
         began = monotonic()
-        return Context(
+        context = Context(
             self._name,
             began + self._deadline_s,
             header("traceparent"),
@@ -131,6 +139,9 @@ class HttpOperation:
             proto.client_disconnect,
             began,
         )
+        if self._carries_mark:
+            context.mark = mark_of(header)
+        return context
 
     def _begin(
         self, header: _Header, scope: Any, proto: Any, segments: tuple[str, ...], context: Context

@@ -15,6 +15,7 @@ from toque.contract.errors import Error, UnsupportedMediaType
 from toque.transports.bodies import BodyLimits, read_bytes_in_time
 from toque.transports.http import TIMEOUT_HEADER, shortened
 from toque.transports.jsonrpc import JsonRpc
+from toque.transports.marks import mark_headers, mark_of
 from toque.transports.replies import DATA_HEADERS, Headers, compressed, send_problem
 from toque.transports.router import Endpoint
 
@@ -42,10 +43,10 @@ def http_endpoint(jsonrpc: JsonRpc, limits: BodyLimits, compress_from: int) -> E
         finally:
             caller.stop()
         if body is None:
-            proto.response_empty(204, [*DATA_HEADERS, *caller.trace_headers()])
+            proto.response_empty(204, [*DATA_HEADERS, *caller.trace_headers(), *caller.mark_headers(scope.scheme)])
             return
         headers: Headers = [("content-type", _JSON), *DATA_HEADERS, ("cache-control", "no-store")]
-        headers += caller.trace_headers()
+        headers += [*caller.trace_headers(), *caller.mark_headers(scope.scheme)]
         if len(body) >= compress_from:
             headers, body = compressed(scope, headers, body)
         proto.response_bytes(200, headers, body)
@@ -60,6 +61,8 @@ class _Caller:
         "_began",
         "_credential",
         "_deadline",
+        "_known",
+        "_mark",
         "_proto",
         "_timeout",
         "_traceparent",
@@ -74,6 +77,8 @@ class _Caller:
         self._timeout = header(TIMEOUT_HEADER)
         self._credential = header("authorization")
         self._traceparent = header("traceparent")
+        self._mark = mark_of(header)
+        self._known = self._mark.position
         self._proto = proto
         self._watcher: asyncio.Task[None] | None = None
         self.trace = Trace.incoming(self._traceparent)
@@ -91,7 +96,11 @@ class _Caller:
             traceparent=self._traceparent,
             credential=self._credential if plan.reads_credential else None,
             left=self._left,
+            mark=self._mark if plan.carries_mark else None,
         )
+
+    def mark_headers(self, scheme: str) -> Headers:
+        return mark_headers(self._mark, scheme) if self._mark.position > self._known else []
 
     def trace_headers(self) -> Headers:
         return [] if self._traceparent is None else [("traceparent", self.trace.traceparent())]

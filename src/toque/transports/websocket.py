@@ -20,7 +20,7 @@ from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
-from toque.call.context import Context
+from toque.call.context import Context, Mark
 from toque.call.plan import Plan
 from toque.contract.errors import Error, Forbidden, Invalid, TooLarge, Unavailable
 from toque.transports.bodies import BodyLimits
@@ -117,6 +117,7 @@ class _Socket:
         self._shared = shared
         self._transport: Any = transport
         self._credential = credential
+        self._mark = Mark()
         self._own = {AUTHENTICATE: self._authenticate}
         self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._answering: set[asyncio.Task[None]] = set()
@@ -194,6 +195,7 @@ class _Socket:
             plan.operation.name,
             deadline=monotonic() + plan.deadline_s,
             credential=self._credential if plan.reads_credential else None,
+            mark=self._mark if plan.carries_mark else None,
         )
 
     def _authenticate(self, params: Any) -> bool:
