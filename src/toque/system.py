@@ -27,7 +27,7 @@ from toque.security.credentials import Verifier
 from toque.security.development import DevelopmentTokens
 from toque.settings import Settings, problems
 from toque.store.database import Database
-from toque.store.transact import transact
+from toque.store.transact import transact, why_once
 
 if TYPE_CHECKING:
     from toque.store.store import Store
@@ -167,7 +167,8 @@ class _Workshop:
             yield Stage(name, why, receive)
         if self.store is not None and _needs(self.pantry, signature, Database):
             why = "one snapshot" if operation.kind is Kind.QUERY else "one transaction"
-            yield Stage("transact", f"it asks for Database: {why}", transact(self.store, operation))
+            wrap = transact(self.store, operation, is_repeatable=why_once(operation, signature) == "")
+            yield Stage("transact", f"it asks for Database: {why}", wrap)
 
     def _traced(self, operation: Operation) -> Callable[[Handler], Handler]:
         from toque.call.spans import traced

@@ -26,6 +26,7 @@ __all__ = [
     "Invalid",
     "Malformed",
     "NotFound",
+    "OutcomeUnknown",
     "Overloaded",
     "Problem",
     "Unauthenticated",
@@ -68,6 +69,7 @@ _TABLE: dict[str, Code] = {
         Code("unimplemented", 501, -32050, "UNIMPLEMENTED", "This is not offered"),
         Code("overloaded", 503, -32053, "UNAVAILABLE", "The app has as much work as it can do", True),
         Code("unavailable", 503, -32054, "UNAVAILABLE", "Something that the app needs does not answer", True),
+        Code("outcome_unknown", 503, -32056, "UNKNOWN", "Whether the change was made is not known"),
         Code("deadline_exceeded", 504, -32055, "DEADLINE_EXCEEDED", "The deadline passed before the answer", True),
     )
 }
@@ -269,6 +271,10 @@ class Overloaded(Error, code="overloaded"):
 
 class Unavailable(Error, code="unavailable"):
     """Something that the app needs does not answer."""
+
+
+class OutcomeUnknown(Unavailable, code="outcome_unknown"):
+    """The database was lost in the middle of a commit, and cannot say whether the change was made."""
 
 
 class DeadlineExceeded(Error, code="deadline_exceeded"):

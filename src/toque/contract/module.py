@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from toque.contract.access import Access, public
 from toque.contract.errors import Error
-from toque.contract.operation import Kind, Operation
+from toque.contract.operation import Isolation, Kind, Operation
 
 __all__ = ["Lifetime", "Module", "Mount", "Recipe", "StaticFiles"]
 
@@ -77,6 +77,7 @@ class Module:
         media_type: str | None = None,
         errors: Sequence[type[Error]] = (),
         deadline_s: float | None = None,
+        isolation: Isolation | None = None,
         is_deprecated: bool = False,
     ) -> Callable[[Function], Function]:
         """Offer a function that only reads.
@@ -89,11 +90,12 @@ class Module:
             media_type: what the bytes are, where the answer is `bytes` or a stream of them.
             errors: what it raises besides the table's own codes; they join the documentation.
             deadline_s: seconds until the call is stopped; the settings' `calls.deadline_s` unless given.
+            isolation: `serializable` for a snapshot that fits into the order of serializable commands.
         """
         return self._declare(
             Kind.QUERY, path, "GET", allow, name,
             page=page, media_type=media_type, errors=tuple(errors), deadline_s=deadline_s,
-            is_deprecated=is_deprecated,
+            isolation=isolation, is_deprecated=is_deprecated,
         )  # fmt: skip
 
     def command(
@@ -109,6 +111,9 @@ class Module:
         errors: Sequence[type[Error]] = (),
         deadline_s: float | None = None,
         body_bytes_max: int | None = None,
+        isolation: Isolation | None = None,
+        is_idempotent: bool = False,
+        has_outside_effects: bool = False,
         is_deprecated: bool = False,
     ) -> Callable[[Function], Function]:
         """Offer a function that writes, in one transaction which is committed before the answer leaves.
@@ -118,12 +123,16 @@ class Module:
             status: the HTTP status of success; an operation that answers nothing has 204.
             location: where what was made is found, from the answer's fields: `/orders/{id}`.
             body_bytes_max: the largest body; the settings' `http.body_bytes_max` unless given.
+            isolation: how much of other commands it may see; `read committed` unless given.
+            is_idempotent: under one `Idempotency-Key` it is done once, and its answer is given again.
+            has_outside_effects: it does something that no rollback undoes, so it is never run again by itself.
             path, allow, name, media_type, errors, deadline_s: as for `query`.
         """
         return self._declare(
             Kind.COMMAND, path, method, allow, name,
             status=status, location=location, media_type=media_type, errors=tuple(errors),
-            deadline_s=deadline_s, body_bytes_max=body_bytes_max, is_deprecated=is_deprecated,
+            deadline_s=deadline_s, body_bytes_max=body_bytes_max, isolation=isolation,
+            is_idempotent=is_idempotent, has_outside_effects=has_outside_effects, is_deprecated=is_deprecated,
         )  # fmt: skip
 
     def resource(self, *, lifetime: Lifetime = "app") -> Callable[[Function], Function]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from toque.contract.access import Access
 from toque.contract.errors import Error
 
-__all__ = ["Header", "InBody", "InQuery", "Kind", "Operation"]
+__all__ = ["ISOLATIONS", "Header", "InBody", "InQuery", "Isolation", "Kind", "Operation"]
+
+Isolation = Literal["read committed", "repeatable read", "serializable"]
+"""How much of others' work a transaction may see: the SQL standard's names, those that PostgreSQL tells apart."""
 
 
 class Kind(StrEnum):
@@ -20,6 +23,14 @@ class Kind(StrEnum):
     """Only reads: cacheable, retryable, may be run again for one consistent snapshot."""
     COMMAND = "command"
     """Writes: one transaction, committed before the answer leaves."""
+
+
+ISOLATIONS: Mapping[Kind, tuple[Isolation, ...]] = {
+    Kind.QUERY: ("repeatable read", "serializable"),
+    Kind.COMMAND: ("read committed", "repeatable read", "serializable"),
+}
+"""What an operation may ask for; the first is what it has without asking. A query reads one state of the database, so
+less than one snapshot is not to be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,9 @@ class Operation:
     errors: tuple[type[Error], ...] = ()
     deadline_s: float | None = None
     body_bytes_max: int | None = None
+    isolation: Isolation | None = None
+    is_idempotent: bool = False
+    has_outside_effects: bool = False
     tags: tuple[str, ...] = ()
     is_deprecated: bool = False
     namespace: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)

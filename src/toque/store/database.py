@@ -8,7 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from toque.contract.errors import NotFound
-from toque.store.transaction import ALL, Transaction
+from toque.store import after_commit
+from toque.store.savepoints import savepoint
+from toque.store.transaction import ALL, AfterCommit, Transaction
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -93,6 +95,21 @@ class Database:
         from toque.store.session import open_session
 
         return open_session(self._transaction)
+
+    def savepoint(self) -> AbstractAsyncContextManager[None]:
+        """`async with db.savepoint():` an error that leaves it undoes what was done inside, and the command may go on.
+
+        Outside of one, a statement that fails undoes the command as a whole.
+        """
+        return savepoint(self._transaction)
+
+    def after_commit(self, function: AfterCommit) -> None:
+        """Call *function*, plain or async, once the command is committed: before the answer leaves, never after a
+        rollback, and once however often the command was run. What it raises is logged and changes nothing.
+
+        It may be lost when the process dies between the two; what must happen belongs into the transaction.
+        """
+        after_commit.wait(self._transaction, function)
 
     async def _read(
         self, view: type[V], statement: Executable, parameters: Parameters | None, rows_max: int

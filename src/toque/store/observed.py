@@ -24,9 +24,18 @@ class _Observed:
     def __init__(self, transaction: Transaction, observer: StatementObserver) -> None:
         self.plans = transaction.plans
         self.context = transaction.context
+        self.after = transaction.after
+        self.is_command = transaction.is_command
         self.announce_more = transaction.announce_more
+        self.set_savepoint = transaction.set_savepoint
+        self.end_savepoint = transaction.end_savepoint
+        self.give_up = transaction.give_up
         self._transaction = transaction
         self._observer = observer
+
+    @property
+    def has_failed(self) -> bool:
+        return self._transaction.has_failed
 
     async def fetch(self, prepared: Prepared, arguments: Sequence[Any], rows_max: int, build: Build) -> Any:
         with self._heard(prepared) as heard:

@@ -4,18 +4,21 @@ command."""
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import TypeVar
 
 from toque.call.context import UNCALLED, Context
 from toque.contract.errors import Unavailable
+from toque.contract.operation import Isolation
+from toque.store.attempts import Attempts
 from toque.store.dialects import postgresql
-from toque.store.observed import database
 from toque.store.plans import Plans
 from toque.store.pool import Pool
 from toque.store.postgres_connection import Connection, connect
-from toque.store.postgres_transaction import COMMAND, SINGLE, SNAPSHOT, PostgresTransaction
+from toque.store.postgres_outcome import find_out
+from toque.store.postgres_transaction import COMMANDS, SINGLE, SNAPSHOTS, PostgresTransaction
 from toque.store.replicas import STALE_S, Replica, Replicas
 from toque.store.snapshot import Snapshots
 from toque.store.store import Run, StatementObserver
@@ -63,11 +66,12 @@ class PostgresStore:
         is_pooled: bool = False,
     ) -> None:
         self.url = url
-        self._observer = observer
         self._plans = Plans(postgresql())
-        self.pool: Pool[Connection] = Pool(partial(connect, url, is_pooled=is_pooled), slots, waiting_max)
+        connect_here = partial(connect, url, is_pooled=is_pooled)
+        self.pool: Pool[Connection] = Pool(connect_here, slots, waiting_max)
+        self._find_out = partial(find_out, connect_here)
         # A statement without a transaction is asyncpg's two messages, and a pooler may send each to another session.
-        self._single = SNAPSHOT if is_pooled else SINGLE
+        self._single = SNAPSHOTS[None] if is_pooled else SINGLE
         self._snapshots = Snapshots(self._reading, observer)
         self._on_replica = {
             Replica(pool): Snapshots(partial(self._reading, pool=pool), observer)
@@ -76,6 +80,12 @@ class PostgresStore:
             )
         }
         self._replicas = Replicas(self.pool, tuple(self._on_replica), self._ask) if replicas else None
+        self._attempts = Attempts(self._writing, observer)
+        self.command = self._attempts.command
+
+    @property
+    def repeats(self) -> Counter[str]:
+        return self._attempts.repeats
 
     @property
     def has_replicas(self) -> bool:
@@ -91,47 +101,55 @@ class PostgresStore:
             await self._replicas.close()
         await self.pool.close()
 
-    async def query(self, run: Run[T], context: Context = UNCALLED) -> T:
-        replica = (
-            None if self._replicas is None else self._replicas.choose(context.mark.position if context.mark else 0)
-        )
+    async def query(
+        self,
+        run: Run[T],
+        context: Context = UNCALLED,
+        isolation: Isolation | None = None,
+        *,
+        is_repeatable: bool = True,
+    ) -> T:
+        on_primary = partial(self._snapshots.query, run, context, isolation, is_repeatable=is_repeatable)
+        # A standby has no serializable transactions (manual, 26.4.4 "Caveats").
+        if self._replicas is None or isolation == "serializable":
+            return await on_primary()
+        replica = self._replicas.choose(context.mark.position if context.mark else 0)
         if replica is None:
-            return await self._snapshots.query(run, context)
+            return await on_primary()
         try:
-            return await self._on_replica[replica].query(run, context)
+            return await self._on_replica[replica].query(run, context, isolation, is_repeatable=is_repeatable)
         except Unavailable:
             replica.leave_out()
             # Nothing was written and nobody has heard anything yet, unless it was a stream.
-            if context.sink is not None:
+            if not is_repeatable:
                 raise
-        return await self._snapshots.query(run, context)
-
-    async def command(self, run: Run[T], context: Context = UNCALLED) -> T:
-        writing = PostgresTransaction(self.pool, self._plans, context, COMMAND)
-        try:
-            result = await run(database(writing, self._observer))
-            await writing.commit(mark=context.mark if self._replicas is not None else None)
-        except BaseException as error:
-            await writing.close(error)
-            raise
-        return result
+        return await on_primary()
 
     async def ping(self) -> None:
-        reading = self._reading(UNCALLED, False)
+        reading = self._reading(UNCALLED, None, False)
         try:
             await reading.ask("SELECT '1'")
         finally:
             await reading.close(None)
 
     def _reading(
-        self, context: Context, needs_snapshot: bool, pool: Pool[Connection] | None = None
+        self,
+        context: Context,
+        isolation: Isolation | None,
+        needs_snapshot: bool,
+        pool: Pool[Connection] | None = None,
     ) -> PostgresTransaction:
+        begin = SNAPSHOTS[isolation] if needs_snapshot else self._single
+        return PostgresTransaction(pool or self.pool, self._plans, context, begin)
+
+    def _writing(self, context: Context, isolation: Isolation | None) -> PostgresTransaction:
+        mark = context.mark if self._replicas is not None else None
         return PostgresTransaction(
-            pool or self.pool, self._plans, context, SNAPSHOT if needs_snapshot else self._single
+            self.pool, self._plans, context, COMMANDS[isolation], find_out=self._find_out, mark=mark
         )
 
     async def _ask(self, pool: Pool[Connection], question: str) -> str | None:
-        reading = self._reading(UNCALLED, False, pool)
+        reading = self._reading(UNCALLED, None, False, pool)
         try:
             async with asyncio.timeout(STALE_S):
                 answer: str | None = await reading.ask(question)

@@ -39,6 +39,25 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         counted = sql if " RETURNING " in sql else f"{sql} RETURNING 1"
         return len(await self.fetchmany(counted, rows))
 
+    async def begin_numbered(self, begin: str) -> int:
+        """Begin a transaction that will write; returns its number (`xid8`).
+
+        The number comes without a round trip of its own: a server reports `application_name` whenever it changes
+        (manual, 55.2.7 "Asynchronous Operations"), and this change ends with the transaction.
+        """
+        await self.execute(f"{begin}; SELECT set_config('application_name', 'toque ' || pg_current_xact_id(), true)")
+        name: str = self.get_settings().application_name
+        return int(name.rpartition(" ")[2])
+
+    async def number(self) -> int | None:
+        """The number of the open transaction; None where it has written nothing."""
+        number: str | None = await self.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
+        return None if number is None else int(number)
+
+    async def forget_plans(self) -> None:
+        """Prepare every statement anew: the schema has changed under them."""
+        await self.reload_schema_state()
+
     async def mend(self) -> None:
         # Any statement waits until the server has answered the cancellation of the one before.
         await self.execute("SELECT 1")

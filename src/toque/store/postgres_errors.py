@@ -9,16 +9,33 @@ import asyncpg  # type: ignore[import-untyped]
 
 from toque.contract.errors import DeadlineExceeded, Invalid, Unavailable
 from toque.store.constraints import broken
+from toque.store.transaction import Cause
 
-__all__ = ["FAILURES", "is_from_client", "is_stale_plan", "translate"]
+__all__ = ["FAILURES", "cause_of", "is_from_client", "is_lost", "is_stale_plan", "translate"]
 
-FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError, OverflowError)
+FAILURES = (
+    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.OutdatedSchemaCacheError),
+    *(OSError, ValueError, OverflowError),
+)
 """What a statement may raise that `translate` knows."""
 
 
 def is_stale_plan(error: BaseException) -> bool:
-    """Whether the schema changed under a prepared statement; a new transaction does not meet it again."""
-    return isinstance(error, asyncpg.InvalidCachedStatementError)
+    """Whether the schema changed under a prepared statement, or under what asyncpg knows of a type."""
+    return isinstance(error, (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError))
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection ends with *error*, also where the end itself is still to come."""
+    is_end = isinstance(error, (asyncpg.PostgresConnectionError, OSError))
+    return is_end or getattr(error, "severity_en", None) in ("FATAL", "PANIC")
+
+
+def cause_of(error: BaseException) -> Cause | None:
+    """Why the transaction may be run again, as a whole, after *error*; None where it may not."""
+    if is_stale_plan(error):
+        return "schema changed"
+    return _CAUSES.get(getattr(error, "sqlstate", None) or "")
 
 
 def is_from_client(error: BaseException) -> bool:
@@ -29,10 +46,14 @@ def is_from_client(error: BaseException) -> bool:
 
 def translate(error: BaseException) -> BaseException:
     """The error to raise instead; *error* itself when it is the app author's mistake."""
+    if is_stale_plan(error):
+        return Unavailable("The schema changed under the call, and nothing of it was kept; try again.", retry_after_s=0)
     if isinstance(error, asyncpg.PostgresError):
         state: str = getattr(error, "sqlstate", None) or ""
         make = _BY_STATE.get(state) or _BY_CLASS.get(state[:2])
-        return error if make is None else make(error)
+        if make is None:
+            return _unavailable(error) if is_lost(error) else error
+        return make(error)
     if isinstance(error, (ValueError, OverflowError)):
         # asyncpg refuses a value that its type cannot hold before it is sent.
         return Invalid("A value is outside what the database can hold.")
@@ -59,6 +80,8 @@ def _again(error: BaseException) -> BaseException:
 def _read_only(error: BaseException) -> BaseException:
     return PermissionError("a query only reads, and this statement writes; make the operation a command.")
 
+
+_CAUSES: dict[str, Cause] = {"40001": "serialisation", "40P01": "deadlock"}
 
 _BY_STATE = {
     "25006": _read_only,

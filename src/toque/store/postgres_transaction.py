@@ -6,24 +6,40 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from toque.contract.errors import OutcomeUnknown
 from toque.store.pool import Pool
 from toque.store.postgres_connection import Connection
-from toque.store.postgres_errors import FAILURES, is_from_client, is_stale_plan, translate
+from toque.store.postgres_errors import FAILURES, cause_of, is_from_client, is_lost, translate
+from toque.store.postgres_outcome import FindOut
 from toque.store.prepared import Prepared
 from toque.store.replicas import BEYOND, PRIMARY, position
-from toque.store.transaction import ENDED, FAILED, Build, RestartInSnapshot
+from toque.store.savepoints import NOT_INNERMOST
+from toque.store.transaction import ENDED, FAILED, AfterCommit, Build, Cause, RestartInSnapshot
 
 if TYPE_CHECKING:
     from toque.call.context import Context, Mark
+    from toque.contract.operation import Isolation
     from toque.store.plans import Plans
 
-__all__ = ["COMMAND", "SINGLE", "SNAPSHOT", "PostgresTransaction"]
+__all__ = ["COMMANDS", "SINGLE", "SNAPSHOTS", "PostgresTransaction"]
 
 T = TypeVar("T")
 
 SINGLE = ""
-SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-COMMAND = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+_READ_COMMITTED, _REPEATABLE_READ, _SERIALIZABLE = (
+    f"BEGIN ISOLATION LEVEL {level}" for level in ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+)
+SNAPSHOTS: dict[Isolation | None, str] = {
+    None: f"{_REPEATABLE_READ} READ ONLY",
+    "repeatable read": f"{_REPEATABLE_READ} READ ONLY",
+    "serializable": f"{_SERIALIZABLE} READ ONLY",
+}
+COMMANDS: dict[Isolation | None, str] = {
+    None: f"{_READ_COMMITTED} READ WRITE",
+    "read committed": f"{_READ_COMMITTED} READ WRITE",
+    "repeatable read": f"{_REPEATABLE_READ} READ WRITE",
+    "serializable": f"{_SERIALIZABLE} READ WRITE",
+}
 
 # Rows that a stream holds at a time: enough that a round trip is worth its price.
 STREAM_ROWS = 256
@@ -33,37 +49,61 @@ class PostgresTransaction:
     """The statements of a query or a command, as `begin` says. A SINGLE one has no transaction: it can have
     only one."""
 
-    def __init__(self, pool: Pool[Connection], plans: Plans, context: Context, begin: str) -> None:
+    def __init__(
+        self,
+        pool: Pool[Connection],
+        plans: Plans,
+        context: Context,
+        begin: str,
+        *,
+        find_out: FindOut | None = None,
+        mark: Mark | None = None,
+    ) -> None:
+        """*find_out* is there for a command: it may have to ask what became of its COMMIT. *mark* is let know where in
+        the log that was (see `replicas`)."""
         self.plans = plans
         self.context = context
-        self.must_restart = False
+        self.after: list[AfterCommit] = []
+        self.is_command = find_out is not None
+        self.has_failed = False
+        self.cause: Cause | None = None
         self._pool = pool
         self._begin = begin
+        self._find_out = find_out
+        self._mark = mark
+        self._number: int | None = None
+        self._depth = 0
         self._connection: Connection | None = None
         self._has_begun = False
-        self._has_failed = False
         self._is_running = False
         self._is_unsynced = False
+        self._is_lost = False
         self._is_closed = False
+        self._must_restart = False
         self._lock = asyncio.Lock()
+
+    @property
+    def must_restart(self) -> bool:
+        """Of a query: whether it may run again, because it began without a snapshot or met a change."""
+        return self._must_restart or self.cause is not None
 
     def announce_more(self) -> None:
         if not self._has_begun and self._begin == SINGLE:
-            self._begin = SNAPSHOT
+            self._begin = SNAPSHOTS[None]
 
     async def fetch(self, prepared: Prepared, arguments: Sequence[Any], rows_max: int, build: Build) -> Any:
         async with self._lock:
-            connection = await self._next()
+            connection = await self._next(prepared.is_write)
             return build(await self._run(connection.rows(prepared.sql, arguments, rows_max)))
 
     async def execute(self, prepared: Prepared, arguments: Sequence[Any]) -> int:
         async with self._lock:
-            connection = await self._next()
+            connection = await self._next(prepared.is_write)
             return await self._run(connection.affected(prepared.sql, arguments))
 
     async def execute_many(self, prepared: Prepared, rows: Sequence[Sequence[Any]]) -> int:
         async with self._lock:
-            connection = await self._next()
+            connection = await self._next(prepared.is_write)
             return await self._run(connection.affected_many(prepared.sql, rows, prepared.is_write))
 
     async def stream(self, prepared: Prepared, arguments: Sequence[Any], build: Build) -> AsyncIterator[Any]:
@@ -85,22 +125,67 @@ class PostgresTransaction:
         answer: str | None = await self._run(connection.fetchval(question))
         return answer
 
-    async def commit(self, mark: Mark | None = None) -> None:
-        """Commit, and let *mark* know where in the log that was (see `replicas`).
+    async def set_savepoint(self) -> int:
+        async with self._lock:
+            connection = await self._next(is_write=True)
+            await self._run(connection.execute(f"SAVEPOINT s{self._depth + 1}"))
+            self._depth += 1
+            return self._depth
 
-        Raises: RuntimeError when a statement had failed: PostgreSQL has undone everything then.
+    async def end_savepoint(self, depth: int, *, is_kept: bool) -> None:
+        async with self._lock:
+            if depth != self._depth:
+                self.has_failed = True
+                raise RuntimeError(NOT_INNERMOST)
+            if self._is_closed or self._connection is None:
+                raise RuntimeError(ENDED)
+            self._depth -= 1
+            release = f"RELEASE SAVEPOINT s{depth}"
+            ending = release if is_kept else f"ROLLBACK TO SAVEPOINT s{depth}; {release}"
+            await self._run(self._connection.execute(ending))
+            self.has_failed = False
+
+    def give_up(self) -> None:
+        self.has_failed = True
+
+    async def commit(self) -> None:
+        """Commit, and let the mark know where in the log that was.
+
+        Raises: RuntimeError when a statement had failed: PostgreSQL has undone everything then. OutcomeUnknown.
         """
         self._is_closed = True
         connection = self._connection
         if connection is None:
             return
-        if self._has_failed:
-            await self.close(RuntimeError(FAILED))
+        if self.has_failed:
             raise RuntimeError(FAILED)
-        await self._run(connection.execute("COMMIT"))
-        if mark is not None:
-            await _leave(mark, connection)
+        if self._number is None:
+            self._number = await self._run(connection.number())
+        try:
+            await self._run(connection.execute("COMMIT"))
+        except Exception as error:
+            if not self._is_lost:
+                raise
+            await self._resolve(error)
+        if self._mark is not None:
+            await _leave(self._mark, connection)
         await self.close(None)
+
+    async def _resolve(self, error: Exception) -> None:
+        """Come back if the COMMIT whose answer was lost has been done. Raises where it has not, or nobody knows."""
+        self.cause = None
+        if self._number is None:
+            return  # Nothing was written, so nothing can have been lost.
+        assert self._find_out is not None, "a command can ask"
+        outcome = await self._find_out(self._number, self.context)
+        if outcome == "aborted":
+            self.cause = "connection lost"
+            raise error
+        if outcome == "unknown":
+            raise OutcomeUnknown(
+                "The database was lost while it committed, and cannot say whether the change was made. "
+                "Look before you try again, or send the same Idempotency-Key."
+            ) from error
 
     async def close(self, error: BaseException | None) -> None:
         """End what is open and give the connection back; a command that was not committed is rolled back."""
@@ -108,12 +193,16 @@ class PostgresTransaction:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        if self._is_running:
+        if self._is_lost:
+            connection.terminate()
+        elif self._is_running:
             self._pool.mend(connection)
             return
+        elif self.cause == "schema changed":
+            await connection.forget_plans()
         is_open = not connection.is_closed() and connection.is_in_transaction()
         if is_open or self._is_unsynced:
-            ending = "COMMIT" if error is None and not self._has_failed else "ROLLBACK"
+            ending = "COMMIT" if error is None and not self.has_failed else "ROLLBACK"
             try:
                 await connection.execute(ending if is_open else "SELECT 1")
             except BaseException:
@@ -121,15 +210,15 @@ class PostgresTransaction:
                 raise
         self._pool.give(connection)
 
-    async def _next(self) -> Connection:
+    async def _next(self, is_write: bool = False) -> Connection:
         """The connection for the next statement."""
         if self._is_closed:
             raise RuntimeError(ENDED)
-        if self._has_failed and self._begin == COMMAND:
+        if self.has_failed and self.is_command:
             raise RuntimeError(FAILED)
         if self._has_begun:
             if self._begin == SINGLE:
-                self.must_restart = True
+                self._must_restart = True
                 raise RestartInSnapshot
             assert self._connection is not None
             return self._connection
@@ -142,7 +231,9 @@ class PostgresTransaction:
             self._pool.give(connection)
             raise RuntimeError(ENDED)
         self._connection = connection
-        if self._begin != SINGLE:
+        if is_write and self.is_command:
+            self._number = await self._run(connection.begin_numbered(self._begin))
+        elif self._begin != SINGLE:
             await self._run(connection.execute(self._begin))
         return connection
 
@@ -153,18 +244,20 @@ class PostgresTransaction:
             result = await statement
         except FAILURES as error:
             self._is_running = False
-            self._has_failed = True
-            # A value that asyncpg cannot encode leaves the implicit transaction of the Parse before it open.
-            self._is_unsynced = is_from_client(error) and not self._connection_is_closed()
-            # The schema changed under a prepared statement, which is noticed once; a query can start again.
-            if is_stale_plan(error) and self._begin == SNAPSHOT:
-                self.must_restart = True
+            self.has_failed = True
+            self._note(error)
             raise translate(error) from error
         self._is_running = False
         return result
 
-    def _connection_is_closed(self) -> bool:
-        return self._connection is None or self._connection.is_closed()
+    def _note(self, error: BaseException) -> None:
+        """What *error* means for what comes after it."""
+        is_closed = self._connection is None or self._connection.is_closed()
+        self._is_lost = is_closed or is_lost(error)
+        # Without a COMMIT nothing was kept, so a lost connection is no more than a reason to run again.
+        self.cause = "connection lost" if self._is_lost else cause_of(error)
+        # A value that asyncpg cannot encode leaves the implicit transaction of the Parse before it open.
+        self._is_unsynced = is_from_client(error) and not is_closed
 
 
 async def _leave(mark: Mark, connection: Connection) -> None:

@@ -6,14 +6,16 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from toque.call.context import UNCALLED, Context
+from toque.call.context import Context
+from toque.contract.operation import Isolation
+from toque.store.attempts import Attempts
 from toque.store.dialects import sqlite
-from toque.store.observed import database
 from toque.store.plans import Plans
 from toque.store.snapshot import Snapshots
 from toque.store.sqlite_connection import open_writer
@@ -22,11 +24,9 @@ from toque.store.sqlite_readers import Readers
 from toque.store.sqlite_reading import SqliteReading
 from toque.store.sqlite_writer import Writer
 from toque.store.sqlite_writing import SqliteWriting
-from toque.store.store import Run, StatementObserver
+from toque.store.store import StatementObserver
 
 __all__ = ["SqliteStore", "copy_file", "open_store", "path_of"]
-
-T = TypeVar("T")
 
 
 def open_store(url: str, *, replicas: Sequence[str], is_pooled: bool, **options: Any) -> SqliteStore:
@@ -70,7 +70,6 @@ class SqliteStore:
         observer: StatementObserver | None = None,
         is_durable: bool = True,
     ) -> None:
-        self._observer = observer
         # A database in memory is a file that nobody else knows: several connections to one file are the same
         # code everywhere, SQLite's shared memory cache has locks of its own.
         self._folder = tempfile.TemporaryDirectory(prefix="toque-") if path is None else None
@@ -79,7 +78,14 @@ class SqliteStore:
         self._plans = Plans(sqlite())
         self._readers = Readers(self.path, slots, waiting_max)
         self.writer = Writer(partial(open_writer, self.path, is_durable=is_durable), waiting_max)
-        self._snapshots = Snapshots(partial(SqliteReading, self._readers, self._plans), observer)
+        self._snapshots = Snapshots(self._reading, observer)
+        self._attempts = Attempts(self._writing, observer)
+        self.query = self._snapshots.query
+        self.command = self._attempts.command
+
+    @property
+    def repeats(self) -> Counter[str]:
+        return self._attempts.repeats
 
     @property
     def url(self) -> str:
@@ -99,19 +105,6 @@ class SqliteStore:
         if self._folder is not None:
             await asyncio.to_thread(self._folder.cleanup)
 
-    async def query(self, run: Run[T], context: Context = UNCALLED) -> T:
-        return await self._snapshots.query(run, context)
-
-    async def command(self, run: Run[T], context: Context = UNCALLED) -> T:
-        writing = SqliteWriting(self.writer, self._plans, context)
-        try:
-            result = await run(database(writing, self._observer))
-        except BaseException:
-            writing.roll_back()
-            raise
-        await writing.commit()
-        return result
-
     async def ping(self) -> None:
         reader = await self._readers.take()
         try:
@@ -120,3 +113,11 @@ class SqliteStore:
             raise translate(error) from error
         finally:
             self._readers.give(reader)
+
+    # One writer at a time, and snapshots for all who read: every isolation is serializable here.
+
+    def _reading(self, context: Context, isolation: Isolation | None, needs_snapshot: bool) -> SqliteReading:
+        return SqliteReading(self._readers, self._plans, context, needs_snapshot)
+
+    def _writing(self, context: Context, isolation: Isolation | None) -> SqliteWriting:
+        return SqliteWriting(self.writer, self._plans, context)

@@ -17,7 +17,7 @@ from typing import Any
 from toque.contract.errors import Unavailable
 from toque.store.sqlite_errors import is_busy
 
-__all__ = ["Act", "Batch", "Command"]
+__all__ = ["Act", "Batch", "Command", "Lost"]
 
 Act = Callable[[sqlite3.Connection], Any]
 
@@ -170,5 +170,9 @@ def _expect(before: Any, now: Any) -> None:
         raise lost()
 
 
-def lost() -> Unavailable:
-    return Unavailable("The transaction was rolled back by the database; nothing of it was kept.", retry_after_s=0)
+class Lost(Unavailable):
+    """SQLite has undone the command together with others; the command itself did nothing wrong."""
+
+
+def lost() -> Lost:
+    return Lost("The transaction was rolled back by the database; nothing of it was kept.", retry_after_s=0)

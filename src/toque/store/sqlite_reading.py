@@ -12,7 +12,7 @@ from toque.store.prepared import Prepared
 from toque.store.sqlite_errors import translate
 from toque.store.sqlite_plan import is_cheap
 from toque.store.sqlite_readers import OverBudget, Reader, Readers, fetch, stop_statement
-from toque.store.transaction import ENDED, Build, RestartInSnapshot
+from toque.store.transaction import ENDED, READS, AfterCommit, Build, RestartInSnapshot
 
 if TYPE_CHECKING:
     from toque.call.context import Context
@@ -31,6 +31,9 @@ STREAM_ROWS = 256
 class SqliteReading:
     """A query's statements; without a snapshot there can be only one."""
 
+    is_command = has_failed = False
+    cause = None
+
     __slots__ = (
         "_has_begun",
         "_has_snapshot",
@@ -39,6 +42,7 @@ class SqliteReading:
         "_reader",
         "_readers",
         "_running",
+        "after",
         "context",
         "must_restart",
         "plans",
@@ -47,6 +51,7 @@ class SqliteReading:
     def __init__(self, readers: Readers, plans: Plans, context: Context, has_snapshot: bool) -> None:
         self.plans = plans
         self.context = context
+        self.after: list[AfterCommit] = []
         self.must_restart = False
         self._readers = readers
         self._reader: Reader | None = None
@@ -99,6 +104,15 @@ class SqliteReading:
         finally:
             if cursor is not None and not self._is_closed:
                 cursor.close()
+
+    async def set_savepoint(self) -> int:
+        raise PermissionError(READS)
+
+    async def end_savepoint(self, depth: int, *, is_kept: bool) -> None:
+        raise PermissionError(READS)
+
+    def give_up(self) -> None:
+        """A query keeps nothing anyway."""
 
     async def close(self, error: BaseException | None) -> None:
         self._is_closed = True

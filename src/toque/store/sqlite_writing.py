@@ -9,12 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from toque.store.prepared import Prepared
-from toque.store.sqlite_batch import Act, Command
-from toque.store.sqlite_errors import translate
+from toque.store.savepoints import NOT_INNERMOST
+from toque.store.sqlite_batch import Act, Command, Lost
+from toque.store.sqlite_errors import is_busy, translate
 from toque.store.sqlite_readers import fetch
 from toque.store.sqlite_reading import STREAM_ROWS
 from toque.store.sqlite_writer import Writer
-from toque.store.transaction import ENDED, FAILED, Build
+from toque.store.transaction import ENDED, FAILED, AfterCommit, Build, Cause
 
 if TYPE_CHECKING:
     from toque.call.context import Context
@@ -26,9 +27,13 @@ __all__ = ["SqliteWriting"]
 class SqliteWriting:
     """A command's statements. It takes its turn to write at the first of them."""
 
+    is_command = True
+
     def __init__(self, writer: Writer, plans: Plans, context: Context) -> None:
         self.plans = plans
         self.context = context
+        self.after: list[AfterCommit] = []
+        self.cause: Cause | None = None
         self._writer = writer
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self._loop.create_future()
@@ -36,7 +41,8 @@ class SqliteWriting:
         self._has_turn = False
         # SQLite would go on after a failed statement, PostgreSQL cannot: what works on one must work on the
         # other.
-        self._has_failed = False
+        self.has_failed = False
+        self._depth = 0
         self._is_closed = False
         self._lock = asyncio.Lock()
         self._tables: tuple[Any, ...] = ()
@@ -65,36 +71,64 @@ class SqliteWriting:
             self._command.notes.clear()
             yield build(rows)
 
+    async def set_savepoint(self) -> int:
+        await self._run(_SAVEPOINT, partial(_control, f"SAVEPOINT s{self._depth + 1}"))
+        self._depth += 1
+        return self._depth
+
+    async def end_savepoint(self, depth: int, *, is_kept: bool) -> None:
+        if self._is_closed:
+            raise RuntimeError(ENDED)
+        if depth != self._depth:
+            self.has_failed = True
+            raise RuntimeError(NOT_INNERMOST)
+        self._depth -= 1
+        release = f"RELEASE s{depth}"
+        # Noted like any other statement: a command that is repeated from its notes opens, undoes and ends its
+        # savepoints as it did the first time.
+        await self._act(partial(_control, *((release,) if is_kept else (f"ROLLBACK TO s{depth}", release))))
+        self.has_failed = False
+
+    def give_up(self) -> None:
+        self.has_failed = True
+
     async def commit(self) -> None:
         self._is_closed = True
         if not self._has_turn:
             return
-        if self._has_failed:
-            self._writer.roll_back(self._command)
+        if self.has_failed:
             raise RuntimeError(FAILED)
+        self._has_turn = False
         try:
             await self._writer.commit(self._command, self._done)
-        except (sqlite3.Error, OverflowError) as error:
+        except (sqlite3.Error, OverflowError, Lost) as error:
+            self.cause = _cause_of(error)
             raise translate(error, self._tables) from error
 
-    def roll_back(self) -> None:
+    async def close(self, error: BaseException | None) -> None:
+        """Roll back what was not committed."""
         self._is_closed = True
         if self._has_turn:
+            self._has_turn = False
             self._writer.roll_back(self._command)
 
     async def _run(self, prepared: Prepared, act: Act) -> Any:
         if self._is_closed:
             raise RuntimeError(ENDED)
-        if self._has_failed:
+        if self.has_failed:
             raise RuntimeError(FAILED)
         self._tables = prepared.tables or self._tables
+        return await self._act(act, prepared.tables)
+
+    async def _act(self, act: Act, tables: tuple[Any, ...] = ()) -> Any:
         try:
             if not self._has_turn:
                 await self._take_turn()
             return await self._writer.run(self._command, act)
-        except (sqlite3.Error, OverflowError, UnicodeError) as error:
-            self._has_failed = True
-            raise translate(error, prepared.tables) from error
+        except (sqlite3.Error, OverflowError, UnicodeError, Lost) as error:
+            self.has_failed = True
+            self.cause = _cause_of(error)
+            raise translate(error, tables) from error
 
     async def _take_turn(self) -> None:
         async with self._lock:
@@ -104,6 +138,21 @@ class SqliteWriting:
 
     def _tell(self, failure: BaseException | None) -> None:
         self._loop.call_soon_threadsafe(_end, self._done, failure)
+
+
+_SAVEPOINT = Prepared("SAVEPOINT")
+
+
+def _control(*args: Any) -> None:
+    *statements, connection = args
+    for statement in statements:
+        connection.execute(statement)
+
+
+def _cause_of(error: BaseException) -> Cause | None:
+    if isinstance(error, Lost):
+        return "undone"
+    return "busy" if is_busy(error) else None
 
 
 def _end(done: asyncio.Future[None], failure: BaseException | None) -> None:

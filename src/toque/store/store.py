@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from typing import Protocol, TypeVar
 
 from toque.call.context import UNCALLED, Context
+from toque.contract.operation import Isolation
 from toque.store.database import Database
 
 __all__ = ["Run", "StatementObserver", "Store", "open_store"]
@@ -37,23 +39,49 @@ class Store(Protocol):
         """Whether it wants to know of its callers' own last commits."""
         ...
 
+    @property
+    def repeats(self) -> Counter[str]:
+        """How often a command was run again, by cause (`transaction.Cause`)."""
+        ...
+
     async def start(self) -> None:
         """Open it. Raises Unavailable when it does not answer."""
 
     async def stop(self) -> None:
         """Close it; what was acknowledged stays."""
 
-    async def query(self, run: Run[T], context: Context = UNCALLED) -> T:
-        """Run it on one snapshot, read-only. It may run twice: see RestartInSnapshot.
+    async def query(
+        self,
+        run: Run[T],
+        context: Context = UNCALLED,
+        isolation: Isolation | None = None,
+        *,
+        is_repeatable: bool = True,
+    ) -> T:
+        """Run it on one snapshot, read-only. It may run more than once: see RestartInSnapshot.
 
         Args:
             context: the call that it is run for: an operation that needed a snapshot once begins with one.
+            isolation: None for the usual one.
+            is_repeatable: False where something leaves *run* before it ends; it begins with a snapshot then.
         """
         ...
 
-    async def command(self, run: Run[T], context: Context = UNCALLED) -> T:
-        """Run it in one transaction: committed when this returns, rolled back on any error or
-        cancellation."""
+    async def command(
+        self,
+        run: Run[T],
+        context: Context = UNCALLED,
+        isolation: Isolation | None = None,
+        *,
+        is_repeatable: bool = True,
+    ) -> T:
+        """Run it in one transaction: committed when this returns, rolled back on any error or cancellation.
+
+        Where it met another transaction, or the schema changed under it, it is run again in a new one, a bounded
+        number of times and within the call's deadline, unless *is_repeatable* is False.
+
+        Raises: OutcomeUnknown when the database was lost while it committed, and cannot be asked any more.
+        """
         ...
 
     async def ping(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from toque.contract.operation import Kind, Operation
+from toque.contract.signature import Place, Signature
 
 if TYPE_CHECKING:
     from toque.call.context import Context
@@ -13,11 +14,17 @@ if TYPE_CHECKING:
     from toque.store.database import Database
     from toque.store.store import Store
 
-__all__ = ["transact"]
+__all__ = ["transact", "why_once"]
 
 
-def transact(store: Store, operation: Operation) -> Callable[[Handler], Handler]:
-    """A call of *operation* within one snapshot (a query) or one transaction (a command) of *store*."""
+def transact(store: Store, operation: Operation, *, is_repeatable: bool) -> Callable[[Handler], Handler]:
+    """A call of *operation* within one snapshot (a query) or one transaction (a command) of *store*.
+
+    Args:
+        is_repeatable: whether nothing leaves the function before it ends, so that it may be run again.
+    """
+    act = store.command if operation.kind is Kind.COMMAND else store.query
+    isolation = operation.isolation
 
     def wrap(call: Handler) -> Handler:
         async def transacted(context: Context, arguments: Arguments) -> Any:
@@ -25,10 +32,19 @@ def transact(store: Store, operation: Operation) -> Callable[[Handler], Handler]
                 context.database = database
                 return call(context, arguments)
 
-            if operation.kind is Kind.COMMAND:
-                return await store.command(run, context)
-            return await store.query(run, context)
+            return await act(run, context, isolation, is_repeatable=is_repeatable)
 
         return transacted
 
     return wrap
+
+
+def why_once(operation: Operation, signature: Signature) -> str:
+    """Why *operation* is never run again by itself; empty where nothing leaves it before it ends."""
+    if operation.has_outside_effects:
+        return "it has effects outside of the database"
+    if signature.is_stream:
+        return "its items leave while it runs"
+    if signature.places(Place.UPLOAD):
+        return "it reads an upload, which comes once"
+    return ""
