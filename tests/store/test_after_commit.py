@@ -1,3 +1,4 @@
+# ruff: noqa: PT012 - a savepoint is a block, and what fails lies in it
 """`db.after_commit(...)`: once, after the commit, never after a rollback, and without a say in the outcome."""
 
 from __future__ import annotations

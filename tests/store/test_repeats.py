@@ -203,7 +203,7 @@ async def test_a_batch_that_sqlite_undid_is_run_again(kitchen: Store) -> None:
         runs.append(1)
         await db.execute(insert(Account).values(id=7, balance=1))
         if len(runs) == 1:
-            with pytest.raises(Exception, match="constraint|rule"):
+            with pytest.raises(Exception, match=r"constraint|rule"):
                 # OR ROLLBACK: the conflict undoes the transaction, not the statement (sqlite.org/lang_conflict.html).
                 await db.execute(text("INSERT OR ROLLBACK INTO account VALUES (7, 2)"))
             raise ValueError("the command noticed")

@@ -1,3 +1,4 @@
+# ruff: noqa: PT012 - a savepoint is a block, and what fails lies in it
 """`db.savepoint()`: a part of a command that may fail by itself, on both databases alike."""
 
 from __future__ import annotations
