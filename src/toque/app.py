@@ -62,7 +62,19 @@ class App(Module):
         """The app's tables; None where no model was ever declared."""
         if self._metadata is None and (models := sys.modules.get("toque.store.models")) is not None:
             self._metadata = models.Model.metadata
+        if any(operation.is_idempotent for module in self.modules for operation in module.operations):
+            self._metadata = self._with_replies(self._metadata)
         return self._metadata
+
+    @staticmethod
+    def _with_replies(metadata: MetaData | None) -> MetaData:
+        """*metadata* with the table in which the answers of idempotent commands are kept."""
+        from toque.store.models import Model
+        from toque.store.replies import add_table
+
+        metadata = Model.metadata if metadata is None else metadata
+        add_table(metadata)
+        return metadata
 
     def settings(self) -> Settings:
         """The settings given, or those of `toque.toml` and the environment. Raises: SettingsError."""

@@ -12,8 +12,8 @@ from toque.contract.access import Access
 from toque.contract.complaints import Complaint
 from toque.contract.errors import Error
 from toque.contract.module import Module
-from toque.contract.operation import Operation
-from toque.contract.signature import Signature, path_names
+from toque.contract.operation import ISOLATIONS, Kind, Operation
+from toque.contract.signature import Place, Signature, path_names
 from toque.store.database import Database
 
 __all__ = ["of_modules", "of_operation", "of_seed", "of_signature"]
@@ -65,6 +65,8 @@ def of_operation(operation: Operation) -> Iterator[Complaint]:
         limit = getattr(operation, name)
         if limit is not None and limit <= 0:
             yield complaint(f"{name} is {limit}", "choose more than nothing, or leave it to the settings")
+    if (problem := _isolation_problem(operation)) is not None:
+        yield complaint(*problem)
     for error in operation.errors:
         if not (isinstance(error, type) and issubclass(error, Error)):
             yield complaint(f"errors= holds {error!r}", "list subclasses of toque.Error")
@@ -76,6 +78,7 @@ def of_signature(operation: Operation, signature: Signature, pantry: Pantry) -> 
         *_of_access(operation, signature),
         *_of_output(operation, signature),
         *_of_location(operation, signature),
+        *_of_transaction(operation, signature, pantry),
     ):
         yield Complaint(operation.name, problem, remedy, operation.where)
     if not signature.is_async and Database in pantry.closure(wanted for _, wanted in signature.resources):
@@ -121,6 +124,20 @@ def _path_problem(path: str | None) -> tuple[str, str] | None:
     return None
 
 
+def _isolation_problem(operation: Operation) -> tuple[str, str] | None:
+    known = ISOLATIONS[operation.kind]
+    if operation.isolation is None or operation.isolation in known:
+        return None
+    if operation.isolation in ISOLATIONS[Kind.COMMAND]:
+        return (
+            f"isolation= is {operation.isolation!r}, and a query reads one state of the database",
+            f"leave it out, or choose {' or '.join(map(repr, known))}",
+        )
+    near = get_close_matches(str(operation.isolation).lower(), known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose {' or '.join(map(repr, known))}"
+    return f"isolation= is {operation.isolation!r}, which is none", hint
+
+
 Problem = tuple[str, str]
 """What is wrong, and what to do."""
 
@@ -150,6 +167,16 @@ def _of_output(operation: Operation, signature: Signature) -> Iterator[Problem]:
             f"status {operation.status} has no content, but it answers something",
             "leave it out, or `-> None`",
         )
+
+
+def _of_transaction(operation: Operation, signature: Signature, pantry: Pantry) -> Iterator[Problem]:
+    has_database = Database in pantry.closure(wanted for _, wanted in signature.resources)
+    if operation.isolation is not None and not has_database:
+        yield "isolation= is for a transaction, and it asks for no Database", "ask for one, or leave isolation= out"
+    if operation.is_idempotent and signature.is_stream:
+        yield "it answers a stream, and is_idempotent= keeps one answer", "answer a list, or leave is_idempotent= out"
+    if operation.is_idempotent and signature.places(Place.UPLOAD):
+        yield "it takes a file, which is_idempotent= cannot compare with the next", "leave is_idempotent= out"
 
 
 def _of_location(operation: Operation, signature: Signature) -> Iterator[Problem]:

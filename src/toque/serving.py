@@ -20,6 +20,7 @@ from toque.contract.complaints import Complaint
 from toque.contract.errors import Unavailable
 from toque.contract.manifest import Manifest, Offered, manifest
 from toque.contract.module import Module
+from toque.store.replies import TABLE
 from toque.system import System, compile_system
 from toque.transports import static
 from toque.transports.arguments import plain_reader
@@ -178,7 +179,8 @@ class Serving:
         from toque.store.preparation import check
 
         if self.system.store is not None:
-            await check(self.system.store.url, self.app.folder)
+            is_idempotent = any(plan.operation.is_idempotent for plan in self.system.plans.values())
+            await check(self.system.store.url, self.app.folder, TABLE if is_idempotent else None)
 
     async def _seed(self) -> None:
         await self.system.start()

@@ -27,6 +27,8 @@ from toque.security.credentials import Verifier
 from toque.security.development import DevelopmentTokens
 from toque.settings import Settings, problems
 from toque.store.database import Database
+from toque.store.deduplicate import deduplicate
+from toque.store.replies import Replies
 from toque.store.transact import transact, why_once
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def compile_system(
     if any(isinstance(found.allow, Access) and found.allow.needs_principal for found, _ in operations):
         wrong += verifier.check()
     store = None
-    if any(_needs(pantry, signature, Database) for _, signature in (*operations, *seeds)):
+    if any(_transacts(pantry, operation, signature) for operation, signature in (*operations, *seeds)):
         try:
             store = _open_store(settings, database_url)
         except ValueError as error:
@@ -92,7 +94,8 @@ def compile_system(
         raise SetupError(wrong)
     threads = Threads(settings.calls.threads_max, settings.calls.thread_queue_max)
     gate = Gate(settings.calls.in_flight_max)
-    workshop = _Workshop(settings, pantry, threads, gate, store, verifier)
+    replies = None if store is None else Replies(store)
+    workshop = _Workshop(settings, pantry, threads, gate, store, verifier, replies)
     seeding = tuple(workshop.plan(seed, signature) for seed, signature in seeds)
     workshop.figures.clear()  # A seed runs once, before there is anybody to look.
     plans = {operation.name: workshop.plan(operation, signature) for operation, signature in operations}
@@ -124,6 +127,7 @@ class _Workshop:
     gate: Gate
     store: Store | None
     verifier: Verifier
+    replies: Replies | None
     figures: dict[str, Figures] = field(default_factory=dict)
 
     def plan(self, operation: Operation, signature: Signature) -> Plan:
@@ -154,9 +158,11 @@ class _Workshop:
             yield Stage("trace", "observe.traces", self._traced(operation))
         access = operation.allow
         assert access is not None, "an operation without an access rule is refused before"
-        asks_who = [tp for tp in (Principal, Context) if _needs(self.pantry, signature, tp)]
+        asks_who = [f"it asks for {tp.__name__}" for tp in (Principal, Context) if _needs(self.pantry, signature, tp)]
+        if operation.is_idempotent:
+            asks_who.append("an idempotency key is its caller's own")
         if access.needs_principal or asks_who:
-            why = f"allow={access.words}" if access.needs_principal else f"it asks for {asks_who[0].__name__}"
+            why = f"allow={access.words}" if access.needs_principal else asks_who[0]
             yield Stage("authenticate", why, lambda call: authenticate(call, self.verifier.verify))
         if access.needs_principal:
             names = tuple(found.name for found in signature.inputs)
@@ -165,15 +171,24 @@ class _Workshop:
             name = "receive for the rule" if access.reads else "receive"
             why = "nobody's inputs are looked at who may not call" if access.needs_principal else "it takes a body"
             yield Stage(name, why, receive)
-        if self.store is not None and _needs(self.pantry, signature, Database):
+        if self.store is not None and _transacts(self.pantry, operation, signature):
             why = "one snapshot" if operation.kind is Kind.QUERY else "one transaction"
             wrap = transact(self.store, operation, is_repeatable=why_once(operation, signature) == "")
-            yield Stage("transact", f"it asks for Database: {why}", wrap)
+            asks = "it asks for Database" if _needs(self.pantry, signature, Database) else "is_idempotent=True"
+            yield Stage("transact", f"{asks}: {why}", wrap)
+        if self.replies is not None and operation.is_idempotent:
+            why = "is_idempotent=True: one effect and one answer a key"
+            shape = views.shaper(signature.output)
+            yield Stage("deduplicate", why, deduplicate(self.replies, signature.output, shape))
 
     def _traced(self, operation: Operation) -> Callable[[Handler], Handler]:
         from toque.call.spans import traced
 
         return lambda call: traced(call, operation.name, operation.kind.value)
+
+
+def _transacts(pantry: Pantry, operation: Operation, signature: Signature) -> bool:
+    return operation.is_idempotent or _needs(pantry, signature, Database)
 
 
 def _needs(pantry: Pantry, signature: Signature, tp: type) -> bool:

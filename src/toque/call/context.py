@@ -60,6 +60,10 @@ class Context(Struct, eq=False):
     """The snapshot or transaction, set by the transact policy."""
     mark: Mark | None = None
     """The last commit that the caller knows of, where the store asks for that."""
+    idempotency_key: str | None = None
+    """What the caller names this call by, so that trying it again does nothing twice (`Plan.key`)."""
+    is_replayed: bool = False
+    """Whether the answer is that of an earlier call with the same key, set by the deduplicate policy."""
     is_receiving: bool = False
     """Whether it still waits for its caller's body, set by the receive policy."""
     receive_by: float = inf

@@ -18,8 +18,9 @@ from toque.call.resources import Pantry
 from toque.call.threads import Threads
 from toque.contract import views
 from toque.contract.conversion import convert
-from toque.contract.errors import Invalid
-from toque.contract.operation import Operation
+from toque.contract.errors import BadRequest, Invalid
+from toque.contract.idempotency import read_key
+from toque.contract.operation import Kind, Operation
 from toque.contract.signature import Place, Signature, struct_of
 
 __all__ = ["Arguments", "Handler", "Plan", "Stage", "StageName", "compile_plan"]
@@ -38,6 +39,7 @@ ORDER: tuple[StageName, ...] = (
     "authorise",
     "receive",
     "transact",
+    "deduplicate",
 )
 """The policies, outermost first (design, section 3). Inputs are received once the caller is known to be
 allowed; only a rule that looks at them has them received before it."""
@@ -87,6 +89,17 @@ class Plan:
                 f"it takes: {', '.join(self.named.__struct_fields__) or 'nothing'}"
             )
         return msgspec.structs.astuple(convert(values, self.named, strict=strict))
+
+    def key(self, text: object) -> str | None:
+        """The idempotency key that a caller sent as *text*; None for a query, which may be tried again without one.
+
+        Raises: BadRequest where it is no key, or where the operation would not honour it.
+        """
+        if self.operation.kind is Kind.QUERY:
+            return None
+        if not self.operation.is_idempotent:
+            raise BadRequest(f"{self.operation.name} keeps no answers, so a key would promise what it does not do")
+        return read_key(text)
 
 
 def compile_plan(

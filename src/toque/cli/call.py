@@ -36,6 +36,7 @@ def call(
     role: Several = (),
     scope: Several = (),
     tenant: Optional = "",
+    idempotency_key: Optional = "",
 ) -> int:
     """Call OPERATION with inputs as key=value, and print its answer as JSON.
 
@@ -52,6 +53,7 @@ def call(
         role: A role of that principal; may be given several times.
         scope: A scope of that principal; may be given several times.
         tenant: Whose data the principal works on.
+        idempotency_key: Names this call of an idempotent command: done once, however often it is tried.
     """
     loaded = load_app(app)
     serving = loaded.serve(settings_for(loaded))
@@ -60,15 +62,16 @@ def call(
     principal = Principal(subject=sub, roles=frozenset(role), scopes=frozenset(scope), tenant=tenant)
     serving.prepare()
     try:
-        asyncio.run(_call(serving, plan, values, principal))
+        asyncio.run(_call(serving, plan, values, principal, idempotency_key))
     except Error as error:
         print(_pretty(msgspec.json.encode(problem_document(error.problem()))), file=sys.stderr)
         return 1
     return 0
 
 
-async def _call(serving: Serving, plan: Plan, values: dict[str, Any], principal: Principal) -> None:
+async def _call(serving: Serving, plan: Plan, values: dict[str, Any], principal: Principal, key: str) -> None:
     context = Context.within(plan.operation.name, plan.deadline_s, principal)
+    context.idempotency_key = plan.key(key) if key else None
     context.sink = _printer_of_items(plan)
     await serving.start()
     try:

@@ -17,7 +17,10 @@ from toque.cli.run import settings_for
 from toque.cli.target import Target, load_app
 from toque.contract import schema
 from toque.contract.errors import CODES
+from toque.contract.operation import ISOLATIONS
 from toque.serving import Serving
+from toque.store.attempts import ATTEMPTS_MAX
+from toque.store.transact import why_once
 from toque.transports.jsonrpc import unoffered
 
 __all__ = ["explain"]
@@ -104,6 +107,19 @@ def _limits(serving: Serving, plan: Plan) -> Iterator[Row]:
     if serving.system.store is not None and any(stage.name == "transact" for stage in plan.stages):
         store = serving.system.store
         yield "database", store.dialect_name, origin("database.url")
+        yield from _transaction(plan, store.dialect_name)
+
+
+def _transaction(plan: Plan, dialect_name: str) -> Iterator[Row]:
+    operation = plan.operation
+    asked = operation.isolation or ISOLATIONS[operation.kind][0]
+    origin = "isolation=" if operation.isolation else "default"
+    if dialect_name == "sqlite":
+        yield "isolation", f"serializable ({asked} on PostgreSQL)", f"{origin}; SQLite has one writer"
+    else:
+        yield "isolation", asked, origin
+    once = why_once(operation, plan.signature)
+    yield "attempts", "1" if once else f"at most {ATTEMPTS_MAX}", once or "where it meets another transaction"
 
 
 def _near(where: str) -> str:

@@ -23,7 +23,9 @@ __all__ = [
     "Error",
     "Fault",
     "Forbidden",
+    "InProgress",
     "Invalid",
+    "KeyReused",
     "Malformed",
     "NotFound",
     "OutcomeUnknown",
@@ -57,6 +59,7 @@ _TABLE: dict[str, Code] = {
         Code("not_acceptable", 406, -32006, "INVALID_ARGUMENT", "No format that the caller accepts is offered"),
         Code("request_timeout", 408, -32008, "DEADLINE_EXCEEDED", "The request took too long to arrive", True),
         Code("conflict", 409, -32009, "FAILED_PRECONDITION", "The present state does not allow this"),
+        Code("in_progress", 409, -32058, "ABORTED", "The same call is under way", True),
         Code("gone", 410, -32010, "NOT_FOUND", "This existed and does no longer"),
         Code("precondition_failed", 412, -32012, "FAILED_PRECONDITION", "A condition of the request does not hold"),
         Code("too_large", 413, -32013, "RESOURCE_EXHAUSTED", "The request is larger than the limit"),
@@ -64,6 +67,7 @@ _TABLE: dict[str, Code] = {
         Code("range_not_satisfiable", 416, -32016, "OUT_OF_RANGE", "The range lies outside the content"),
         Code("misdirected", 421, -32021, "UNAVAILABLE", "This app does not answer for that host"),
         Code("invalid", 422, -32602, "INVALID_ARGUMENT", "The input does not have the declared shape"),
+        Code("key_reused", 422, -32057, "INVALID_ARGUMENT", "The idempotency key belongs to another call"),
         Code("rate_limited", 429, -32029, "RESOURCE_EXHAUSTED", "Too many calls", True),
         Code("internal", 500, -32603, "INTERNAL", "The app failed"),
         Code("unimplemented", 501, -32050, "UNIMPLEMENTED", "This is not offered"),
@@ -227,6 +231,14 @@ class RequestTimeout(Error, code="request_timeout"):
 
 class Conflict(Error, code="conflict"):
     """The present state of the data does not allow this."""
+
+
+class InProgress(Error, code="in_progress"):
+    """A call with the same idempotency key is under way; try again after `retry_after_s`."""
+
+
+class KeyReused(Error, code="key_reused"):
+    """The idempotency key was used for a call with other inputs."""
 
 
 class Gone(Error, code="gone"):

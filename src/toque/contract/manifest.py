@@ -112,6 +112,8 @@ class OperationEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     errors: tuple[ErrorEntry, ...] = ()
     deadline_s: float
     body_bytes_max: int = 0
+    is_idempotent: bool = False
+    """Whether it takes an idempotency key."""
     is_deprecated: bool = False
 
 
@@ -195,6 +197,7 @@ def _entry(one: Offered, shapes: _Shapes) -> OperationEntry:
         errors=tuple(_errors(one)),
         deadline_s=one.deadline_s,
         body_bytes_max=one.body_bytes_max if takes_body else 0,
+        is_idempotent=operation.is_idempotent,
         is_deprecated=operation.is_deprecated,
     )
 
@@ -262,6 +265,8 @@ def _errors(one: Offered) -> Iterator[ErrorEntry]:
     if operation.allow is not None and operation.allow.needs_principal:
         codes.add("forbidden")
     if operation.kind is Kind.COMMAND:
-        codes.add("conflict")
+        codes |= {"conflict", "outcome_unknown"}
+    if operation.is_idempotent:
+        codes |= {"in_progress", "key_reused"}
     for code in sorted((CODES[name] for name in codes), key=lambda code: (code.http, code.name)):
         yield ErrorEntry(code=code.name, http=code.http, title=code.title)

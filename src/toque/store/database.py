@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.sql.base import Executable
 
-__all__ = ["Database"]
+__all__ = ["Database", "transaction_of"]
 
 V = TypeVar("V")
 Parameters = Mapping[str, Any]
@@ -127,3 +127,8 @@ class Database:
 
 _ANYTHING: Any = object
 """The view of a single column whose type does not matter."""
+
+
+def transaction_of(database: Database) -> Transaction:
+    """The statements behind *database*, for what the store itself keeps beside the app's data."""
+    return database._transaction

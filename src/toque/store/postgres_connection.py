@@ -39,15 +39,15 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         counted = sql if " RETURNING " in sql else f"{sql} RETURNING 1"
         return len(await self.fetchmany(counted, rows))
 
-    async def begin_numbered(self, begin: str) -> int:
-        """Begin a transaction that will write; returns its number (`xid8`).
+    async def begin_numbered(self, begin: str) -> int | None:
+        """Begin a transaction that will write; returns its number (`xid8`), or None where a pooler keeps it to itself.
 
         The number comes without a round trip of its own: a server reports `application_name` whenever it changes
         (manual, 55.2.7 "Asynchronous Operations"), and this change ends with the transaction.
         """
         await self.execute(f"{begin}; SELECT set_config('application_name', 'toque ' || pg_current_xact_id(), true)")
-        name: str = self.get_settings().application_name
-        return int(name.rpartition(" ")[2])
+        number: str = self.get_settings().application_name.rpartition(" ")[2]
+        return int(number) if number.isdigit() else None
 
     async def number(self) -> int | None:
         """The number of the open transaction; None where it has written nothing."""

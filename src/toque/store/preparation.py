@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,8 +46,27 @@ async def prepare(url: str, metadata: MetaData, folder: Path) -> bool:
         ) from error
 
 
-async def check(url: str, folder: Path) -> None:
-    """Raises: SetupError where migrations wait to be run: production never changes a schema by starting."""
+async def check(url: str, folder: Path, table: str | None = None) -> None:
+    """Raises: SetupError where migrations wait to be run: production never changes a schema by starting.
+
+    Args:
+        table: one that the app itself needs besides those of its models.
+    """
+    await _check_migrations(url, folder)
+    if table is not None and not await _has_table(url, table):
+        remedy = "write it into a migration: `toque db revision`, `toque db upgrade`"
+        raise SetupError([Complaint("database", f"table {table!r} is missing", remedy)])
+
+
+async def _has_table(url: str, table: str) -> bool:
+    from sqlalchemy import inspect
+
+    from toque.store.schema import with_connection
+
+    return await asyncio.to_thread(with_connection, url, lambda connection: inspect(connection).has_table(table))
+
+
+async def _check_migrations(url: str, folder: Path) -> None:
     if not _has_migrations(folder):
         return
     from toque.store import migrations

@@ -22,9 +22,18 @@ class Client:
         self._runner = runner
         self.harness = harness
 
-    def call(self, operation: str, /, *, principal: Principal = ANONYMOUS, **inputs: Any) -> Any:
+    def call(
+        self,
+        operation: str,
+        /,
+        *,
+        principal: Principal = ANONYMOUS,
+        idempotency_key: str | None = None,
+        **inputs: Any,
+    ) -> Any:
         """As `Harness.call`."""
-        return self._runner.run(self.harness.call(operation, principal=principal, **inputs))
+        call = self.harness.call(operation, principal=principal, idempotency_key=idempotency_key, **inputs)
+        return self._runner.run(call)
 
     def request(self, method: str, target: str, **options: Any) -> Answer:
         """As `Harness.request`."""

@@ -33,13 +33,23 @@ class Harness:
     def __init__(self, serving: Serving) -> None:
         self.serving = serving
 
-    async def call(self, operation: str, /, *, principal: Principal = ANONYMOUS, **inputs: Any) -> Any:
+    async def call(
+        self,
+        operation: str,
+        /,
+        *,
+        principal: Principal = ANONYMOUS,
+        idempotency_key: str | None = None,
+        **inputs: Any,
+    ) -> Any:
         """Call *operation* by its name with typed or plain *inputs*; returns what the function returned, shaped.
 
         A streamed answer is returned as a list. Raises: what the operation raises.
         """
         plan = self.serving.system.plans[operation]
         context = Context.within(operation, plan.deadline_s, principal)
+        if idempotency_key is not None:
+            context.idempotency_key = plan.key(idempotency_key)
         items: list[Any] = []
 
         async def keep(item: Any) -> None:

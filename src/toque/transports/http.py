@@ -24,7 +24,7 @@ from toque.transports.replies import Headers, Offer, Offers, compressed, send_pr
 from toque.transports.router import Endpoint
 from toque.transports.sending import Sending
 
-__all__ = ["TIMEOUT_HEADER", "HttpOperation", "shortened"]
+__all__ = ["KEY_HEADER", "TIMEOUT_HEADER", "HttpOperation", "shortened"]
 
 log = logging.getLogger("toque.http")
 
@@ -35,6 +35,13 @@ TIMEOUT_HEADER = "x-timeout-ms"
 """How a caller shortens a call's deadline, in milliseconds; never lengthens it."""
 
 
+KEY_HEADER = "idempotency-key"
+"""Under which name a caller tries a command again (draft-ietf-httpapi-idempotency-key-header-07)."""
+
+REPLAYED = ("idempotency-replayed", "true")
+"""Says that an answer is that of an earlier request; the draft leaves the word open, Stripe has one like it."""
+
+
 class HttpOperation:
     """Answers the requests for one operation."""
 
@@ -43,6 +50,7 @@ class HttpOperation:
         "_carries_mark",
         "_compress_from",
         "_deadline_s",
+        "_is_command",
         "_is_late",
         "_leaves_mark",
         "_location",
@@ -70,6 +78,7 @@ class HttpOperation:
         self._offers = offers
         self._read_plain = read_plain if plan.signature.inputs else None
         self._read_body = read_body
+        self._is_command = plan.operation.kind is Kind.COMMAND
         self._is_late = plan.receives
         self._compress_from = compress_from
         self._status = success_status(plan.operation, plan.signature)
@@ -96,6 +105,8 @@ class HttpOperation:
         except Exception as error:
             self._fail(scope, proto, context, error)
             return
+        if context.is_replayed:
+            headers = [*headers, REPLAYED]
         if context.traceparent is not None:
             headers = [*headers, ("traceparent", context.trace.traceparent())]
         if self._leaves_mark and context.mark is not None:
@@ -149,6 +160,8 @@ class HttpOperation:
         """The format of the answer, and the inputs as far as they are here. Raises: what is wrong with either."""
         if (timeout := header(TIMEOUT_HEADER)) is not None:
             context.deadline = shortened(context.deadline, timeout)
+        if self._is_command and (key := header(KEY_HEADER)) is not None:
+            context.idempotency_key = self.plan.key(key)
         accept = header("accept")
         offer = self._offers.by_accept.get(accept) or self._offers.choose(accept)
         if self._read_plain is None:

@@ -34,7 +34,7 @@ from toque.contract.signature import Place
 if TYPE_CHECKING:
     from toque.codecs.codec import Codec
 
-__all__ = ["ContextOf", "JsonRpc", "OwnMethods", "unoffered"]
+__all__ = ["KEY_MEMBER", "ContextOf", "JsonRpc", "OwnMethods", "unoffered"]
 
 log = logging.getLogger("toque.jsonrpc")
 
@@ -48,6 +48,10 @@ AT_ONCE_MAX = 8
 ITEMS_MAX = 10_000
 """Items of a streamed answer, which is one array here: Elasticsearch's `index.max_result_window`. Whoever
 wants more asks page by page, or over HTTP, where a stream stays a stream."""
+
+KEY_MEMBER = "idempotency_key"
+"""The member of a call, beside its id, that names it when it is tried again. Headers belong to a whole batch, and a
+WebSocket has none."""
 
 ContextOf = Callable[[Plan], Context]
 """Makes the context of one call from what the transport knows about its caller."""
@@ -125,17 +129,23 @@ class JsonRpc:
         except BadRequest as error:
             # Whether it was meant as a notification cannot be known, so it is answered (section 5, `id`).
             return _Refusal(call_id, self._failure(error))
-        outcome = self._act(own[name], params) if name in own else await self._call(name, params, context_of)
+        outcome: msgspec.Raw | _Failure | None
+        if name in own:
+            outcome = self._act(own[name], params)
+        else:
+            outcome = await self._call(name, params, context_of, message.get(KEY_MEMBER))
         if outcome is None or "id" not in message:
             return None
         return _Refusal(call_id, outcome) if isinstance(outcome, _Failure) else _Result(call_id, outcome)
 
-    async def _call(self, name: str, params: Any, context_of: ContextOf) -> msgspec.Raw | _Failure | None:
+    async def _call(self, name: str, params: Any, context_of: ContextOf, key: Any) -> msgspec.Raw | _Failure | None:
         method = self._methods.get(name)
         if method is None:
             return self._failure(UnknownOperation(f"no operation is called {name[:100]!r}"))
         context = context_of(method.plan)
         try:
+            if key is not None:
+                context.idempotency_key = method.plan.key(key)
             return msgspec.Raw(await method.call(context, params))
         except Error as error:
             return self._failure(error, context.trace.trace_id)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from toque.codecs.codec import CODECS
+from toque.contract.idempotency import KEY_LENGTH_MAX
 from toque.contract.manifest import ErrorEntry, InputEntry, Manifest, OperationEntry
 from toque.contract.signature import Place, path_names
 from toque.contract.text import INT_DIGITS_MAX
@@ -25,6 +26,14 @@ Every call has a deadline, which the request header `X-Timeout-Ms` shortens. Ans
 `Accept` prefers; failures are problem documents (RFC 9457) with a stable `code`. Every operation also answers
 by its name as JSON-RPC 2.0, at `POST /rpc` and over the WebSocket `/ws`.
 """
+
+IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Names this request: under one name it is done once, and its answer is given again for a day.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX},
+}
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -78,7 +87,10 @@ def _operation(entry: OperationEntry, names: Mapping[str, str], schemas: Json, r
     described = {
         **_about(entry),
         "operationId": entry.name,
-        "parameters": [parameter for found in entry.inputs for parameter in _parameters(found, names, schemas)],
+        "parameters": [
+            *(parameter for found in entry.inputs for parameter in _parameters(found, names, schemas)),
+            *([IDEMPOTENCY_KEY] if entry.is_idempotent else []),
+        ],
         "requestBody": _request_body(entry, schemas),
         "responses": _responses(entry, responses),
         "security": _security(entry),

@@ -11,10 +11,10 @@ from toque.call.context import Context
 from toque.call.plan import Plan
 from toque.call.trace import Trace
 from toque.codecs.negotiation import parse_media_type
-from toque.contract.errors import Error, UnsupportedMediaType
+from toque.contract.errors import BadRequest, Error, UnsupportedMediaType
 from toque.transports.bodies import BodyLimits, read_bytes_in_time
-from toque.transports.http import TIMEOUT_HEADER, shortened
-from toque.transports.jsonrpc import JsonRpc
+from toque.transports.http import KEY_HEADER, TIMEOUT_HEADER, shortened
+from toque.transports.jsonrpc import KEY_MEMBER, JsonRpc
 from toque.transports.marks import mark_headers, mark_of
 from toque.transports.replies import DATA_HEADERS, Headers, compressed, send_problem
 from toque.transports.router import Endpoint
@@ -36,6 +36,8 @@ def http_endpoint(jsonrpc: JsonRpc, limits: BodyLimits, compress_from: int) -> E
         try:
             caller.read_deadline()
             _check_media_type(scope.headers.get("content-type"))
+            if KEY_HEADER in scope.headers:
+                raise BadRequest(f'a request may hold many calls: give each its own member "{KEY_MEMBER}"')
             body = await jsonrpc.answer(await read_bytes_in_time(scope, proto, limits), caller.context)
         except Error as error:
             send_problem(scope, proto, error, caller.trace.trace_id, caller.trace_headers())

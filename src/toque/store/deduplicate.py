@@ -1,0 +1,66 @@
+"""The policy that does a call once under its idempotency key, and answers it again with what it answered then.
+
+Within the transaction of the command: the key, the change and the answer are committed together or not at all. An error
+undoes all three, so the next try is decided anew, by the state of that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from toque.contract.conversion import dec_hook, enc_hook
+
+if TYPE_CHECKING:
+    from toque.call.context import Context
+    from toque.call.plan import Arguments, Handler
+    from toque.contract.views import Shape
+    from toque.store.replies import Replies
+
+__all__ = ["deduplicate"]
+
+
+def deduplicate(replies: Replies, output: Any, shape: Shape | None) -> Callable[[Handler], Handler]:
+    """A call that is done once a key, in the scope of its operation, tenant and caller.
+
+    Args:
+        output: the declared type of the answer; *shape* narrows it before it is kept.
+    """
+    # One form for all formats: whoever tries again may ask for another one.
+    encode = msgspec.msgpack.Encoder(enc_hook=enc_hook).encode
+    decode = msgspec.msgpack.Decoder(output, dec_hook=dec_hook).decode
+
+    def wrap(call: Handler) -> Handler:
+        async def deduplicated(context: Context, arguments: Arguments) -> Any:
+            if context.idempotency_key is None:
+                return await call(context, arguments)
+            database = context.database
+            assert database is not None, "the transact policy stands around this one"
+            id = _id_of(context)
+            kept = await replies.claim(database, id, _digest(list(arguments)))
+            context.is_replayed = kept is not None
+            if kept is not None:
+                return decode(kept)
+            value = await call(context, arguments)
+            value = None if shape is None else shape(value)
+            await replies.keep(database, id, encode(value))
+            return value
+
+        return deduplicated
+
+    return wrap
+
+
+def _id_of(context: Context) -> bytes:
+    """What a key means nothing outside of: another caller or tenant never meets it, and nobody can read it here."""
+    return _digest([context.operation, context.tenant, context.caller.subject, context.idempotency_key])
+
+
+_encode_in_order = msgspec.msgpack.Encoder(enc_hook=enc_hook, order="deterministic").encode
+
+
+def _digest(value: list[Any]) -> bytes:
+    return sha256(_encode_in_order(value)).digest()
