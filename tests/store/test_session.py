@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from kitchen_models import Dish, Item, Order, Sample, Tag
-from sqlalchemy import delete, func, literal, select, update
+from sqlalchemy import delete, func, insert, literal, select, update
 from sqlalchemy.orm import selectinload
 from test_types import SampleView, samples
 
@@ -179,3 +179,51 @@ async def test_a_row_that_is_not_there_is_not_found_and_one_that_went_is_a_confl
         await kitchen.query(miss)
     with pytest.raises(Conflict):
         await kitchen.command(lose)
+
+
+async def test_a_session_takes_back_what_it_did_itself_and_the_command_goes_on(kitchen: Store) -> None:
+    async def change(db: Any) -> str:
+        await db.execute(insert(Tag).values(word="before"))
+        async with db.session() as session:
+            session.add(Tag(word="kept"))
+            await session.commit()
+            session.add(Tag(word="hot"))
+            with pytest.raises(Conflict):
+                await session.flush()
+            await session.rollback()
+            session.add(Tag(word="after"))
+            async with session.begin_nested():
+                session.add(Tag(word="nested"))
+        return "went on"
+
+    assert await kitchen.command(change) == "went on"
+
+    words = await kitchen.query(lambda db: db.all(str, select(Tag.word).order_by(Tag.id)))
+    assert words == ["hot", "vegan", "before", "kept", "after", "nested"]
+
+
+async def test_a_session_that_fails_in_a_savepoint_undoes_no_more(kitchen: Store) -> None:
+    async def change(db: Any) -> None:
+        await db.execute(insert(Tag).values(word="before"))
+        with pytest.raises(Conflict):
+            async with db.savepoint(), db.session() as session:
+                session.add_all([Tag(word="inside"), Tag(word="hot")])
+        await db.execute(insert(Tag).values(word="after"))
+
+    await kitchen.command(change)
+
+    words = await kitchen.query(lambda db: db.all(str, select(Tag.word).order_by(Tag.id)))
+    assert words == ["hot", "vegan", "before", "after"]
+
+
+async def test_a_session_s_failure_that_is_swallowed_keeps_the_rest_of_the_command(kitchen: Store) -> None:
+    async def change(db: Any) -> None:
+        await db.execute(insert(Tag).values(word="before"))
+        with pytest.raises(Conflict):
+            async with db.session() as session:
+                session.add(Tag(word="hot"))
+
+    await kitchen.command(change)
+
+    words = await kitchen.query(lambda db: db.all(str, select(Tag.word).order_by(Tag.id)))
+    assert words == ["hot", "vegan", "before"]

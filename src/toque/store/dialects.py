@@ -53,6 +53,15 @@ class _OverTransaction:
     def do_execute_no_params(self, cursor: Any, statement: str, context: Any = None) -> None:
         cursor.run(statement, (), context)
 
+    def do_savepoint(self, connection: Any, name: str) -> None:
+        connection.connection.set_savepoint(name)
+
+    def do_rollback_to_savepoint(self, connection: Any, name: str) -> None:
+        connection.connection.end_savepoint(name, is_kept=False)
+
+    def do_release_savepoint(self, connection: Any, name: str) -> None:
+        connection.connection.end_savepoint(name, is_kept=True)
+
 
 class _Instant(DATETIME):
     """`DateTime(timezone=True)` on SQLite: aware in, UTC text in the file, aware UTC out."""

@@ -42,7 +42,8 @@ async def open_session(transaction: Transaction) -> AsyncIterator[AsyncSession]:
     connection = Connection(engine, _Line(transaction))
     connection.begin()
     bound = AsyncConnection(AsyncEngine(engine), connection)
-    mode: Any = "rollback_only"
+    # So that a session can take back what it did, and only that. A query has nothing to take back.
+    mode: Any = "create_savepoint" if transaction.is_command else "rollback_only"
     session = AsyncSession(bound, expire_on_commit=False, join_transaction_mode=mode)
     try:
         async with session:
@@ -80,6 +81,7 @@ class _Line(PoolProxiedConnection):
         self.transaction = transaction
         self.dbapi_connection: Any = self
         self.info: dict[str, Any] = {}
+        self._depths: dict[str, int] = {}
 
     @property
     def is_valid(self) -> bool:
@@ -97,6 +99,12 @@ class _Line(PoolProxiedConnection):
 
     def rollback(self) -> None:
         """Nothing: what a session takes back lies in a savepoint, and the rest is the call's."""
+
+    def set_savepoint(self, name: str) -> None:
+        self._depths[name] = await_only(self.transaction.set_savepoint())
+
+    def end_savepoint(self, name: str, *, is_kept: bool) -> None:
+        await_only(self.transaction.end_savepoint(self._depths.pop(name), is_kept=is_kept))
 
     def close(self) -> None:
         """Nothing: the call gives its connection back."""
