@@ -3,7 +3,7 @@ to."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -111,18 +111,17 @@ class Database:
         """
         after_commit.wait(self._transaction, function)
 
-    async def _read(
+    def _read(
         self, view: type[V], statement: Executable, parameters: Parameters | None, rows_max: int
-    ) -> list[V]:
+    ) -> Awaitable[list[V]]:
         transaction = self._transaction
         plan, binds = transaction.plans.plan(statement, view, parameters or ())
         if plan.relations:
             from toque.store.relations import read
 
-            return await read(transaction, plan, binds, parameters, rows_max)
+            return read(transaction, plan, binds, parameters, rows_max)
         prepared, arguments = plan.arguments(binds, parameters)
-        views: list[V] = await transaction.fetch(prepared, arguments, rows_max, plan.build)
-        return views
+        return transaction.fetch(prepared, arguments, rows_max, plan.build)
 
 
 _ANYTHING: Any = object

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.dml import UpdateBase
@@ -27,16 +28,19 @@ __all__ = ["Plan", "Plans"]
 KEPT_MAX = 4096
 
 
+_Found = tuple["Plan", Sequence[Any]]
+"""A plan, and the binds of the statement that it was found for."""
+
+
 class Plans:
     """All the plans of one store."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self._plans: dict[Any, Plan] = {}
+        self._of: WeakKeyDictionary[Any, dict[Any, _Found]] = WeakKeyDictionary()
 
-    def plan(
-        self, statement: Any, view: Any, names: Iterable[str] = (), extra: tuple[Any, ...] = ()
-    ) -> tuple[Plan, Sequence[Any]]:
+    def plan(self, statement: Any, view: Any, names: Iterable[str] = (), extra: tuple[Any, ...] = ()) -> _Found:
         """The plan that reads *view* from *statement* (None: runs it for its effect), and the statement's
         binds.
 
@@ -44,10 +48,25 @@ class Plans:
             names: the parameters that will come with it; an INSERT or UPDATE sets the columns of these names.
             extra: columns to read behind the view's own.
         """
+        if extra or not names:
+            return self._find(statement, view, (), extra)
+        # A statement that takes parameters was built to be run again and again. It is known by itself then: the
+        # hash of its cache key, a deep tuple, costs as much as all the rest here.
+        names = tuple(names) if isinstance(statement, UpdateBase) else ()
+        known = self._of.get(statement)
+        if known is None:
+            if len(self._of) >= KEPT_MAX:
+                self._of.clear()
+            known = self._of[statement] = {}
+        found = known.get((view, names))
+        if found is None:
+            found = known[(view, names)] = self._find(statement, view, names, ())
+        return found
+
+    def _find(self, statement: Any, view: Any, names: tuple[str, ...], extra: tuple[Any, ...]) -> _Found:
         cache_key = statement._generate_cache_key()
         if cache_key is None:
-            return Plan(self, statement, view, tuple(names), extra), ()
-        names = tuple(names) if isinstance(statement, UpdateBase) else ()
+            return Plan(self, statement, view, names, extra), ()
         key = (cache_key.key, view, names, tuple(map(id, extra)))
         plan = self._plans.get(key)
         if plan is None:

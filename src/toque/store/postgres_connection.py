@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
@@ -19,10 +19,10 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
     """One connection. Read-only unless a transaction says otherwise, so that a query's lone statement cannot
     write."""
 
-    async def rows(self, sql: str, arguments: Sequence[Any], rows_max: int) -> list[Any]:
+    def rows(self, sql: str, arguments: Sequence[Any], rows_max: int) -> Awaitable[list[Any]]:
         """At most *rows_max* rows, 0 for all. asyncpg's `fetch` has no such limit, its `fetchrow` cannot say
         two."""
-        rows: list[Any] = await self._execute(sql, arguments, rows_max, None)
+        rows: Awaitable[list[Any]] = self._execute(sql, arguments, rows_max, None)
         return rows
 
     async def affected(self, sql: str, arguments: Sequence[Any]) -> int:
