@@ -127,7 +127,17 @@ def test_curl_unpacks_what_it_asked_for(kitchen: Served, tmp_path: Path) -> None
     assert unpacked == plain
 
 
-def test_small_answers_and_streams_are_sent_as_they_are(kitchen: Served) -> None:
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
+def test_a_stream_is_compressed_for_who_takes_it(kitchen: Served, tmp_path: Path, coding: str) -> None:
+    _, plain = _curl(f"{kitchen.url}/lines?count=100", folder=tmp_path)
+    head, body = _curl("-H", f"Accept-Encoding: {coding}", f"{kitchen.url}/lines?count=100", folder=tmp_path)
+
+    assert f"content-encoding: {coding}" in head
+    assert {"gzip": gzip.decompress, "br": brotli.decompress, "zstd": _unzstd}[coding](body) == plain
+    assert len(body) < len(plain)
+
+
+def test_small_answers_and_opaque_streams_are_sent_as_they_are(kitchen: Served) -> None:
     for path in ("/hello", "/stream?chunks=10&size=1000"):
         reply = ask(kitchen.port, get(path, "Accept-Encoding: gzip"))
 

@@ -154,6 +154,14 @@ async def test_a_stream_is_answered_item_by_item(client: httpx.AsyncClient) -> N
     assert "content-length" not in reply.headers
 
 
+async def test_a_stream_is_compressed_for_who_takes_it(client: httpx.AsyncClient) -> None:
+    headers = {"accept": "application/x-ndjson", "accept-encoding": "gzip"}
+    reply = await client.get("/numbers", params={"to": 3}, headers=headers)
+
+    assert reply.headers["content-encoding"] == "gzip"
+    assert reply.content.split() == [b"0", b"1", b"2"]
+
+
 async def test_a_client_that_leaves_stops_its_call(client: httpx.AsyncClient, kitchen: Kitchen) -> None:
     asking = asyncio.create_task(client.get("/simmer"))
     await until(lambda: kitchen.cooking == 1)

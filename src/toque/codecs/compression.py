@@ -26,6 +26,9 @@ BROTLI_QUALITY = 4
 """4 % short of quality 6 at 60 % of its time; the library's default, 11, is for files compressed once."""
 ZSTD_LEVEL = 3
 """The library's default."""
+STREAM_WINDOW_BITS = 17
+"""A stream looks back 128 KB, because a worker may have a thousand of them open (`calls.in_flight_max`). Measured
+2026-11, memory of an open stream: br 0.7 MB, zstd 0.8 MB; gzip, whose window is 32 KB at most, 0.2 MB."""
 _MODULES = {"zstd": "zstandard", "br": "brotli"}
 
 AVAILABLE: tuple[str, ...] = (
@@ -89,7 +92,7 @@ class _BrotliStream:
     def __init__(self) -> None:
         import brotli
 
-        self._state: Any = brotli.Compressor(quality=BROTLI_QUALITY)
+        self._state: Any = brotli.Compressor(quality=BROTLI_QUALITY, lgwin=STREAM_WINDOW_BITS)
 
     def chunk(self, data: bytes) -> bytes:
         return bytes(self._state.process(data) + self._state.flush())
@@ -102,7 +105,8 @@ class _ZstdStream:
     def __init__(self) -> None:
         import zstandard
 
-        self._state: Any = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj()
+        sizes = zstandard.ZstdCompressionParameters.from_level(ZSTD_LEVEL, window_log=STREAM_WINDOW_BITS)
+        self._state: Any = zstandard.ZstdCompressor(compression_params=sizes).compressobj()
         self._flush = zstandard.COMPRESSOBJ_FLUSH_BLOCK
 
     def chunk(self, data: bytes) -> bytes:

@@ -17,3 +17,5 @@ class StreamEncoder:
     head: bytes = b""
     separator: bytes = b""
     tail: bytes = b""
+    is_compressible: bool = True
+    """Whether compressing helps: not what is compressed already, nor what has to pass others item by item."""

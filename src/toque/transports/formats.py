@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from toque.call.plan import Plan
 from toque.codecs.codec import CODECS, StreamEncoder
 from toque.contract.operation import Kind
+from toque.transports.file_types import is_compressible
 from toque.transports.pages import Pages
 from toque.transports.replies import DATA_HEADERS, Headers, Offer, Offers
 
@@ -25,12 +26,17 @@ def _offers(plan: Plan, pages: Pages | None) -> Iterator[Offer]:
     operation, signature = plan.operation, plan.signature
     if signature.output is bytes:
         media_type = operation.media_type or "application/octet-stream"
-        stream = StreamEncoder(bytes) if signature.is_stream else None
+        stream = StreamEncoder(bytes, is_compressible=_gains(media_type)) if signature.is_stream else None
         yield Offer(media_type, [("content-type", media_type), *_headers(plan)], bytes, stream)
     elif signature.output is not None:
         yield from _data(plan)
     if operation.page is not None and pages is not None:
         yield pages.offer(operation, signature, _headers(plan))
+
+
+def _gains(media_type: str) -> bool:
+    """Whether a stream of it is compressed. Events are not: they are small, and proxies hold back what is coded."""
+    return is_compressible(media_type) and not media_type.startswith("text/event-stream")
 
 
 def _data(plan: Plan) -> Iterator[Offer]:

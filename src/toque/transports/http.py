@@ -126,7 +126,7 @@ class HttpOperation:
         """
         header = scope.headers.get
         context = self._context(header, proto)
-        sending = Sending(proto, self._status)
+        sending = Sending(scope, proto, self._status)
         try:
             offer, arguments = self._begin(header, scope, proto, segments, context)
             context.sink = sending.through(offer)

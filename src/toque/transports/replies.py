@@ -12,7 +12,7 @@ from toque.codecs.codec import CODECS, StreamEncoder
 from toque.codecs.negotiation import choose, choose_coding
 from toque.contract.errors import CODES, Error, NotAcceptable
 
-__all__ = ["DATA_HEADERS", "PAGE_HEADERS", "Headers", "Offer", "Offers", "compressed", "send_problem"]
+__all__ = ["DATA_HEADERS", "PAGE_HEADERS", "Headers", "Offer", "Offers", "coding_of", "compressed", "send_problem"]
 
 Headers = list[tuple[str, str]]
 
@@ -100,9 +100,13 @@ def send_problem(scope: Any, proto: Any, error: Error, trace_id: str, headers: S
 
 
 def compressed(scope: Any, headers: Headers, body: bytes) -> tuple[Headers, bytes]:
-    """*body* in the content coding that the caller prefers, with the headers that say so (RFC 9110, 12.5.3)."""
+    """*body* in the content coding that the caller prefers, with the headers that say so."""
+    headers, coding = coding_of(scope, headers)
+    return headers, body if coding is None else compression.compress(body, coding)
+
+
+def coding_of(scope: Any, headers: Headers) -> tuple[Headers, str | None]:
+    """*headers*, with those that name the content coding that the caller prefers (RFC 9110, 12.5.3), and the coding."""
     coding = choose_coding(scope.headers.get("accept-encoding") or "", compression.AVAILABLE)
     headers = [*headers, ("vary", "accept-encoding")]
-    if coding is None:
-        return headers, body
-    return [*headers, ("content-encoding", coding)], compression.compress(body, coding)
+    return (headers, None) if coding is None else ([*headers, ("content-encoding", coding)], coding)
