@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from math import inf
 from typing import Any
 
@@ -14,6 +15,7 @@ from toque.call.context import Context
 from toque.contract.errors import Overloaded, Unavailable
 from toque.store import Store, open_store
 from toque.store.postgres import PostgresStore
+from toque.store.postgres_connection import connect
 from toque.testing.postgres import PrivatePostgres
 
 
@@ -106,3 +108,21 @@ async def test_a_changed_table_does_not_break_prepared_statements(small: Store) 
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(ValueError, match="mysql"):
         open_store("mysql://localhost/x")
+
+
+async def test_a_connection_whose_opening_is_called_off_is_closed(store: Store) -> None:
+    if not isinstance(store, PostgresStore):
+        pytest.skip("SQLite's readers are files")
+    for moment in range(100):
+        connecting = asyncio.ensure_future(connect(store.url))
+        await asyncio.sleep(moment / 4000)
+        connecting.cancel()
+        with suppress(asyncio.CancelledError):
+            (await connecting).terminate()
+
+    others = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+    )
+    async with asyncio.timeout(20):
+        while await store.query(lambda db: db.scalar(others)):
+            await asyncio.sleep(0.02)

@@ -80,11 +80,16 @@ async def connect(url: str, *, is_pooled: bool = False) -> Connection:
         max_cached_statement_lifetime=0,
         server_settings={**session, "application_name": "toque"},
     )
-    # asyncpg asks the server about the types, which takes more than one message.
-    async with connection.transaction(readonly=True):
-        for name in ("json", "jsonb"):
-            # SQLAlchemy's types write the text of a document themselves.
-            await connection.set_type_codec(
-                name, schema="pg_catalog", encoder=str, decoder=msgspec.json.decode, format="text"
-            )
+    try:
+        # asyncpg asks the server about the types, which takes more than one message.
+        async with connection.transaction(readonly=True):
+            for name in ("json", "jsonb"):
+                # SQLAlchemy's types write the text of a document themselves.
+                await connection.set_type_codec(
+                    name, schema="pg_catalog", encoder=str, decoder=msgspec.json.decode, format="text"
+                )
+    except BaseException:
+        # Nobody else knows of it yet.
+        connection.terminate()
+        raise
     return connection
