@@ -20,6 +20,8 @@ from toque.contract.complaints import Complaint
 from toque.contract.errors import Unavailable
 from toque.contract.manifest import Manifest, Offered, manifest
 from toque.contract.module import Module
+from toque.store.preparation import head
+from toque.store.release import Release
 from toque.store.replies import TABLE
 from toque.system import System, compile_system
 from toque.transports import static
@@ -68,7 +70,7 @@ class Serving:
         pages, complaints = _pages_of(app.modules, settings)
         complaints += _complaints_about_files(app.modules)
         url = database_url(settings, app.folder)
-        self.system: System = compile_system(app.modules, settings, url, complaints)
+        self.system: System = compile_system(app.modules, settings, url, complaints, _release(app))
         self.metrics = Metrics(self.system.figures, figures_folder)
         self._limits = BodyLimits(settings.http.body_bytes_max, settings.http.body_timeout_s)
         self._offers = {name: offers_of(plan, pages) for name, plan in self.system.plans.items()}
@@ -249,6 +251,11 @@ def database_url(settings: Settings, folder: Path) -> str:
     if settings.database.url:
         return settings.database.url
     return f"sqlite:///{(settings.folder or folder) / '.toque' / 'app.db'}"
+
+
+def _release(app: App) -> Release:
+    """What a database is told of this process: migrations wait for those who do not know them."""
+    return Release(app.name, app.version, head(app.folder))
 
 
 def _chosen(setting: bool | None, otherwise: bool) -> bool:

@@ -32,6 +32,7 @@ from toque.store.replies import Replies
 from toque.store.transact import transact, why_once
 
 if TYPE_CHECKING:
+    from toque.store.release import Release
     from toque.store.store import Store
 
 __all__ = ["System", "compile_system"]
@@ -66,12 +67,17 @@ class System:
 
 
 def compile_system(
-    modules: Sequence[Module], settings: Settings, database_url: str, complaints: Sequence[Complaint] = ()
+    modules: Sequence[Module],
+    settings: Settings,
+    database_url: str,
+    complaints: Sequence[Complaint] = (),
+    release: Release | None = None,
 ) -> System:
     """Compile every operation of *modules*.
 
     Args:
         complaints: what is known to be wrong already, with templates say, so that all is said at once.
+        release: what the database is told of whoever uses it.
     Raises: SetupError with all that is wrong, each with its remedy.
     """
     wrong = [*complaints, *problems(settings), *checks.of_modules(modules)]
@@ -87,7 +93,7 @@ def compile_system(
     store = None
     if any(_transacts(pantry, operation, signature) for operation, signature in (*operations, *seeds)):
         try:
-            store = _open_store(settings, database_url)
+            store = _open_store(settings, database_url, release)
         except ValueError as error:
             wrong.append(Complaint("database.url", str(error), "check TOQUE_DATABASE_URL"))
     if wrong:
@@ -196,7 +202,7 @@ def _needs(pantry: Pantry, signature: Signature, tp: type) -> bool:
     return tp in pantry.closure(wanted for _, wanted in signature.resources)
 
 
-def _open_store(settings: Settings, url: str) -> Store:
+def _open_store(settings: Settings, url: str, release: Release | None) -> Store:
     from toque.store import open_store
 
     observer = None
@@ -212,6 +218,7 @@ def _open_store(settings: Settings, url: str) -> Store:
         observer=observer,
         replicas=[replica.reveal() for replica in database.replicas],
         is_pooled=database.pooler == "transaction",
+        release=release,
     )
 
 

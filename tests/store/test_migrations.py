@@ -51,20 +51,20 @@ async def test_drift_is_told_with_the_remedy(database_url: str) -> None:
 
 async def test_steps_are_written_run_and_known(database_url: str, folder: Path) -> None:
     first = await revision(database_url, KitchenModel.metadata, folder, "first tables")
-    assert first is not None
+    assert len(first) == 1
     assert await current(database_url) is None
     assert len(await pending(database_url, folder)) == 1
 
-    ran = await upgrade(database_url, KitchenModel.metadata, folder)
-    assert await current(database_url) == ran[0]
+    outcome = await upgrade(database_url, KitchenModel.metadata, folder)
+    assert await current(database_url) == outcome.ran[0]
     assert await pending(database_url, folder) == []
     assert await create_missing(database_url, KitchenModel.metadata) == []
-    assert await revision(database_url, KitchenModel.metadata, folder, "nothing") is None
+    assert await revision(database_url, KitchenModel.metadata, folder, "nothing") == []
 
     second = await revision(database_url, grown(), folder, "rank of a tag")
-    assert second is not None
-    assert "rank" in second.read_text()
-    assert len(await upgrade(database_url, grown(), folder)) == 1
+    assert len(second) == 1
+    assert "rank" in second[0].read_text()
+    assert len((await upgrade(database_url, grown(), folder)).ran) == 1
 
 
 async def test_migrated_tables_take_the_models_statements(database_url: str, folder: Path) -> None:
@@ -82,8 +82,8 @@ async def test_a_development_database_is_taken_over(database_url: str, folder: P
     await create_missing(database_url, KitchenModel.metadata)
     written: Any = await revision(database_url, KitchenModel.metadata, folder, "first")
 
-    assert await upgrade(database_url, KitchenModel.metadata, folder) == []
-    assert (await current(database_url) or "none") in written.name
+    assert (await upgrade(database_url, KitchenModel.metadata, folder)).ran == ()
+    assert (await current(database_url) or "none") in written[0].name
 
 
 async def test_a_database_of_another_shape_is_not_taken_over(database_url: str, folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from cyclopts import App, Parameter
 
@@ -14,48 +14,162 @@ from toque.cli.run import settings_for
 from toque.cli.target import Target, load_app
 from toque.serving import database_url
 
+if TYPE_CHECKING:
+    from toque.store.migrations import Way
+
 __all__ = ["db"]
 
 T = TypeVar("T")
 
-db = App(name="db", help="Bring a database up to the models, step by step: revision, upgrade, current.")
+db = App(name="db", help="Bring a database up to the models, step by step: revision, check, upgrade, current.")
 
 
 @db.command
-def revision(target: Target = ".", /, *, message: Annotated[str, Parameter(alias="-m")]) -> None:
-    """Write a migration: from what the migrations add up to, to what the models say.
+def revision(
+    target: Target = ".",
+    /,
+    *,
+    message: Annotated[str, Parameter(alias="-m")],
+    rename: tuple[str, ...] = (),
+    no_rename: Annotated[bool, Parameter(negative=())] = False,
+    value: tuple[str, ...] = (),
+    replace: tuple[str, ...] = (),
+) -> None:
+    """Write migrations: from what the migrations add up to, to what the models say.
 
-    The database itself is not touched. Read what was written before you run it.
+    A dangerous change becomes several files: expand, backfill, switch, contract. The database itself is not
+    touched. What the models do not say is asked at a terminal; elsewhere a flag must say it.
 
     - `toque db revision shop -m "orders have notes"`
+    - `toque db revision shop -m "remarks" --rename orders.note=remark`
+    - `toque db revision shop -m "ranks" --value "tag.rank=0"`
 
     Args:
-        message: What changes, in a few words; it becomes the file's name.
+        message: What changes, in a few words; it becomes the files' names.
+        rename: What is called otherwise now: `table=new_table` or `table.column=new_column`.
+        no_rename: Nothing was renamed: what is gone is meant to be dropped.
+        value: What the rows that are there get in a column that must not be NULL: `table.column=SQL`.
+        replace: What stands in for a value that an enum has no more: `enum.value=other`.
     """
+    from toque.cli.db_terminal import asker
     from toque.store import migrations
+    from toque.store.migrations.questions import Questions
 
-    url, metadata, folder = _database(target)
-    file = _done(migrations.revision(url, metadata, folder, message))
-    print(f"wrote {file}; read it before you run it" if file else "the migrations are like the models already")
+    place = _database(target)
+
+    async def write() -> list[Path]:
+        questions = Questions(rename, value, replace, nothing_renamed=no_rename, asker=asker())
+        return await migrations.revision(place.url, place.metadata, place.folder, message, questions)
+
+    files = _done(write())
+    if not files:
+        print("the migrations are like the models already")
+    for file in files:
+        print(f"wrote {file}; read it before you run it")
 
 
 @db.command
-def upgrade(target: Target = ".", /, *, to: str = "head") -> None:
+def check(
+    target: Target = ".",
+    /,
+    *,
+    all: Annotated[bool, Parameter(negative=())] = False,
+    format: Literal["text", "json", "github"] = "text",
+) -> int:
+    """Say what is dangerous about the migrations that wait, and what to do instead.
+
+    squawk reads the SQL that they are on PostgreSQL (`pip install 'toque[migrations]'`); rules of our own see what
+    SQL does not show. A file may break a rule with a reason: `# toque: allow ban-drop-column because ...`.
+
+    - `toque db check shop` ends with code 1 where anything is dangerous: a step for your CI.
+    - `toque db check shop --format github` marks the lines in a pull request.
+
+    Args:
+        all: Also those that the database has already.
+        format: How it is written.
+    """
+    from toque.cli.db_terminal import show_findings
+    from toque.store.migrations.checking import findings
+
+    place = _database(target)
+    found = _done(findings(place.url, place.metadata, place.folder, is_all=all))
+    show_findings(found, format)
+    return 1 if found else 0
+
+
+@db.command
+def upgrade(
+    target: Target = ".",
+    /,
+    *,
+    to: str = "head",
+    force: Annotated[bool, Parameter(negative=())] = False,
+    dry_run: Annotated[bool, Parameter(alias="--sql", negative=())] = False,
+) -> int:
     """Run the migrations that wait.
 
+    Locks are short and tried again; one migrator works at a time; one that was killed is continued. A step that
+    takes something away waits until no release is served that does not know of it.
+
     - `toque db upgrade shop`
-    - `TOQUE_DATABASE_URL=postgresql://... toque db upgrade shop` before a new release starts there.
+    - `TOQUE_DATABASE_URL=postgresql://... toque db upgrade shop` before a new release starts there, and once more
+      when the old one has ended.
 
     Args:
         to: The last one to run.
+        force: Do not wait for older releases. Their statements that use what is taken away will fail.
+        dry_run: Print the SQL instead.
     """
+    from toque.cli.db_terminal import Terminal
     from toque.store import migrations
 
-    url, metadata, folder = _database(target)
-    if not (folder / "versions").is_dir():
-        raise Failure(f"{folder} has no migrations yet; write the first with `toque db revision -m ...`")
-    done = _done(migrations.upgrade(url, metadata, folder, to))
-    print("\n".join(f"ran {name}" for name in done) or "nothing waits")
+    place = _database(target)
+    _require_migrations(place.folder)
+    if dry_run:
+        from toque.store.migrations.dry_run import sql
+
+        print(_done(sql(place.url, place.metadata, place.folder, to)), end="")
+        return 0
+    with Terminal() as reports:
+        way = migrations.Way(place.app, force, reports=reports)
+        outcome = _done(migrations.upgrade(place.url, place.metadata, place.folder, to, way))
+    if outcome.waits is not None:
+        print(outcome.advice)
+    elif not outcome.ran:
+        print("nothing waits")
+    # The next release cannot start before a switch; it can before a contraction.
+    return 1 if outcome.waits is not None and outcome.waits.phase == "switch" else 0
+
+
+@db.command
+def downgrade(
+    target: Target = ".",
+    /,
+    *,
+    to: str = "-1",
+    lose_data: Annotated[bool, Parameter(negative=())] = False,
+    force: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Take migrations back, the last one first.
+
+    What would lose data, or has no way back, is refused before anything is changed.
+
+    - `toque db downgrade shop` takes back the last one.
+    - `toque db downgrade shop --to base --lose-data` takes back all.
+
+    Args:
+        to: The one to go back to, `base` for none, `-1` for one step.
+        lose_data: Take back also what loses data.
+        force: Do not mind releases that are served and need what is taken back.
+    """
+    from toque.cli.db_terminal import Terminal
+    from toque.store import migrations
+
+    place = _database(target)
+    _require_migrations(place.folder)
+    with Terminal() as reports:
+        way: Way = migrations.Way(place.app, force, lose_data, reports=reports)
+        _done(migrations.downgrade(place.url, place.metadata, place.folder, to, way))
 
 
 @db.command
@@ -66,16 +180,39 @@ def current(target: Target = ".", /) -> None:
     """
     from toque.store import migrations
 
-    url, _, folder = _database(target)
-    if not (folder / "versions").is_dir():
+    place = _database(target)
+    if not (place.folder / "versions").is_dir():
         print("no migrations yet")
         return
-    print(f"at {_done(migrations.current(url)) or 'nothing'}")
-    for name in _done(migrations.pending(url, folder)):
-        print(f"waits {name}")
+    print(f"at {_done(migrations.current(place.url)) or 'nothing'}")
+    for step in _done(migrations.pending(place.url, place.folder)):
+        print(f"waits {step.name} ({step.phase})")
 
 
-def _database(target: str) -> tuple[str, Any, Path]:
+@db.command
+def history(target: Target = ".", /) -> None:
+    """Print all migrations, first to last: phase, what a downgrade loses, and where the database is.
+
+    - `toque db history shop`
+    """
+    from toque.cli.db_terminal import show_history
+    from toque.store import migrations
+
+    place = _database(target)
+    _require_migrations(place.folder)
+    show_history(migrations.Steps(place.folder), _done(migrations.current(place.url)))
+
+
+class _Place(NamedTuple):
+    """An app's database and its migrations."""
+
+    app: str
+    url: str
+    metadata: Any
+    folder: Path
+
+
+def _database(target: str) -> _Place:
     from toque.store import open_store
     from toque.store.preparation import MIGRATIONS
 
@@ -87,7 +224,12 @@ def _database(target: str) -> tuple[str, Any, Path]:
         open_store(url)
     except ValueError as error:
         raise Failure(f"database.url: {error}") from None
-    return url, app.metadata, app.folder / MIGRATIONS
+    return _Place(app.name, url, app.metadata, app.folder / MIGRATIONS)
+
+
+def _require_migrations(folder: Path) -> None:
+    if not (folder / "versions").is_dir():
+        raise Failure(f"{folder} has no migrations yet; write the first with `toque db revision -m ...`")
 
 
 def _done(work: Coroutine[Any, Any, T]) -> T:
@@ -95,12 +237,13 @@ def _done(work: Coroutine[Any, Any, T]) -> T:
     from alembic.util import CommandError
     from sqlalchemy.exc import SQLAlchemyError
 
+    from toque.store.migrations import Refused
     from toque.store.schema import SchemaDrift
 
     try:
         return asyncio.run(work)
-    except (SchemaDrift, CommandError) as error:
+    except (SchemaDrift, Refused, CommandError) as error:
         raise Failure(str(error)) from error
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", error)).partition("\n")[0]
-        raise Failure(f"the database does not do it: {reason}; nothing was changed") from error
+        raise Failure(f"the database does not do it: {reason}; the step that failed changed nothing") from error

@@ -19,6 +19,7 @@ from toque.store.pool import Pool
 from toque.store.postgres_connection import Connection, connect
 from toque.store.postgres_outcome import find_out
 from toque.store.postgres_transaction import COMMANDS, SINGLE, SNAPSHOTS, PostgresTransaction
+from toque.store.release import Release
 from toque.store.replicas import STALE_S, Replica, Replicas
 from toque.store.snapshot import Snapshots
 from toque.store.store import Run, StatementObserver
@@ -36,9 +37,16 @@ def open_store(
     observer: StatementObserver | None,
     replicas: Sequence[str],
     is_pooled: bool,
+    release: Release | None,
 ) -> PostgresStore:
     return PostgresStore(
-        url, slots=slots, waiting_max=waiting_max, observer=observer, replicas=replicas, is_pooled=is_pooled
+        url,
+        slots=slots,
+        waiting_max=waiting_max,
+        observer=observer,
+        replicas=replicas,
+        is_pooled=is_pooled,
+        release=release,
     )
 
 
@@ -64,10 +72,12 @@ class PostgresStore:
         observer: StatementObserver | None = None,
         replicas: Sequence[str] = (),
         is_pooled: bool = False,
+        release: Release | None = None,
     ) -> None:
         self.url = url
         self._plans = Plans(postgresql())
-        connect_here = partial(connect, url, is_pooled=is_pooled)
+        name = release.name if release is not None else "toque"
+        connect_here = partial(connect, url, is_pooled=is_pooled, name=name)
         self.pool: Pool[Connection] = Pool(connect_here, slots, waiting_max)
         self._find_out = partial(find_out, connect_here)
         # A statement without a transaction is asyncpg's two messages, and a pooler may send each to another session.
@@ -76,7 +86,7 @@ class PostgresStore:
         self._on_replica = {
             Replica(pool): Snapshots(partial(self._reading, pool=pool), observer)
             for pool in (
-                Pool(partial(connect, address, is_pooled=is_pooled), slots, waiting_max) for address in replicas
+                Pool(partial(connect, address, is_pooled=is_pooled, name=name), slots, waiting_max) for address in replicas
             )
         }
         self._replicas = Replicas(self.pool, tuple(self._on_replica), self._ask) if replicas else None

@@ -64,10 +64,11 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         await self.reset()
 
 
-async def connect(url: str, *, is_pooled: bool = False) -> Connection:
+async def connect(url: str, *, is_pooled: bool = False, name: str = "toque") -> Connection:
     """Open a connection.
 
     Args:
+        name: what others see it as (`application_name`).
         is_pooled: whether a pooler gives each transaction another session of the server, so that nothing may be left in
             one: no prepared statement, no setting. Every statement must then be in a transaction.
     """
@@ -78,15 +79,15 @@ async def connect(url: str, *, is_pooled: bool = False) -> Connection:
         timeout=CONNECT_TIMEOUT_S,
         statement_cache_size=0 if is_pooled else STATEMENTS_KEPT,
         max_cached_statement_lifetime=0,
-        server_settings={**session, "application_name": "toque"},
+        server_settings={**session, "application_name": name},
     )
     try:
         # asyncpg asks the server about the types, which takes more than one message.
         async with connection.transaction(readonly=True):
-            for name in ("json", "jsonb"):
+            for document in ("json", "jsonb"):
                 # SQLAlchemy's types write the text of a document themselves.
                 await connection.set_type_codec(
-                    name, schema="pg_catalog", encoder=str, decoder=msgspec.json.decode, format="text"
+                    document, schema="pg_catalog", encoder=str, decoder=msgspec.json.decode, format="text"
                 )
     except BaseException:
         # Nobody else knows of it yet.

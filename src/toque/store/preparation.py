@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ from toque.contract.complaints import Complaint, SetupError
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
-__all__ = ["MIGRATIONS", "check", "prepare"]
+__all__ = ["MIGRATIONS", "check", "head", "prepare"]
+
+_ASSIGNED = re.compile(r"(?m)^(revision|down_revision)(?:: [^=]+)? = ['\"]([^'\"]*)['\"]")
 
 MIGRATIONS = "migrations"
 """The folder of an app's migrations, beside the app."""
@@ -71,9 +74,23 @@ async def _check_migrations(url: str, folder: Path) -> None:
         return
     from toque.store import migrations
 
-    if waiting := await migrations.pending(url, folder / MIGRATIONS):
-        problem = f"{len(waiting)} migrations wait: {', '.join(waiting)}"
+    waiting = list(await migrations.pending(url, folder / MIGRATIONS))
+    # Contracting waits for the release before this one to end, and so must not wait to be done before this one.
+    while waiting and waiting[-1].phase == "contract":
+        waiting.pop()
+    if waiting:
+        problem = f"{len(waiting)} migrations wait: {', '.join(step.revision for step in waiting)}"
         raise SetupError([Complaint("database", problem, "run `toque db upgrade`")])
+
+
+def head(folder: Path) -> str:
+    """The last migration that the app in *folder* has, read without Alembic: a served process only names it."""
+    revisions, revised = set(), set()
+    for file in (folder / MIGRATIONS / "versions").glob("*.py"):
+        found = dict(_ASSIGNED.findall(file.read_text(encoding="utf-8")))
+        revisions.add(found.get("revision", ""))
+        revised.add(found.get("down_revision", ""))
+    return max(revisions - revised, default="")
 
 
 def _has_migrations(folder: Path) -> bool:

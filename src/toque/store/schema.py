@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ReflectedColumn
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-__all__ = ["SchemaDrift", "create_missing", "drift", "with_connection"]
+__all__ = ["LOCK_ID", "SchemaDrift", "connected", "create_missing", "drift", "with_connection"]
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ async def _with_postgres(url: str, act: Callable[[Connection], T], is_kept: bool
     address = "postgresql+asyncpg://" + url.partition("://")[2]
     engine = create_async_engine(address, poolclass=NullPool)
     try:
-        async with aclosing(await _connected(engine)) as connection, connection.begin() as transaction:
+        async with aclosing(await connected(engine)) as connection, connection.begin() as transaction:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": LOCK_ID})
             result = await connection.run_sync(act)
             if not is_kept:
@@ -105,7 +105,8 @@ async def _with_postgres(url: str, act: Callable[[Connection], T], is_kept: bool
         await engine.dispose()
 
 
-async def _connected(engine: AsyncEngine) -> AsyncConnection:
+async def connected(engine: AsyncEngine) -> AsyncConnection:
+    """A connection of *engine*. Raises: Unavailable when nobody answers there."""
     try:
         return await engine.connect()
     except Exception as error:

@@ -17,9 +17,11 @@ from toque.contract.operation import Isolation
 from toque.store.attempts import Attempts
 from toque.store.dialects import sqlite
 from toque.store.plans import Plans
+from toque.store.release import Release
 from toque.store.snapshot import Snapshots
 from toque.store.sqlite_connection import open_writer
 from toque.store.sqlite_errors import translate
+from toque.store.sqlite_presence import Presence
 from toque.store.sqlite_readers import Readers
 from toque.store.sqlite_reading import SqliteReading
 from toque.store.sqlite_writer import Writer
@@ -69,11 +71,13 @@ class SqliteStore:
         waiting_max: int = 1000,
         observer: StatementObserver | None = None,
         is_durable: bool = True,
+        release: Release | None = None,
     ) -> None:
         # A database in memory is a file that nobody else knows: several connections to one file are the same
         # code everywhere, SQLite's shared memory cache has locks of its own.
         self._folder = tempfile.TemporaryDirectory(prefix="toque-") if path is None else None
         self.path = Path(self._folder.name) / "memory.db" if self._folder else path or Path()
+        self._presence = Presence(self.path, release) if release is not None else None
         is_durable = is_durable and path is not None
         self._plans = Plans(sqlite())
         self._readers = Readers(self.path, slots, waiting_max)
@@ -97,11 +101,15 @@ class SqliteStore:
             await self.writer.start()
         except sqlite3.Error as error:
             raise translate(error) from error
+        if self._presence is not None:
+            self._presence.begin()
 
     async def stop(self) -> None:
         await self._readers.close()
         # The last connection to close empties the WAL into the file.
         await self.writer.stop()
+        if self._presence is not None:
+            self._presence.end()
         if self._folder is not None:
             await asyncio.to_thread(self._folder.cleanup)
 

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from toque.call.context import UNCALLED, Context
 from toque.contract.operation import Isolation
 from toque.store.database import Database
+from toque.store.release import Release
 
 __all__ = ["Run", "StatementObserver", "Store", "open_store"]
 
@@ -103,6 +104,7 @@ def open_store(
     observer: StatementObserver | None = None,
     replicas: Sequence[str] = (),
     is_pooled: bool = False,
+    release: Release | None = None,
 ) -> Store:
     """The store at *url*, not started yet.
 
@@ -114,12 +116,19 @@ def open_store(
         observer: hears of every statement.
         replicas: addresses of servers that follow the one at *url*; queries go to those that are fresh enough.
         is_pooled: whether a pooler such as PgBouncer stands in between, in transaction mode.
+        release: what others see in the database as long as it is used: migrations wait for it.
     Raises: ValueError where an address is none, or the database can have no replicas or pooler.
     """
     scheme = url.partition("://")[0]
     if scheme not in _BY_SCHEME:
         raise ValueError(f"expected a URL such as sqlite:///app.db or postgresql://host/name, got scheme {scheme!r}.")
     store: Store = import_module(_BY_SCHEME[scheme]).open_store(
-        url, slots=slots, waiting_max=waiting_max, observer=observer, replicas=replicas, is_pooled=is_pooled
+        url,
+        slots=slots,
+        waiting_max=waiting_max,
+        observer=observer,
+        replicas=replicas,
+        is_pooled=is_pooled,
+        release=release,
     )
     return store

@@ -1,0 +1,179 @@
+"""What a database says of its tables beyond what Alembic compares: defaults, checks, generated columns, enum types.
+
+Read from two databases of one kind, the same thing has the same text: the database has written both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ARRAY, Connection, Enum, Inspector, MetaData, inspect, text
+from sqlalchemy.types import TypeEngine
+
+from toque.store.migrations.backfill import PROGRESS_TABLE
+from toque.store.migrations.session import is_sqlite
+from toque.store.schema import VERSION_TABLE
+
+__all__ = [
+    "EnumKey",
+    "Facts",
+    "Key",
+    "TableFacts",
+    "enums_of",
+    "facts",
+    "generated_as",
+    "is_on_expression",
+    "is_ours",
+    "native_enum",
+]
+
+Key = tuple[str | None, str]
+"""A table: its schema, None for the default one, and its name."""
+EnumKey = tuple[str | None, str]
+
+
+@dataclass
+class TableFacts:
+    """One table, as its database writes it."""
+
+    defaults: dict[str, str | None] = field(default_factory=dict)
+    computed: dict[str, str] = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)
+    nullable: dict[str, bool] = field(default_factory=dict)
+    checks: dict[str, str] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    """Of its constraints and indexes."""
+    indexes: set[str] = field(default_factory=set)
+    expressions: dict[str, str] = field(default_factory=dict)
+    """Indexes on expressions that only SQLite's own text tells of."""
+    keyed: set[str] = field(default_factory=set)
+    """Columns that keys, constraints or indexes are on."""
+
+
+@dataclass
+class Facts:
+    """One database."""
+
+    tables: dict[Key, TableFacts]
+    enums: dict[EnumKey, list[str]]
+
+
+def facts(connection: Connection, schemas: Sequence[str | None]) -> Facts:
+    """What *connection*'s database says of the tables in *schemas*."""
+    inspector = inspect(connection)
+    there = {None, *inspector.get_schema_names()}
+    tables = {
+        (schema, name): _table(inspector, name, schema)
+        for schema in schemas
+        if schema in there
+        for name in inspector.get_table_names(schema=schema)
+        if is_ours(name)
+    }
+    return Facts(tables, _enums(connection, [schema for schema in schemas if schema in there]))
+
+
+def is_ours(table: str) -> bool:
+    """Whether it is the app's, and not a note of the migrations."""
+    return table not in (VERSION_TABLE, PROGRESS_TABLE)
+
+
+def enums_of(metadata: MetaData) -> dict[EnumKey, list[str]]:
+    """The named types that *metadata*'s columns need on PostgreSQL, with their values."""
+    found = (native_enum(column.type) for table in metadata.sorted_tables for column in table.columns)
+    return {(kind.schema or metadata.schema, str(kind.name)): list(kind.enums) for kind in found if kind is not None}
+
+
+def native_enum(kind: TypeEngine[Any]) -> Enum | None:
+    """The named type behind a column's type, which may be an array of it; None where there is none."""
+    kind = kind._variant_mapping.get("postgresql", kind)
+    if isinstance(kind, ARRAY):
+        return native_enum(kind.item_type)
+    return kind if isinstance(kind, Enum) and kind.native_enum and kind.name else None
+
+
+def _enums(connection: Connection, schemas: Sequence[str | None]) -> dict[EnumKey, list[str]]:
+    if is_sqlite(connection):
+        # It has no types. What the migrations said that there is, is what there is.
+        noted: dict[EnumKey, list[str]] = connection.info.get("toque_enums", {})
+        return {key: list(values) for key, values in noted.items()}
+    inspector = inspect(connection)
+    return {
+        (schema, found["name"]): list(found["labels"])
+        for schema in schemas
+        for found in inspector.get_enums(schema=schema)  # type: ignore[attr-defined]
+    }
+
+
+def _table(inspector: Inspector, name: str, schema: str | None) -> TableFacts:
+    found = TableFacts()
+    for column in inspector.get_columns(name, schema=schema):
+        found.defaults[column["name"]] = None if "computed" in column else column.get("default")
+        found.types[column["name"]] = str(column["type"])
+        found.nullable[column["name"]] = column["nullable"]
+        if "computed" in column:
+            found.computed[column["name"]] = column["computed"]["sqltext"] or generated_as(
+                inspector, name, column["name"]
+            )
+    for check in inspector.get_check_constraints(name, schema=schema):
+        if check["name"]:
+            found.checks[check["name"]] = check["sqltext"]
+    if inspector.dialect.name == "sqlite":
+        found.expressions = _expressions(inspector, name)
+    found.indexes = set(found.expressions) | {
+        str(index["name"]) for index in inspector.get_indexes(name, schema=schema)
+    }
+    found.names = set(_names(inspector, name, schema)) | set(found.checks)
+    found.keyed = set(_keyed(inspector, name, schema))
+    return found
+
+
+def _expressions(inspector: Inspector, name: str) -> dict[str, str]:
+    """SQLAlchemy does not reflect them on SQLite."""
+    query = text("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = :table AND sql IS NOT NULL")
+    assert isinstance(inspector.bind, Connection)
+    found = inspector.bind.execute(query, {"table": name}).all()
+    return {index: sql for index, sql in found if is_on_expression(sql)}
+
+
+def generated_as(inspector: Inspector, table: str, column: str) -> str:
+    """What SQLite's text of a table says that a column is computed as: SQLAlchemy loses it where a type has a comma."""
+    assert isinstance(inspector.bind, Connection)
+    query = text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :table")
+    sql = str(inspector.bind.execute(query, {"table": table}).scalar() or "")
+    begin = re.search(rf"(?is)(?<!\w){re.escape(column)}\b.*?\bAS\s*\(", sql)
+    if begin is None:
+        return ""
+    depth, at = 1, begin.end()
+    while depth and at < len(sql):
+        depth += {"(": 1, ")": -1}.get(sql[at], 0)
+        at += 1
+    return sql[begin.end() : at - 1]
+
+
+def is_on_expression(sql: str) -> bool:
+    """Whether SQLite's text of an index has more than names of columns in it."""
+    columns = re.search(r"\((.*)\)", re.split(r"(?i)\sWHERE\s", sql)[0], re.DOTALL)
+    return columns is not None and "(" in columns[1]
+
+
+def _names(inspector: Inspector, name: str, schema: str | None) -> Iterator[str]:
+    for found in (
+        inspector.get_pk_constraint(name, schema=schema),
+        *inspector.get_unique_constraints(name, schema=schema),
+        *inspector.get_foreign_keys(name, schema=schema),
+    ):
+        if found.get("name"):
+            yield str(found["name"])
+
+
+def _keyed(inspector: Inspector, name: str, schema: str | None) -> Iterator[str]:
+    yield from inspector.get_pk_constraint(name, schema=schema)["constrained_columns"]
+    for key in inspector.get_foreign_keys(name, schema=schema):
+        yield from key["constrained_columns"]
+    for index in inspector.get_indexes(name, schema=schema):
+        yield from (column for column in index["column_names"] if column)
+    for unique in inspector.get_unique_constraints(name, schema=schema):
+        yield from unique["column_names"]

@@ -1,0 +1,446 @@
+"""A dangerous change as several harmless ones: what Alembic found, put into expand, backfill, switch and contract.
+
+Each rule answers two questions: does it lock a table for as long as it has rows, and can the release before live
+with it? Sources: PostgreSQL manual, ALTER TABLE and CREATE INDEX; squawk's rules, which name the same dangers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from alembic.operations import MigrateOperation
+from alembic.operations import ops as alembic
+from sqlalchemy import CheckConstraint, Column, Computed, DefaultClause, Float, MetaData, Numeric, String, text
+from sqlalchemy.schema import SchemaItem
+from sqlalchemy.sql.naming import conv
+from sqlalchemy.types import TypeEngine
+
+from toque.store.migrations import operations as ops
+from toque.store.migrations.facts import Facts, Key, TableFacts, native_enum
+from toque.store.migrations.questions import Questions
+from toque.store.migrations.stages import STAGES, Draft
+
+__all__ = ["Splitting"]
+
+# What a row that is there needs no rewriting for: PostgreSQL evaluates it once ("ALTER TABLE", Notes: "non-volatile").
+_CONSTANT = re.compile(
+    r"(?i)\(?\s*(-?[\d.]+|'(?:[^']|'')*'(::[\w ]+)?|true|false|null|now\(\)|current_timestamp|current_date)\s*\)?"
+)
+_OLD = "_old"
+
+_UNWRITTEN = "the column is new: an older release does not write it"
+_WIDER = "it allows all that was allowed before, or is about new columns"
+
+# What a new value needs to be read from an old one of another type.
+_CAST = "CAST({{value}} AS {type})"
+
+
+class Splitting:
+    """Takes changes, and deals them out to `drafts`."""
+
+    def __init__(self, models: MetaData, before: Facts, dialect: Any, questions: Questions) -> None:
+        self.drafts = {name: Draft() for name in STAGES}
+        self._models = models
+        self._before = before
+        self._dialect = dialect
+        self._questions = questions
+        self._renamed: set[str] = set()
+
+    def put(self, stage: str, up: MigrateOperation, down: MigrateOperation | None = None, loses: str = "") -> None:
+        """Let *stage* do *up*, and its downgrade *down*."""
+        draft = self.drafts[stage]
+        draft.up.append(up)
+        if down is not None:
+            draft.down.append(down)
+        if loses:
+            draft.loses.append(loses)
+
+    def take(self, found: MigrateOperation) -> None:
+        """Split one change that Alembic found."""
+        for kind, split in self._RULES.items():
+            if isinstance(found, kind):
+                split(self, found)
+                return
+        # A comment, or an operation of somebody's own: it locks nothing for long.
+        self.put("expand", found, found.reverse())
+
+    # Tables.
+
+    def _table_modified(self, found: alembic.ModifyTableOps) -> None:
+        for inner in found.ops:
+            self.take(inner)
+
+    def _table_created(self, found: alembic.CreateTableOp) -> None:
+        self.put("expand", found, found.reverse(), f"table {found.table_name}")
+
+    def _table_dropped(self, found: alembic.DropTableOp) -> None:
+        self.put("contract", found, found.reverse())
+
+    def _is_new(self, table: str, schema: str | None) -> bool:
+        return (schema, table) not in self._before.tables
+
+    def _there(self, found: Any) -> TableFacts:
+        return self._before.tables[found.schema, found.table_name]
+
+    # Columns.
+
+    def _column_added(self, found: alembic.AddColumnOp) -> None:
+        column: Column[Any] = found.column
+        name = f"{found.table_name}.{column.name}"
+        if isinstance(column.server_default, Computed) or column.identity is not None:
+            self._add(found, column)
+            return
+        default = self._default_sql(column)
+        if default is not None and not _CONSTANT.fullmatch(default):
+            self._add_filled(found, default, keeps_default=True)
+        elif column.nullable or default is not None:
+            self._add(found, column)
+        else:
+            value = self._questions.value(name, str(column.type.compile(dialect=self._dialect)), _example(column))
+            if _CONSTANT.fullmatch(value) and value.upper() != "NULL":
+                self._add_with_passing_default(found, value)
+            else:
+                self._add_filled(found, value, keeps_default=False)
+
+    def _add(self, found: alembic.AddColumnOp, column: Column[Any]) -> None:
+        table, schema = found.table_name, found.schema
+        up = alembic.AddColumnOp(table, _without_checks(column), schema=schema)
+        if not column.nullable:
+            self._restricts("expand", False, _UNWRITTEN)
+        self.put(
+            "expand",
+            _on(found, up),
+            _on(found, alembic.DropColumnOp(table, column.name, schema=schema)),
+            f"column {table}.{column.name}",
+        )
+
+    def _add_with_passing_default(self, found: alembic.AddColumnOp, value: str) -> None:
+        """The release before does not know the column; until it has ended, the database fills it."""
+        column = _copied(found.column, server_default=DefaultClause(text(value)))
+        self._add(found, column)
+        self._alter("contract", found, column, server_default=(text(value), None))
+
+    def _add_filled(self, found: alembic.AddColumnOp, value: str, *, keeps_default: bool) -> None:
+        column = found.column
+        table, schema = found.table_name, found.schema
+        self._add(found, _copied(column, nullable=True, server_default=None))
+        if keeps_default:
+            self._alter("expand", found, _copied(column, nullable=True), server_default=(None, column.server_default))
+        fill = ops.Backfill(table, {column.name: value}, schema=schema)
+        self.put("backfill", fill)
+        if column.nullable:
+            return
+        if keeps_default:
+            self._set_not_null("backfill", found, column)
+        else:
+            # What the release before has written since then has no value yet.
+            self.put("settle", fill)
+            self._set_not_null("settle", found, column)
+
+    def _set_not_null(self, stage: str, found: Any, column: Column[Any]) -> None:
+        self.put(
+            stage,
+            ops.SetNotNull(found.table_name, column.name, found.schema),
+            self._altered(found, column, existing_nullable=False, modify_nullable=True),
+        )
+
+    def _column_dropped(self, found: alembic.DropColumnOp) -> None:
+        column = found.to_column()
+        table, schema = found.table_name, found.schema
+        there = self._there(found)
+        name = column.name
+        if not there.nullable[name] and there.defaults.get(name) is None and name not in there.computed:
+            # The next release does not write it any more.
+            self.put("expand", self._altered(found, column, existing_nullable=False, modify_nullable=True))
+            self.drafts["expand"].allowed["ban-drop-not-null"] = f"{table}.{name} is dropped in the contract phase"
+        back = _without_checks(_copied(column, nullable=True))
+        self.put("contract", _on(found, found), _on(found, alembic.AddColumnOp(table, back, schema=schema)))
+
+    def _column_altered(self, found: alembic.AlterColumnOp) -> None:
+        model = self._models.tables[f"{found.schema}.{found.table_name}" if found.schema else found.table_name]
+        column = next(column for column in model.columns if column.name == found.column_name)
+        if found.modify_type is not None:
+            self._type_changed(found, column)
+        if found.modify_nullable is True:
+            self.put(
+                "expand",
+                self._altered(found, column, existing_nullable=False, modify_nullable=True),
+                ops.SetNotNull(found.table_name, column.name, found.schema),
+            )
+        elif found.modify_nullable is False:
+            self._nulls_forbidden(found, column)
+        if found.modify_comment is not False:
+            up = self._altered(
+                found, column, modify_comment=found.modify_comment, existing_comment=found.existing_comment
+            )
+            self.put("expand", up, up.ops[0].reverse() if isinstance(up, alembic.ModifyTableOps) else None)
+
+    def _nulls_forbidden(self, found: alembic.AlterColumnOp, column: Column[Any]) -> None:
+        name = f"{found.table_name}.{column.name}"
+        default = self._default_sql(column)
+        kind = str(column.type.compile(dialect=self._dialect))
+        value = default or self._questions.value(name, kind, _example(column))
+        fill = ops.Backfill(found.table_name, {column.name: value}, schema=found.schema)
+        self.put("backfill", fill)
+        self.put("settle", fill)
+        self._set_not_null("settle", found, column)
+
+    def _type_changed(self, found: alembic.AlterColumnOp, column: Column[Any]) -> None:
+        old, new = found.existing_type, column.type
+        key = (found.schema, found.table_name)
+        if _is_wider(old, new):
+            up = self._altered(found, column, modify_type=_without_check(new), existing_type=old)
+            down = self._altered(found, column, modify_type=old, existing_type=_without_check(new))
+            self.put("expand", up, down, f"what does not fit into {old} in {found.table_name}.{column.name}")
+            return
+        if column.name in self._before.tables[key].keyed:
+            # A second column would need second keys and indexes, and everything that refers to them.
+            up = self._altered(
+                found, column, modify_type=_without_check(new), existing_type=old, postgresql_using=self._cast(column)
+            )
+            self.put("switch", up)
+            self.drafts["switch"].irreversible = f"{column.name} of {found.table_name} was converted in its place"
+            return
+        self.change_type(key, column, self._cast(column), "switch")
+
+    def change_type(
+        self, key: Key, column: Column[Any], using: str, stage: str, type_: TypeEngine[Any] | None = None
+    ) -> None:
+        """Give a column another type by way of a second column."""
+        schema, table = key
+        kind = _without_check(type_ or column.type)
+        nullable = self._before.tables[key].nullable[column.name]
+        default = self._default_sql(column)
+        self.put(
+            "expand",
+            ops.BeginTypeChange(table, column.name, kind, using, schema),
+            ops.AbandonTypeChange(table, column.name, schema),
+        )
+        self.put("backfill", ops.BackfillTypeChange(table, column.name, using, nullable, schema))
+        self.put(stage, ops.FinishTypeChange(table, column.name, kind, default, schema))
+        self.drafts[stage].irreversible = f"the old values of {table}.{column.name} are gone"
+
+    def _cast(self, column: Column[Any]) -> str:
+        from sqlalchemy.dialects import postgresql
+
+        dialect: Any = postgresql.dialect  # SQLAlchemy leaves its maker untyped.
+        return _CAST.format(type=column.type.compile(dialect=dialect()))
+
+    # Defaults, which Alembic is not asked for: each database writes its own form.
+
+    def default_changed(self, key: Key, column: Column[Any], old: str | None) -> None:
+        """A default is new, other or gone. One that is gone goes last: the release before may count on it."""
+        stage = "contract" if column.server_default is None else "expand"
+        found = alembic.AlterColumnOp(key[1], column.name, schema=key[0])
+        self._alter(stage, found, column, server_default=(None if old is None else text(old), column.server_default))
+
+    def _alter(self, stage: str, found: Any, column: Column[Any], *, server_default: tuple[Any, Any]) -> None:
+        old, new = (DefaultClause(part) if isinstance(part, type(text(""))) else part for part in server_default)
+        up = self._altered(found, column, modify_server_default=new, existing_server_default=old)
+        down = self._altered(found, column, modify_server_default=old, existing_server_default=new)
+        self.put(stage, up, down)
+
+    def _altered(self, found: Any, column: Column[Any], **changes: Any) -> alembic.ModifyTableOps:
+        changes.setdefault("existing_type", _without_check(column.type))
+        if "modify_nullable" not in changes:
+            changes.setdefault("existing_nullable", column.nullable)
+        return _on(found, alembic.AlterColumnOp(found.table_name, column.name, schema=found.schema, **changes))
+
+    def _default_sql(self, column: Column[Any]) -> str | None:
+        default = column.server_default
+        if not isinstance(default, DefaultClause):
+            return None
+        if isinstance(default.arg, str):
+            return "'" + default.arg.replace("'", "''") + "'"
+        return str(default.arg.compile(dialect=self._dialect, compile_kwargs={"literal_binds": True}))
+
+    # Indexes and constraints.
+
+    def index_created(self, found: alembic.CreateIndexOp) -> None:
+        if self._is_new(found.table_name, found.schema):
+            self.put("expand", found, found.reverse())
+            return
+        found.kw = {**found.kw, "postgresql_concurrently": True}
+        if found.unique:
+            columns = {str(getattr(column, "name", column)) for column in found.columns}
+            self._restricts("build", columns <= self._columns((found.schema, found.table_name)), _UNWRITTEN)
+        gone = alembic.DropIndexOp(
+            str(found.index_name), found.table_name, schema=found.schema, if_exists=True, postgresql_concurrently=True
+        )
+        self.put("build", found, gone)
+
+    def index_dropped(self, found: alembic.DropIndexOp) -> None:
+        if not self._is_wanted(found):
+            return
+        name = self._aside(found, str(found.index_name), ops.RenameIndex)
+        gone = alembic.DropIndexOp(
+            name, found.table_name, schema=found.schema, if_exists=True, postgresql_concurrently=True
+        )
+        back = found.reverse()
+        back.kw = {**back.kw, "postgresql_concurrently": True}
+        back.index_name = name
+        self.put("settle", gone, back)
+
+    def _unique_created(self, found: alembic.CreateUniqueConstraintOp) -> None:
+        constraint = found.to_constraint()
+        schema = found.schema
+        columns = [column.name for column in constraint.columns]
+        # Without a name of ours it gets the one that PostgreSQL would have given it.
+        found.constraint_name = found.constraint_name or conv("_".join([found.table_name, *columns, "key"])[:63])
+        name = str(found.constraint_name)
+        nulls = bool(constraint.dialect_options["postgresql"]["nulls_not_distinct"])
+        self._restricts("build", set(columns) <= self._columns((schema, found.table_name)), _UNWRITTEN)
+        self.put(
+            "build",
+            ops.AddUnique(name, found.table_name, columns, schema, constraint.deferrable, constraint.initially, nulls),
+            _on(found, _drop(found, "unique")),
+        )
+
+    def _foreign_key_created(self, found: alembic.CreateForeignKeyOp) -> None:
+        is_new = not set(found.local_cols) <= self._columns((found.kw.get("source_schema"), found.source_table))
+        found.kw["postgresql_not_valid"] = True
+        named = conv("_".join([found.source_table, *found.local_cols, "fkey"])[:63])
+        found.constraint_name = found.constraint_name or named
+        key = (found.kw.get("source_schema"), found.source_table)
+        self._restricted(key, found, str(found.constraint_name), "foreignkey", is_harmless=is_new)
+
+    def _columns(self, key: Key) -> set[str]:
+        """Those that the release before knows."""
+        return set(self._before.tables[key].types)
+
+    def _restricts(self, stage: str, is_felt: bool, why: str) -> None:
+        draft = self.drafts[stage]
+        if is_felt:
+            draft.forbidden.add("ban-new-write-restriction")
+        draft.allowed["ban-new-write-restriction"] = why
+
+    def check_added(self, key: Key, constraint: CheckConstraint, *, is_harmless: bool) -> None:
+        """A check is new, or has another text."""
+        name = str(constraint.name)
+        sql = constraint.sqltext.compile(dialect=self._dialect, compile_kwargs={"literal_binds": True})
+        up = alembic.CreateCheckConstraintOp(
+            conv(name), key[1], text(str(sql).replace(f"{key[1]}.", "")), schema=key[0], postgresql_not_valid=True
+        )
+        self._restricted(key, up, name, "check", is_harmless=is_harmless)
+
+    def _restricted(self, key: Key, up: Any, name: str, kind: str, *, is_harmless: bool) -> None:
+        """What existing code may violate waits until that code has ended."""
+        schema, table = key
+        down = alembic.DropConstraintOp(conv(name), table, type_=kind, schema=schema)
+        first, second = ("expand", "build") if is_harmless else ("restrict", "settle")
+        if is_harmless:
+            self._restricts(first, False, _UNWRITTEN if kind == "foreignkey" else _WIDER)
+        self.put(first, _on_key(key, up), _on_key(key, down))
+        self.put(second, ops.ValidateConstraint(name, table, schema))
+
+    def check_dropped(self, key: Key, name: str, sql: str) -> None:
+        """A check is gone: at once, because the next release may write what it forbids."""
+        schema, table = key
+        down = alembic.CreateCheckConstraintOp(conv(name), table, text(sql), schema=schema, postgresql_not_valid=True)
+        drop = alembic.DropConstraintOp(conv(name), table, type_="check", schema=schema)
+        self.put("expand", _on_key(key, drop), _on_key(key, down))
+
+    def _constraint_dropped(self, found: alembic.DropConstraintOp) -> None:
+        if not self._is_wanted(found):
+            return
+        if found.constraint_type == "unique":
+            found.constraint_name = conv(self._aside(found, str(found.constraint_name), ops.RenameConstraint))
+            self.put("contract", _on(found, found), None)
+            self.drafts["contract"].irreversible = f"rows of {found.table_name} may not be unique any more"
+            return
+        self.put("expand", _on(found, found), _on(found, found.reverse()))
+
+    def _is_wanted(self, found: Any) -> bool:
+        """Whether its table stays: what belongs to a table is dropped with it."""
+        return f"{found.schema}.{found.table_name}" in self._models.tables or found.table_name in self._models.tables
+
+    def _aside(self, found: Any, name: str, rename: Callable[..., MigrateOperation]) -> str:
+        """Where the models have another one of the same name, it needs the name before the old one is gone."""
+        model = self._models.tables[f"{found.schema}.{found.table_name}" if found.schema else found.table_name]
+        items: set[SchemaItem] = {*model.indexes, *model.constraints}
+        if name not in {str(getattr(item, "name", "")) for item in items}:
+            return name
+        aside = f"{name[: 63 - len(_OLD)]}{_OLD}"
+        self.put(
+            "expand",
+            rename(found.table_name, name, aside, found.schema),
+            rename(found.table_name, aside, name, found.schema),
+        )
+        return aside
+
+    _RULES: dict[type, Callable[[Splitting, Any], None]] = {
+        alembic.ModifyTableOps: _table_modified,
+        alembic.CreateTableOp: _table_created,
+        alembic.DropTableOp: _table_dropped,
+        alembic.AddColumnOp: _column_added,
+        alembic.DropColumnOp: _column_dropped,
+        alembic.AlterColumnOp: _column_altered,
+        alembic.CreateIndexOp: index_created,
+        alembic.DropIndexOp: index_dropped,
+        alembic.CreateUniqueConstraintOp: _unique_created,
+        alembic.CreateForeignKeyOp: _foreign_key_created,
+        alembic.DropConstraintOp: _constraint_dropped,
+    }
+
+
+def _on(found: Any, inner: MigrateOperation) -> alembic.ModifyTableOps:
+    table = getattr(found, "table_name", None) or found.source_table
+    return alembic.ModifyTableOps(table, [inner], schema=getattr(found, "schema", None))
+
+
+def _on_key(key: Key, inner: MigrateOperation) -> alembic.ModifyTableOps:
+    return alembic.ModifyTableOps(key[1], [inner], schema=key[0])
+
+
+def _drop(found: Any, kind: str) -> alembic.DropConstraintOp:
+    return alembic.DropConstraintOp(conv(str(found.constraint_name)), found.table_name, type_=kind, schema=found.schema)
+
+
+def _copied(column: Column[Any], **changes: Any) -> Column[Any]:
+    made = column._copy()
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
+
+def _without_checks(column: Column[Any]) -> Column[Any]:
+    """*column* without what its type adds to the table; that is compared and added by itself."""
+    made = column._copy()
+    made.type = _without_check(column.type)
+    generated = [part for part in (made.computed, made.identity) if part is not None]
+    default = None if generated else made.server_default
+    return Column(
+        made.name, made.type, *generated, nullable=made.nullable, server_default=default, comment=made.comment
+    )
+
+
+def _without_check(kind: Any) -> Any:
+    if not getattr(kind, "create_constraint", False):
+        return kind
+    made: Any = kind.copy()
+    made.create_constraint = False
+    return made
+
+
+def _is_wider(old: Any, new: Any) -> bool:
+    """Whether every old value is a new one as it stands, so that PostgreSQL rewrites nothing (release notes of 9.2,
+    "Reduce need to rebuild tables")."""
+    if native_enum(new) is not None or native_enum(old) is not None:
+        return False
+    if isinstance(old, String) and isinstance(new, String):
+        return new.length is None or (old.length is not None and new.length >= old.length)
+    if isinstance(old, Numeric) and isinstance(new, Numeric) and not isinstance(new, Float):
+        if new.precision is None:
+            return True
+        return old.precision is not None and new.precision >= old.precision and new.scale == old.scale
+    return False
+
+
+def _example(column: Column[Any]) -> str:
+    try:
+        kind = column.type.python_type
+    except NotImplementedError:
+        return "\"''\""
+    return {int: "0", float: "0", bool: "false"}.get(kind, "\"''\"")
