@@ -86,7 +86,8 @@ class PostgresStore:
         self._on_replica = {
             Replica(pool): Snapshots(partial(self._reading, pool=pool), observer)
             for pool in (
-                Pool(partial(connect, address, is_pooled=is_pooled, name=name), slots, waiting_max) for address in replicas
+                Pool(partial(connect, address, is_pooled=is_pooled, name=name), slots, waiting_max)
+                for address in replicas
             )
         }
         self._replicas = Replicas(self.pool, tuple(self._on_replica), self._ask) if replicas else None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from toque.store.migrations.session import is_sqlite, own_transaction
+from toque.store.migrations.session import is_sqlite, reading
 from toque.store.migrations.steps import Step, Steps
 from toque.store.release import Release
 from toque.store.sqlite_presence import present
@@ -52,6 +52,6 @@ def _named(connection: Connection) -> list[Release]:
 
     if is_sqlite(connection):
         return present(Path(str(connection.engine.url.database)))
-    with own_transaction(connection):
+    with reading(connection):
         names = connection.exec_driver_sql(_CONNECTED).scalars()
         return [release for name in names if (release := Release.parse(name)) is not None]

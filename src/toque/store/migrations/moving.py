@@ -16,7 +16,7 @@ from toque.store.migrations.phases import is_guarded
 from toque.store.migrations.refused import Refused
 from toque.store.migrations.reports import Reports
 from toque.store.migrations.running import run
-from toque.store.migrations.session import in_session, own_transaction
+from toque.store.migrations.session import in_session, reading
 from toque.store.migrations.steps import Step, Steps
 from toque.store.release import Release
 from toque.store.schema import SchemaDrift, drift
@@ -95,7 +95,7 @@ async def pending(url: str, folder: Path) -> Sequence[Step]:
 
 
 def _current(connection: Connection) -> str | None:
-    with own_transaction(connection):
+    with reading(connection):
         return MigrationContext.configure(connection).get_current_revision()
 
 
@@ -163,7 +163,7 @@ def _move(connection: Connection, metadata: MetaData, steps: Steps, step: Step, 
 
 
 def _has_tables(connection: Connection, metadata: MetaData) -> bool:
-    with own_transaction(connection):
+    with reading(connection):
         return bool(set(inspect(connection).get_table_names()) & metadata.tables.keys())
 
 

@@ -45,8 +45,6 @@ def operation(name: str) -> Callable[[C], C]:
 
 
 def _implement(operations: Operations, step: Any) -> None:
-    from toque.store.migrations import postgres_operations, sqlite_operations  # noqa: F401
-
     dialect = operations.impl.dialect.name
     found = IMPLEMENTATIONS.get((type(step), dialect))
     if found is None:

@@ -11,7 +11,9 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData
 
-import toque.store.migrations.operations  # noqa: F401 - they join Alembic's by being imported
+# They join Alembic's by being imported, and must before Alembic chooses its own for a connection.
+import toque.store.migrations.postgres_operations
+import toque.store.migrations.sqlite_operations  # noqa: F401
 from toque.store.migrations.limits import limited
 from toque.store.migrations.phases import LIMITS
 from toque.store.migrations.refused import Refused

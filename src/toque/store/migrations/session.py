@@ -23,9 +23,11 @@ from toque.store.migrations.reports import Reports
 from toque.store.schema import LOCK_ID, connected
 from toque.store.sqlite import path_of
 
-__all__ = ["autocommit", "in_session", "is_sqlite", "own_transaction"]
+__all__ = ["autocommit", "in_session", "is_sqlite", "own_transaction", "reading"]
 
 T = TypeVar("T")
+
+_READS = "toque_reads"
 
 POLL_S = 0.2
 # Ten minutes: a migration that takes longer is a backfill, and whoever waits for one should look at it.
@@ -54,6 +56,17 @@ def _quietly(act: Callable[[Connection], T], connection: Connection) -> T:
 
 def is_sqlite(connection: Connection) -> bool:
     return connection.dialect.name == "sqlite"
+
+
+@contextmanager
+def reading(connection: Connection) -> Iterator[None]:
+    """A transaction that only reads, and so waits for no writer on SQLite."""
+    connection.info[_READS] = True
+    try:
+        with own_transaction(connection):
+            yield
+    finally:
+        connection.info[_READS] = False
 
 
 @contextmanager
@@ -98,7 +111,7 @@ def _on_sqlite(url: str, act: Callable[[Connection], T], reports: Reports | None
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN" if connection.info.get(_READS) else "BEGIN IMMEDIATE")
 
     try:
         with path.with_name(f"{path.name}-migrating").open("w") as file:
