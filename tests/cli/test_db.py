@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -168,3 +169,37 @@ def test_a_database_that_is_not_there_is_named(
         assert said.code == 1
         assert 'database "no_such_database" does not exist' in said.err
         assert "Traceback" not in said.err
+
+
+def test_questions_are_answered_by_flags_and_dangers_fail_the_check(
+    toque: Toque, pottery: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOQUE_DATABASE_URL", database_url)
+    assert toque("db", "revision", "-m", "pots").code == 0
+    assert toque("db", "upgrade").code == 0
+    write(pottery, {"models.py": MODELS.replace("name: Mapped", "title: Mapped")})
+
+    unanswered = toque("db", "revision", "-m", "titles")
+    assert unanswered.code == 1
+    assert "--rename pot.name=title" in unanswered.err
+    assert toque("db", "revision", "-m", "titles", "--rename", "pot.name=title").code == 0
+
+    assert toque("db", "check").out == "nothing dangerous\n"
+    script = toque("db", "upgrade", "--sql").out
+    assert "RENAME COLUMN name TO title" in script
+    (file,) = (pottery / "migrations" / "versions").glob("*titles*")
+    file.write_text(file.read_text().replace("'switch'", "'expand'"))
+    dangerous = toque("db", "check", "--format", "github")
+    assert dangerous.code == 1
+    assert re.search(r"::error file=.*titles.*,line=\d+,title=renaming-column::", dangerous.out)
+    (told,) = json.loads(toque("db", "check", "--format", "json").out)
+    assert told["rule"] == "renaming-column"
+
+    assert toque("db", "upgrade").code == 0
+    assert re.search(r"here +\d+ expand +titles: rename", toque("db", "history").out)
+    assert toque("db", "downgrade").code == 0
+    refused = toque("db", "downgrade")
+    assert refused.code == 1
+    assert "--lose-data" in refused.err
+    assert toque("db", "downgrade", "--lose-data").code == 0
+    assert toque("db", "current").out.startswith("at nothing")

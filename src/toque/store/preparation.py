@@ -29,6 +29,7 @@ async def prepare(url: str, metadata: MetaData, folder: Path) -> bool:
     """
     from sqlalchemy.exc import SQLAlchemyError
 
+    from toque.store.migrations.refused import Refused
     from toque.store.schema import SchemaDrift, create_missing
 
     try:
@@ -40,7 +41,7 @@ async def prepare(url: str, metadata: MetaData, folder: Path) -> bool:
             return is_new
         made = await create_missing(url, metadata)
         return len(made) > 0 and len(made) == len(metadata.tables)
-    except SchemaDrift as drift:
+    except (SchemaDrift, Refused) as drift:
         raise SetupError([Complaint("database", str(drift))]) from drift
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", error)).partition("\n")[0]

@@ -183,10 +183,9 @@ def _begin_type_change(operations: Operations, step: ops.BeginTypeChange) -> Non
     value = step.using.format(value=f"NEW.{_quote(impl, step.column)}")
     operations.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {new} {_compiled(impl, step.type_)}")
     operations.execute(
-        f"CREATE OR REPLACE FUNCTION {follower}() RETURNS trigger LANGUAGE plpgsql AS $$\n"
+        f"CREATE FUNCTION {follower}() RETURNS trigger LANGUAGE plpgsql AS $$\n"
         f"BEGIN NEW.{new} := {value}; RETURN NEW; END $$"
     )
-    operations.execute(f"DROP TRIGGER IF EXISTS {_quote(impl, _follower_name(step))} ON {table}")
     operations.execute(
         f"CREATE TRIGGER {_quote(impl, _follower_name(step))} BEFORE INSERT OR UPDATE ON {table} "
         f"FOR EACH ROW EXECUTE FUNCTION {follower}()"

@@ -31,6 +31,7 @@ _CONSTANT = re.compile(
 _OLD = "_old"
 
 _UNWRITTEN = "the column is new: an older release does not write it"
+_LOOSER = "the next release may write what it forbids, and the one before loses nothing"
 _WIDER = "it allows all that was allowed before, or is about new columns"
 
 # What a new value needs to be read from an old one of another type.
@@ -153,7 +154,11 @@ class Splitting:
         name = column.name
         if not there.nullable[name] and there.defaults.get(name) is None and name not in there.computed:
             # The next release does not write it any more.
-            self.put("expand", self._altered(found, column, existing_nullable=False, modify_nullable=True))
+            self.put(
+                "expand",
+                self._altered(found, column, existing_nullable=False, modify_nullable=True),
+                ops.SetNotNull(table, name, schema),
+            )
             self.drafts["expand"].allowed["ban-drop-not-null"] = f"{table}.{name} is dropped in the contract phase"
         back = _without_checks(_copied(column, nullable=True))
         self.put("contract", _on(found, found), _on(found, alembic.AddColumnOp(table, back, schema=schema)))
@@ -340,6 +345,7 @@ class Splitting:
         schema, table = key
         down = alembic.CreateCheckConstraintOp(conv(name), table, text(sql), schema=schema, postgresql_not_valid=True)
         drop = alembic.DropConstraintOp(conv(name), table, type_="check", schema=schema)
+        self.drafts["expand"].allowed["ban-drop-constraint"] = _LOOSER
         self.put("expand", _on_key(key, drop), _on_key(key, down))
 
     def _constraint_dropped(self, found: alembic.DropConstraintOp) -> None:
@@ -350,6 +356,7 @@ class Splitting:
             self.put("contract", _on(found, found), None)
             self.drafts["contract"].irreversible = f"rows of {found.table_name} may not be unique any more"
             return
+        self.drafts["expand"].allowed["ban-drop-constraint"] = _LOOSER
         self.put("expand", _on(found, found), _on(found, found.reverse()))
 
     def _is_wanted(self, found: Any) -> bool:

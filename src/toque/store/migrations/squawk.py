@@ -75,7 +75,7 @@ OPT_IN = frozenset(
         *("ban-alter-policy-roles", "ban-create-policy", "ban-alter-function-options", "ban-alter-view-options"),
         *("ban-alter-role-options", "ban-alter-database-options", "ban-alter-row-level-security"),
         *("ban-new-write-restriction", "ban-detach-inheritance", "ban-alter-sequence-values"),
-        *("ban-alter-system-options", "ban-alter-extension"),
+        *("ban-alter-system-options", "ban-alter-extension", "ban-drop-trigger"),
     }
 )
 """Rules that squawk leaves off unless told."""
