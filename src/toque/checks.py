@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 from toque.call.resources import Pantry
+from toque.codecs.file import takes_upload
 from toque.contract import schema
 from toque.contract.access import Access
 from toque.contract.complaints import Complaint
 from toque.contract.errors import Error
 from toque.contract.module import Module
 from toque.contract.operation import ISOLATIONS, Kind, Operation
-from toque.contract.signature import Place, Signature, path_names
+from toque.contract.signature import Signature, path_names
 from toque.store.database import Database
 
 __all__ = ["of_modules", "of_operation", "of_seed", "of_signature"]
@@ -175,7 +176,7 @@ def _of_transaction(operation: Operation, signature: Signature, pantry: Pantry) 
         yield "isolation= is for a transaction, and it asks for no Database", "ask for one, or leave isolation= out"
     if operation.is_idempotent and signature.is_stream:
         yield "it answers a stream, and is_idempotent= keeps one answer", "answer a list, or leave is_idempotent= out"
-    if operation.is_idempotent and signature.places(Place.UPLOAD):
+    if operation.is_idempotent and takes_upload(signature):
         yield "it takes a file, which is_idempotent= cannot compare with the next", "leave is_idempotent= out"
 
 

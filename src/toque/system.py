@@ -16,6 +16,7 @@ from toque.call.plan import Handler, Plan, Stage, compile_plan
 from toque.call.receive import receive
 from toque.call.resources import Pantry
 from toque.call.threads import Threads
+from toque.codecs.file import takes_upload
 from toque.contract import views
 from toque.contract.access import Access
 from toque.contract.complaints import Complaint, SetupError
@@ -29,13 +30,13 @@ from toque.settings import Settings, problems
 from toque.store.database import Database
 from toque.store.deduplicate import deduplicate
 from toque.store.replies import Replies
-from toque.store.transact import transact, why_once
+from toque.store.transact import transact
 
 if TYPE_CHECKING:
     from toque.store.release import Release
     from toque.store.store import Store
 
-__all__ = ["System", "compile_system"]
+__all__ = ["System", "compile_system", "why_once"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,6 +192,15 @@ class _Workshop:
         from toque.call.spans import traced
 
         return lambda call: traced(call, operation.name, operation.kind.value)
+
+
+def why_once(operation: Operation, signature: Signature) -> str:
+    """Why *operation* is never run again by itself; empty where nothing leaves it before it ends."""
+    if operation.has_outside_effects:
+        return "it has effects outside of the database"
+    if signature.is_stream:
+        return "its items leave while it runs"
+    return "it takes an upload, which comes once" if takes_upload(signature) else ""
 
 
 def _transacts(pantry: Pantry, operation: Operation, signature: Signature) -> bool:

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import MetaData, func, insert, select, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from toque import App, Conflict, Database, Principal, Struct, authenticated, public
+from toque import App, Conflict, Database, File, Principal, Struct, authenticated, public
 from toque.contract.complaints import SetupError
 from toque.contract.errors import BadRequest, Error, InProgress, KeyReused
 from toque.store import replies
@@ -378,12 +378,16 @@ def test_what_cannot_be_kept_is_refused_at_start() -> None:
     @wrong.command("/d", allow=public, isolation="serializable")
     async def d() -> None: ...
 
+    @wrong.command("/e", allow=public, is_idempotent=True)
+    async def e(file: File) -> None: ...
+
     with pytest.raises(SetupError) as caught:
         wrong.serve()
 
     said = str(caught.value)
     for words in (
         "keeps one answer",
+        "takes a file",
         "did you mean 'serializable'?",
         "a query reads one state",
         "asks for no Database",

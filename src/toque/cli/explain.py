@@ -20,7 +20,7 @@ from toque.contract.errors import CODES
 from toque.contract.operation import ISOLATIONS
 from toque.serving import Serving
 from toque.store.attempts import ATTEMPTS_MAX
-from toque.store.transact import why_once
+from toque.system import why_once
 from toque.transports.jsonrpc import unoffered
 
 __all__ = ["explain"]

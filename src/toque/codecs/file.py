@@ -11,7 +11,10 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from typing import IO, Any, ClassVar
 
-__all__ = ["IN_MEMORY_MAX", "File"]
+from toque.contract.nodes import holds
+from toque.contract.signature import Place, Signature
+
+__all__ = ["IN_MEMORY_MAX", "File", "takes_upload"]
 
 IN_MEMORY_MAX = 64 * 1024
 """Bytes of a file kept in memory: one chunk of most servers, and a thousand such uploads are 64 MiB."""
@@ -76,3 +79,8 @@ class File:
         held = getattr(self, "_held", None)
         if held is not None:
             held.close()
+
+
+def takes_upload(signature: Signature) -> bool:
+    """Whether an input is read as it comes, or is a file with a place up to which it was read: neither comes twice."""
+    return any(found.place is Place.UPLOAD or holds(found.type, File) for found in signature.inputs)

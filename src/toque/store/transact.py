@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from toque.contract.operation import Kind, Operation
-from toque.contract.signature import Place, Signature
 
 if TYPE_CHECKING:
     from toque.call.context import Context
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from toque.store.database import Database
     from toque.store.store import Store
 
-__all__ = ["transact", "why_once"]
+__all__ = ["transact"]
 
 
 def transact(store: Store, operation: Operation, *, is_repeatable: bool) -> Callable[[Handler], Handler]:
@@ -37,14 +36,3 @@ def transact(store: Store, operation: Operation, *, is_repeatable: bool) -> Call
         return transacted
 
     return wrap
-
-
-def why_once(operation: Operation, signature: Signature) -> str:
-    """Why *operation* is never run again by itself; empty where nothing leaves it before it ends."""
-    if operation.has_outside_effects:
-        return "it has effects outside of the database"
-    if signature.is_stream:
-        return "its items leave while it runs"
-    if signature.places(Place.UPLOAD):
-        return "it reads an upload, which comes once"
-    return ""
