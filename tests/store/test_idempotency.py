@@ -133,9 +133,11 @@ async def count_orders(db: Database) -> int:
 
 
 @pytest.fixture
-async def keys(database_url: str) -> AsyncIterator[Harness]:
+async def keys(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Harness]:
     global gate, entered
     gate, entered = asyncio.Event(), asyncio.Event()
+    # A slow machine is no reason for an answer to be another one.
+    monkeypatch.setattr(replies, "WAIT_S", 30.0)
     async with running(app, database_url=database_url) as harness:
         yield harness
 

@@ -154,6 +154,25 @@ async def test_a_cancellation_inside_undoes_the_command(kitchen: Store) -> None:
     assert await words(kitchen) == []
 
 
+ENDLESS = {
+    "sqlite": "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT 3000000) SELECT count(*) FROM r",
+    "postgresql": "SELECT pg_sleep(60)",
+}
+
+
+async def test_a_statement_that_nobody_waits_for_any_more_undoes_the_command(kitchen: Store) -> None:
+    async def add(db: Any) -> None:
+        await db.execute(word("before"))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await db.scalar(text(ENDLESS[kitchen.dialect_name]))
+
+    with pytest.raises(RuntimeError, match="undoes the command as a whole"):
+        await kitchen.command(add)
+
+    assert await words(kitchen) == []
+
+
 async def test_savepoints_beside_each_other_are_refused(kitchen: Store) -> None:
     inside = asyncio.Event()
     release = asyncio.Event()

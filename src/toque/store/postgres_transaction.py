@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import CancelledError
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -238,10 +239,14 @@ class PostgresTransaction:
         return connection
 
     async def _run(self, statement: Awaitable[T]) -> T:
-        # Left set by a cancellation: nobody knows what the server is doing on this connection then.
+        # Left set by a cancellation: nobody knows what the server is doing on this connection then. PostgreSQL answers
+        # the COMMIT of what it has undone with ROLLBACK and no error, so it must not come to that.
         self._is_running = True
         try:
             result = await statement
+        except CancelledError:
+            self.has_failed = True
+            raise
         except FAILURES as error:
             self._is_running = False
             self.has_failed = True

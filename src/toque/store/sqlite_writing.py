@@ -125,6 +125,10 @@ class SqliteWriting:
             if not self._has_turn:
                 await self._take_turn()
             return await self._writer.run(self._command, act)
+        except asyncio.CancelledError:
+            # Nobody knows whether it was still run: a command that goes on from here must not be kept.
+            self.has_failed = True
+            raise
         except (sqlite3.Error, OverflowError, UnicodeError, Lost) as error:
             self.has_failed = True
             self.cause = _cause_of(error)
