@@ -26,8 +26,8 @@ __all__ = ["ATTEMPTS_MAX", "Attempts", "Writing", "pause_s"]
 T = TypeVar("T")
 
 ATTEMPTS_MAX = 12
-"""Of commands that all change one row at REPEATABLE READ or above, one in a round gets through; of twenty that come
-at once the last needed nine attempts here, because the pauses spread them (tests/store/test_repeats.py)."""
+"""Of commands that all change one row at REPEATABLE READ or above, one in a round gets through. Of twenty that came at
+once, on ten connections, the last needed six to eight attempts (fifteen measurements): half as many again."""
 
 PAUSE_S, PAUSE_MAX_S = 0.004, 0.25
 """The first pause is the time of a transaction or two, and each may be twice as long as the one before, with full
