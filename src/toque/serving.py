@@ -22,7 +22,6 @@ from toque.contract.manifest import Manifest, Offered, manifest
 from toque.contract.module import Module
 from toque.store.preparation import head
 from toque.store.release import Release
-from toque.store.replies import TABLE
 from toque.system import System, compile_system
 from toque.transports import static
 from toque.transports.arguments import plain_reader
@@ -44,6 +43,8 @@ from toque.transports.rsgi import STOPPING, Edge, HostRule
 from toque.transports.websocket import WebSockets
 
 if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+
     from toque.app import App
     from toque.settings import Settings
     from toque.transports.pages import Pages
@@ -164,16 +165,12 @@ class Serving:
 
         Raises: SetupError when the tables differ from the models in a way that only a migration can mend.
         """
-        store, metadata = self.system.store, self.app.metadata
+        store = self.system.store
         if store is None:
             return
-        from sqlalchemy import MetaData
-
         from toque.store.preparation import prepare
 
-        # An app that writes its own SQL may have no model; its database must be there all the same.
-        metadata = MetaData() if metadata is None else metadata
-        if await prepare(store.url, metadata, self.app.folder) and self.system.seeds:
+        if await prepare(store.url, self._metadata(), self.app.folder) and self.system.seeds:
             # A system lives in one event loop, from one start to one stop; this one's is still to come.
             await Serving(self.app, self.settings)._seed()
 
@@ -181,8 +178,13 @@ class Serving:
         from toque.store.preparation import check
 
         if self.system.store is not None:
-            is_idempotent = any(plan.operation.is_idempotent for plan in self.system.plans.values())
-            await check(self.system.store.url, self.app.folder, TABLE if is_idempotent else None)
+            await check(self.system.store.url, self._metadata(), self.app.folder)
+
+    def _metadata(self) -> MetaData:
+        """The app's tables: none where it writes its own SQL, which needs a database all the same."""
+        from sqlalchemy import MetaData
+
+        return MetaData() if self.app.metadata is None else self.app.metadata
 
     async def _seed(self) -> None:
         await self.system.start()

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from shell import Toque, process, write
+from sqlalchemy import text
 
+from toque.store.schema import with_connection
 from toque.testing.postgres import PrivatePostgres
 
 MODELS = """
@@ -91,6 +93,44 @@ def test_production_does_not_start_while_migrations_wait(
         assert "Traceback" not in said.err
     assert toque("db", "upgrade").code == 0
     assert toque("call", "count").out.strip() == "0"
+
+
+def test_production_does_not_start_without_its_tables(
+    toque: Toque, pottery: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**PRODUCTION, "TOQUE_DATABASE_URL": database_url}.items():
+        monkeypatch.setenv(name, value)
+
+    for said in (process("run", "--port", "0", cwd=pottery), toque("call", "count")):
+        assert said.code == 1
+        assert "table 'pot' is missing" in said.err
+        assert "`toque db revision`" in said.err
+        assert "Traceback" not in said.err
+
+
+def test_production_does_not_start_while_its_models_are_ahead(
+    toque: Toque, pottery: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**PRODUCTION, "TOQUE_DATABASE_URL": database_url}.items():
+        monkeypatch.setenv(name, value)
+    assert toque("db", "revision", "-m", "pots").code == toque("db", "upgrade").code == 0
+    write(pottery, {"models.py": MODELS + "    glaze: Mapped[str | None]\n"})
+
+    said = toque("call", "count")
+
+    assert said.code == 1
+    assert "table 'pot' lacks column 'glaze'" in said.err
+
+
+def test_production_takes_a_view_for_a_table(
+    toque: Toque, pottery: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**PRODUCTION, "TOQUE_DATABASE_URL": database_url}.items():
+        monkeypatch.setenv(name, value)
+    view = text("CREATE VIEW pot AS SELECT 1 AS id, 'brown betty' AS name")
+    with_connection(database_url, lambda connection: connection.execute(view))
+
+    assert toque("call", "count").out.strip() == "1"
 
 
 def test_a_revision_says_what_it_is_about(toque: Toque, pottery: Path) -> None:

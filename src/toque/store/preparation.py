@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,24 +49,18 @@ async def prepare(url: str, metadata: MetaData, folder: Path) -> bool:
         ) from error
 
 
-async def check(url: str, folder: Path, table: str | None = None) -> None:
-    """Raises: SetupError where migrations wait to be run: production never changes a schema by starting.
+async def check(url: str, metadata: MetaData, folder: Path) -> None:
+    """Look whether a production database is fit for the app; production never changes a schema by starting.
 
-    Args:
-        table: one that the app itself needs besides those of its models.
+    Raises: SetupError where migrations wait to be run, or where the models need what the tables do not have: the
+    app would start, and then fail call by call.
     """
     await _check_migrations(url, folder)
-    if table is not None and not await _has_table(url, table):
-        remedy = "write it into a migration: `toque db revision`, `toque db upgrade`"
-        raise SetupError([Complaint("database", f"table {table!r} is missing", remedy)])
+    from toque.store.schema import lacking
 
-
-async def _has_table(url: str, table: str) -> bool:
-    from sqlalchemy import inspect
-
-    from toque.store.schema import with_connection
-
-    return await asyncio.to_thread(with_connection, url, lambda connection: inspect(connection).has_table(table))
+    remedy = "write a migration with `toque db revision`, and run it with `toque db upgrade`"
+    if wrong := await lacking(url, metadata):
+        raise SetupError([Complaint("database", problem, remedy) for problem in wrong])
 
 
 async def _check_migrations(url: str, folder: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, MetaData, create_engine, event, inspect, text
+from sqlalchemy.engine.reflection import ObjectKind
 
 from toque.contract.errors import Unavailable
 from toque.store.sqlite import path_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ReflectedColumn
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-__all__ = ["LOCK_ID", "SchemaDrift", "connected", "create_missing", "drift", "with_connection"]
+__all__ = ["LOCK_ID", "SchemaDrift", "connected", "create_missing", "drift", "lacking", "with_connection"]
 
 T = TypeVar("T")
 
@@ -39,6 +40,13 @@ class SchemaDrift(RuntimeError):
 async def create_missing(url: str, metadata: MetaData) -> list[str]:
     """Make the tables that are missing: their names. Raises SchemaDrift when a table is there but differs."""
     return await asyncio.to_thread(with_connection, url, lambda connection: _create(connection, metadata))
+
+
+async def lacking(url: str, metadata: MetaData) -> list[str]:
+    """What the models need and the database does not have, one sentence each. Views count as tables."""
+    return await asyncio.to_thread(
+        with_connection, url, lambda connection: _lacking(connection, metadata), is_kept=False
+    )
 
 
 def drift(connection: Connection, metadata: MetaData) -> list[str]:
@@ -130,15 +138,34 @@ def _create(connection: Connection, metadata: MetaData) -> list[str]:
     return [table.name for table in missing]
 
 
+def _lacking(connection: Connection, metadata: MetaData) -> list[str]:
+    inspector = inspect(connection)
+    found = []
+    for schema in {table.schema for table in metadata.sorted_tables}:
+        # All at once: a remote database with hundreds of tables would else be asked hundreds of times.
+        there = inspector.get_multi_columns(schema=schema, kind=ObjectKind.ANY)
+        for table in (table for table in metadata.sorted_tables if table.schema == schema):
+            columns = there.get((schema, table.name))
+            found += [f"table {table.name!r} is missing"] if columns is None else _lacking_columns(table, columns)
+    return found
+
+
 def _table_drift(table: Any, columns: list[ReflectedColumn]) -> list[str]:
     there = {column["name"]: column for column in columns}
     wanted = {column.name for column in table.columns}
-    found = []
-    for name in sorted(wanted - there.keys()):
-        near = get_close_matches(name, there.keys() - wanted, 1)
-        hint = f" (it has {near[0]!r}: renamed?)" if near else ""
-        found.append(f"table {table.name!r} lacks column {name!r}{hint}")
+    found = _lacking_columns(table, columns)
     for name in sorted(there.keys() - wanted):
         if not there[name]["nullable"] and there[name].get("default") is None:
             found.append(f"table {table.name!r} demands column {name!r}, which no model has")
+    return found
+
+
+def _lacking_columns(table: Any, columns: list[ReflectedColumn]) -> list[str]:
+    there = {column["name"] for column in columns}
+    wanted = {column.name for column in table.columns}
+    found = []
+    for name in sorted(wanted - there):
+        near = get_close_matches(name, there - wanted, 1)
+        hint = f" (it has {near[0]!r}: renamed?)" if near else ""
+        found.append(f"table {table.name!r} lacks column {name!r}{hint}")
     return found
