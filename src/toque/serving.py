@@ -90,6 +90,7 @@ class Serving:
     def _compile_edge(self) -> Edge:
         http = self.settings.http
         router = Router()
+        router.route("*")  # The server as a whole, which has OPTIONS alone (RFC 9110, 9.3.7).
         self._route_operations(router)
         for path, endpoint in self._own_endpoints():
             router.route(path).methods.setdefault("GET", endpoint)

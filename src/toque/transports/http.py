@@ -192,8 +192,9 @@ async def _here(values: Arguments) -> Arguments:
 
 def shortened(deadline: float, timeout_ms: str) -> float:
     """*deadline*, or the earlier one that the caller asks for. Raises: BadRequest."""
-    if not timeout_ms.isascii() or not timeout_ms.isdigit() or len(timeout_ms) > 9:
-        raise BadRequest(f"{TIMEOUT_HEADER} is a number of milliseconds, received {timeout_ms[:20]!r}")
+    # None at all is refused: some mean by it that no time is left, others (Envoy) that there is no limit.
+    if not timeout_ms.isascii() or not timeout_ms.isdigit() or len(timeout_ms) > 9 or not int(timeout_ms):
+        raise BadRequest(f"{TIMEOUT_HEADER} is a number of milliseconds from 1 on, received {timeout_ms[:20]!r}")
     return min(deadline, monotonic() + int(timeout_ms) / 1000)
 
 
