@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -15,8 +16,11 @@ from toque.codecs.json import JSON
 from toque.contract.access import public
 from toque.contract.errors import Conflict, DeadlineExceeded
 from toque.settings import Settings
+from toque.settings.tree import Calls
 from toque.testing import Harness, running
 from toque.transports.jsonrpc import JsonRpc
+
+GIVE_UP_S = 10
 
 
 class Oven:
@@ -35,6 +39,10 @@ class Tray:
 
 class Spoon:
     """Lives for one call, on a tray."""
+
+
+class Cloth:
+    """Lives for one call."""
 
 
 class Failing:
@@ -205,6 +213,92 @@ async def test_a_call_that_is_stopped_ends_its_resources_too(bakery: App, story:
             await harness.call("bakery.wait")
 
     assert story == ["oven on", "tray in", "spoon taken", "spoon washed", "tray out", "oven off"]
+
+
+async def test_a_thread_keeps_its_resources_until_it_has_ended(bakery: App, story: list[str]) -> None:
+    """It cannot be stopped: its caller is answered at the deadline, and it goes on with what it was given."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    @bakery.command(allow=public, deadline_s=0.05)
+    def knead(tray: Tray) -> None:
+        begun.set()
+        assert go_on.wait(GIVE_UP_S)
+        story.append("kneaded")
+
+    async with running(bakery) as harness:
+        with pytest.raises(DeadlineExceeded):
+            await harness.call("bakery.knead")
+        assert begun.is_set()
+        assert story == ["oven on", "tray in"]
+
+        go_on.set()
+        async with asyncio.timeout(GIVE_UP_S):
+            while "tray out" not in story:
+                await asyncio.sleep(0.005)
+
+    assert story == ["oven on", "tray in", "kneaded", "tray out", "oven off"]
+
+
+async def test_what_waits_for_a_thread_in_vain_ends_at_once(story: list[str]) -> None:
+    app = App("bakery")
+    begun, go_on = threading.Event(), threading.Event()
+
+    @app.resource(lifetime="call")
+    async def slide() -> AsyncIterator[Tray]:
+        story.append("tray in")
+        try:
+            yield Tray(Oven(story))
+        finally:
+            story.append("tray out")
+
+    @app.command(allow=public)
+    def hold() -> bool:
+        begun.set()
+        return go_on.wait(GIVE_UP_S)
+
+    @app.command(allow=public, deadline_s=0.05)
+    def knead(tray: Tray) -> None:
+        story.append("kneaded")
+
+    async with running(app, settings=Settings(calls=Calls(threads_max=1))) as harness:
+        holding = asyncio.create_task(harness.call("bakery.hold"))
+        await asyncio.to_thread(begun.wait, GIVE_UP_S)
+        with pytest.raises(DeadlineExceeded):
+            await harness.call("bakery.knead")
+        await asyncio.sleep(0)
+        assert story == ["tray in", "tray out"]
+        go_on.set()
+        assert await holding is True
+
+    assert story == ["tray in", "tray out"]
+
+
+async def test_an_end_that_fails_after_its_call_was_stopped_is_logged(
+    bakery: App, story: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    go_on = threading.Event()
+
+    @bakery.resource(lifetime="call")
+    def lay() -> Iterator[Cloth]:
+        try:
+            yield Cloth()
+        finally:
+            story.append("cloth torn")
+            raise ValueError("torn")
+
+    @bakery.command(allow=public, deadline_s=0.05)
+    def knead(tray: Tray, cloth: Cloth) -> None:
+        assert go_on.wait(GIVE_UP_S)
+
+    async with running(bakery) as harness:
+        with pytest.raises(DeadlineExceeded):
+            await harness.call("bakery.knead")
+        go_on.set()
+        async with asyncio.timeout(GIVE_UP_S):
+            while "could not end what it had begun" not in caplog.text:
+                await asyncio.sleep(0.005)
+
+    assert story == ["oven on", "tray in", "cloth torn", "tray out", "oven off"]
 
 
 async def test_a_stream_holds_its_resources_to_its_last_item(bakery: App, story: list[str]) -> None:

@@ -138,14 +138,17 @@ Run = Callable[[Context, Sequence[Any]], Coroutine[Any, Any, Any]]
 
 
 def _innermost(operation: Operation, signature: Signature, pantry: Pantry, threads: Threads) -> Handler:
-    run = _run_of(_positional(operation.function, signature.keywords), signature, threads)
+    function = _positional(operation.function, signature.keywords)
+    run = _run_of(function, signature, threads)
     providers = [(position, pantry.provider(tp)) for position, tp in signature.resources]
     if not providers:
         return run
     at_hand = [(position, provide) for position, provide in providers if provide is not None]
     if len(at_hand) == len(providers):
         return _with_providers(run, at_hand)
-    return _with_recipes(run, signature.resources, pantry)
+    if signature.is_async:
+        return _with_recipes(run, signature.resources, pantry)
+    return _outlasted(_with_recipes(_run_to_its_end(function, threads), signature.resources, pantry), threads)
 
 
 def _run_of(function: Callable[..., Any], signature: Signature, threads: Threads) -> Run:
@@ -170,6 +173,15 @@ def _run_of(function: Callable[..., Any], signature: Signature, threads: Threads
     if signature.is_stream:
         return drain
     return run if signature.is_async else run_in_thread
+
+
+def _run_to_its_end(function: Callable[..., Any], threads: Threads) -> Run:
+    return lambda context, values: threads.run_to_its_end(function, *values)
+
+
+def _outlasted(call: Handler, threads: Threads) -> Handler:
+    """*call* of a function in a thread, which uses its resources until it has ended, though nobody waits any more."""
+    return lambda context, arguments: threads.outlasted(call(context, arguments))
 
 
 def _with_providers(run: Run, providers: Sequence[tuple[int, Callable[[Context], Any]]]) -> Handler:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import logging
+from asyncio import CancelledError, Task
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from toque.contract.errors import Overloaded
 
 __all__ = ["Threads"]
+
+log = logging.getLogger("toque.threads")
 
 
 class Threads:
@@ -25,12 +29,45 @@ class Threads:
         self._taken = 0
         self._threads_max = threads_max
         self._pool: ThreadPoolExecutor | None = None
+        self._outlasting: set[Task[Any]] = set()
 
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """The result of *function*, run in a thread with this call's context variables.
 
         Raises: Overloaded when every thread is busy and as many calls as allowed wait already.
         """
+        return await asyncio.wrap_future(self._submit(function, arguments))
+
+    async def run_to_its_end(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """As `run`; but whoever is cancelled meanwhile goes on only when *function* has ended, or will not begin."""
+        work = self._submit(function, arguments)
+        result = asyncio.wrap_future(work)
+        try:
+            return await asyncio.shield(result)
+        except CancelledError:
+            if not work.cancel():
+                await asyncio.gather(result, return_exceptions=True)
+            raise
+
+    async def outlasted(self, call: Coroutine[Any, Any, Any]) -> Any:
+        """The result of *call*, in a task of its own: who waits here may be cancelled and leave, and *call*, told of
+        it, still ends what it has begun."""
+        task = asyncio.create_task(call)
+        try:
+            await asyncio.wait([task])
+        except CancelledError:
+            task.cancel()
+            self._outlasting.add(task)
+            task.add_done_callback(self._let_go)
+            raise
+        return task.result()
+
+    def close(self) -> None:
+        """Let running functions end, start no more, wait for none."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
         if self._taken >= self._taken_max:
             raise Overloaded("every thread is busy", retry_after_s=1)
         if self._pool is None:
@@ -40,12 +77,12 @@ class Threads:
         self._taken += 1
         work = self._pool.submit(context.run, function, *arguments)
         work.add_done_callback(lambda _: _from_thread(loop, self._give_back))
-        return await asyncio.wrap_future(work, loop=loop)
+        return work
 
-    def close(self) -> None:
-        """Let running functions end, start no more, wait for none."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+    def _let_go(self, task: Task[Any]) -> None:
+        self._outlasting.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            log.error("a call that was stopped could not end what it had begun", exc_info=failure)
 
     def _give_back(self) -> None:
         self._taken -= 1
