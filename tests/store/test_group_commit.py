@@ -7,6 +7,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -169,7 +170,8 @@ async def test_a_database_is_copied_for_a_test(tmp_path: Path) -> None:
         copy_file(copy, tmp_path / "other.db")
     await store.stop()
 
-    assert sqlite3.connect(template).execute("SELECT count(*) FROM tag").fetchone() == (0,)
+    with closing(sqlite3.connect(template)) as connection:
+        assert connection.execute("SELECT count(*) FROM tag").fetchone() == (0,)
 
 
 async def test_a_database_in_memory_is_gone_with_its_store() -> None:

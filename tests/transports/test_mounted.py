@@ -281,6 +281,30 @@ async def test_the_application_hears_that_its_client_left(
     await until(lambda: kitchen.left == 1)
 
 
+async def test_the_application_hears_that_its_client_left_before_the_answer_began(kitchen: Kitchen) -> None:
+    """The server opens its end of the answer's pipe only for who is still there."""
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        kitchen.waiting += 1
+        await asyncio.sleep(0.2)
+        await send({"type": "http.response.start", "status": 200})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"x", "more_body": True})
+                await asyncio.sleep(0.01)
+        finally:
+            kitchen.left += 1
+
+    async with serving(slow) as address:
+        _, writer = await asyncio.open_connection(*address.removesuffix("/legacy").split(":"))
+        writer.write(b"GET /legacy/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await until(lambda: kitchen.waiting)
+        writer.close()
+        await until(lambda: kitchen.left == 1)
+
+
 async def test_a_body_whose_sender_left_is_not_taken_for_a_whole_one() -> None:
     seen: list[str] = []
 

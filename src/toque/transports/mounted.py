@@ -56,7 +56,7 @@ class Mounted:
             if not answer.is_whole and not request.has_left:
                 raise RuntimeError("the mounted application returned before its answer was whole")
         except Exception:
-            if answer.left is not None:
+            if answer.has_no_taker:
                 return
             log.exception("the application mounted at %s failed", self._prefix or "/")
             if not answer.has_begun:
@@ -177,8 +177,9 @@ class _Answer:
         self._stream: Any = None
         self.has_begun = False
         self.is_whole = False
-        self.left: Exception | None = None
-        """Why nobody takes the answer any more."""
+        self.has_no_taker = False
+        """Whether the client has left. Not the error that said so: it knows the application's frames, and kept here
+        it would keep them, and all that they opened, until the garbage collector comes by."""
 
     async def send(self, message: Any) -> None:
         """Take one message. Raises: OSError when the client has left."""
@@ -221,7 +222,7 @@ class _Answer:
         try:
             await self._stream.send_bytes(body)
         except Exception as error:
-            self.left = error
+            self.has_no_taker = True
             raise OSError("the client has left") from error
 
 

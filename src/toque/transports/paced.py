@@ -62,14 +62,19 @@ class _Unpaced:
 class _Pipe:
     """Our ends of a pipe; the server has an end of its own, and when it closes that, the client has left."""
 
-    __slots__ = ("_has_written", "_loop", "_source", "_target")
+    __slots__ = ("_has_written", "_leaving", "_loop", "_opening_until", "_source", "_target")
 
     def __init__(self, proto: Any, status: int, headers: Headers) -> None:
         self._loop = asyncio.get_running_loop()
         self._has_written = False
+        self._opening_until = self._loop.time() + OPENING_S
         self._source, self._target = os.pipe()
         os.set_blocking(self._target, False)
         proto.response_file(status, headers, f"/dev/fd/{self._source}")
+        # A client that leaves before the server has opened its end is known by its leaving alone: nobody will ever
+        # read, and nobody close an end. Later it is the other way round. Between the two is OPENING_S.
+        self._leaving = asyncio.ensure_future(_left(proto))
+        self._leaving.add_done_callback(lambda _: self._close_source())
 
     async def send_bytes(self, data: bytes) -> None:
         """Write *data* as fast as it is read. Raises: CallerLeft where nobody reads any more."""
@@ -87,7 +92,7 @@ class _Pipe:
     def close(self) -> None:
         """End the answer after what is written."""
         os.close(self._target)
-        self._let_go(self._loop.time() + OPENING_S)
+        self._let_go()
 
     async def _room(self) -> None:
         waiter: asyncio.Future[None] = self._loop.create_future()
@@ -100,17 +105,29 @@ class _Pipe:
         finally:
             self._loop.remove_writer(self._target)
 
-    def _let_go(self, at_last: float) -> None:
-        self._close_source_if_read(is_late=self._loop.time() > at_last)
+    def _let_go(self) -> None:
+        self._close_source_if_read()
         if self._source >= 0:
-            self._loop.call_later(LOOK_S, self._let_go, at_last)
+            self._loop.call_later(LOOK_S, self._let_go)
 
-    def _close_source_if_read(self, *, is_late: bool = False) -> None:
+    def _close_source_if_read(self) -> None:
         """Close our reading end once the server has its own: it opens that by our number, which must not be another
         file's by then."""
-        if self._source >= 0 and (is_late or (self._has_written and _unread_bytes(self._source) == 0)):
+        if self._source < 0:
+            return
+        is_read = self._has_written and _unread_bytes(self._source) == 0
+        if is_read or self._loop.time() > self._opening_until:
+            self._close_source()
+
+    def _close_source(self) -> None:
+        if self._source >= 0:
             os.close(self._source)
             self._source = -1
+            self._leaving.cancel()
+
+
+async def _left(proto: Any) -> None:
+    await proto.client_disconnect()
 
 
 def _unread_bytes(source: int) -> int:
