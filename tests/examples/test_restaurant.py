@@ -85,6 +85,15 @@ async def test_a_browser_gets_the_menu_as_a_page(kitchen: Harness) -> None:
 # Placing an order.
 
 
+async def test_the_dishes_of_a_station_fit_a_spreadsheet(kitchen: Harness) -> None:
+    answer = await kitchen.get("/dishes?station=bar", headers={"accept": "text/csv"})
+
+    lines = answer.text.splitlines()
+    assert lines[0] == "id,name,description,price,station,is_vegetarian"
+    assert len(lines) == 1 + 5
+    assert all(",bar," in line for line in lines[1:])
+
+
 async def test_a_waiter_places_an_order_and_finds_it_where_the_answer_says(kitchen: Harness) -> None:
     answer = await kitchen.post("/orders", json=SOUP_FOR_TWO, principal=ANA)
 

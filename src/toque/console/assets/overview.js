@@ -16,7 +16,7 @@ export function overview(api, operations) {
 }
 
 function row(operation) {
-  const address = h("a", { href: `#${encodeURIComponent(operation.name)}` }, methodBadge(operation), " ",
+  const address = h("a", { href: `#${encodeURIComponent(operation.name)}` }, methodBadge(operation),
     h("code", {}, operation.path ?? operation.name));
   return h("tr", {}, h("td", {}, address), h("td", {}, badge(operation.kind, operation.kind)),
     h("td", {}, operation.summary), h("td", { class: "muted" }, operation.access));

@@ -25,7 +25,9 @@ const BOUNDS = [["minimum", "≥"], ["exclusiveMinimum", ">"], ["maximum", "≤"
 export function limits(schema) {
   // A bound that no number here can pass is only the format's own.
   const isSaid = (bound) => bound !== undefined && !(Math.abs(bound) > Number.MAX_SAFE_INTEGER);
-  const said = BOUNDS.filter(([word]) => isSaid(schema[word])).map(([word, sign]) => `${sign} ${schema[word]}`);
+  // A format says more to people than the pattern that goes with it.
+  const bounds = BOUNDS.filter(([word]) => !(word === "pattern" && schema.format));
+  const said = bounds.filter(([word]) => isSaid(schema[word])).map(([word, sign]) => `${sign} ${schema[word]}`);
   if (schema.default !== undefined) said.push(`default ${JSON.stringify(schema.default)}`);
   return said.join(", ");
 }
