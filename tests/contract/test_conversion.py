@@ -13,6 +13,7 @@ import pydantic
 import pytest
 from msgspec import Meta, Struct
 
+from toque.codecs.json import AGAIN_BYTES_MAX, JSON
 from toque.contract.conversion import convert
 from toque.contract.errors import Invalid
 from toque.contract.faults import FAULT_TEXT_MAX, FAULTS_MAX
@@ -121,3 +122,78 @@ def test_keys_that_collide_are_refused_inside_a_pydantic_model_too() -> None:
         convert([{"ids": [], "below": {"ids": ids}}], list[Tags])
 
     assert caught.value.faults[0].path == "$[...].below.ids"
+
+
+class Item(Struct):
+    dish_id: Annotated[int, Meta(ge=1)]
+    quantity: int
+
+
+class Order(Struct, forbid_unknown_fields=True):
+    table: Annotated[int, Meta(le=20)]
+    items: Annotated[list[Item], Meta(max_length=3)]
+    note: str | None = None
+
+
+def faults_in(value: Any, tp: Any) -> dict[str, str]:
+    """What is wrong with *value*, by path; as JSON, and as plain values."""
+    read = JSON.decoder(tp)
+    assert read is not None
+    with pytest.raises(Invalid) as of_json:
+        read(msgspec.json.encode(value))
+    with pytest.raises(Invalid) as of_values:
+        convert(value, tp)
+    assert of_json.value.faults == of_values.value.faults
+    paths = [fault.path for fault in of_json.value.faults]
+    assert len(paths) == len(set(paths))
+    return {fault.path: fault.message for fault in of_json.value.faults}
+
+
+@pytest.mark.parametrize(
+    ("value", "faults"),
+    [
+        (
+            {"table": 99, "items": [{"dish_id": 0, "quantity": "x"}, {"quantity": 1}, 3], "note": 4},
+            {
+                "$.table": "Expected int <= 20",
+                "$.items[0].dish_id": "Expected int >= 1",
+                "$.items[0].quantity": "Expected int, got str",
+                "$.items[1].dish_id": "Expected a value, got nothing",
+                "$.items[2]": "Expected object, got int",
+                "$.note": "Expected str | null, got int",
+            },
+        ),
+        ({}, {"$.table": "Expected a value, got nothing", "$.items": "Expected a value, got nothing"}),
+        ({"table": 1, "items": [{"dish_id": 1, "quantity": 1}] * 4}, {"$.items": "Expected array of length <= 3"}),
+        ({"table": 1, "items": [], "more": 1}, {"$.more": "Object contains unknown field more"}),
+        ([], {"$": "Expected object, got array"}),
+    ],
+)
+def test_every_fault_is_told_at_once(value: Any, faults: dict[str, str]) -> None:
+    assert faults_in(value, Order) == faults
+
+
+def test_the_faults_of_one_answer_are_bounded() -> None:
+    assert len(faults_in([{}] * 1000, list[Item])) == FAULTS_MAX
+
+
+def test_a_large_body_is_not_read_twice() -> None:
+    read = JSON.decoder(list[int])
+    assert read is not None
+    with pytest.raises(Invalid) as caught:
+        read(b"[" + b"'x',".replace(b"'", b'"') * (AGAIN_BYTES_MAX // 4) + b"1]")
+
+    assert [fault.path for fault in caught.value.faults] == ["$[0]"]
+
+
+class Nested(Struct):
+    inner: list[Nested] = []
+    size: int = 0
+
+
+def test_a_search_for_faults_ends_at_some_depth() -> None:
+    value: Any = {"size": "x"}
+    for _ in range(100):
+        value = {"inner": [value], "size": 1}
+
+    assert list(faults_in(value, Nested).values()) == ["Expected int, got str"]

@@ -6,15 +6,22 @@ msgspec converts; its hooks here add pydantic models, which are known by their a
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
 
-from toque.contract.faults import refusal
+from toque.contract.errors import Fault
+from toque.contract.faults import FAULTS_MAX, below, cut, faults_from, refusal
 from toque.contract.guard import key_guard
-from toque.contract.schema import is_pydantic, type_name
+from toque.contract.schema import fields_of, is_pydantic, list_item, plain_arms, type_name
 
-__all__ = ["convert", "dec_hook", "enc_hook"]
+__all__ = ["convert", "dec_hook", "enc_hook", "faults_of"]
+
+DEPTH_MAX = 16
+"""How deep a refused value is searched for more faults: each level converts what lies below it once more, and nobody
+writes by hand what is nested deeper."""
 
 
 def convert(value: Any, tp: Any, *, strict: bool = True, place: str = "body", path: str = "$") -> Any:
@@ -31,7 +38,52 @@ def convert(value: Any, tp: Any, *, strict: bool = True, place: str = "body", pa
     try:
         return msgspec.convert(value, tp, strict=strict, str_keys=True, dec_hook=dec_hook)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise refusal(error, place, path) from error
+        raise refusal(error, place, path, faults_of(value, tp, strict=strict, place=place)) from error
+
+
+def faults_of(value: Any, tp: Any, *, strict: bool = True, place: str = "body") -> list[Fault]:
+    """What keeps *value*, plain values, from being a *tp*: not the first fault alone, as msgspec has it, but those of
+    every field of an object and every item of a list. Of a union and a dict it is the first."""
+    return list(islice(_faults(value, tp, strict, Fault("$", "", place), DEPTH_MAX), FAULTS_MAX))
+
+
+def _faults(value: Any, tp: Any, strict: bool, at: Fault, depth: int) -> Iterator[Fault]:
+    """The faults of what stands *at*, one by one: a large value may have more than anybody asks for."""
+    try:
+        msgspec.convert(value, tp, strict=strict, str_keys=True, dec_hook=dec_hook)
+        return
+    except msgspec.ValidationError as error:
+        own = below(at.path, faults_from(error, at.place))
+    except RecursionError:
+        return
+    told: set[str] = set()
+    for step, part, part_tp in _parts(value, tp) if depth else ():
+        inside = msgspec.structs.replace(at, path=cut(at.path + step))
+        for fault in _missing(inside) if part is msgspec.UNSET else _faults(part, part_tp, strict, inside, depth - 1):
+            told.add(fault.path)
+            yield fault
+    yield from (fault for fault in own if fault.path not in told)
+
+
+def _missing(at: Fault) -> Iterator[Fault]:
+    yield Fault(at.path, "Expected a value, got nothing", at.place, "a value", "nothing")
+
+
+def _parts(value: Any, tp: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The fields of an object and the items of a list: where each stands, its value and its type. UNSET is a field
+    that must be there and is not."""
+    arms = [arm for arm in plain_arms(tp) if arm is not type(None)]
+    if len(arms) != 1 or is_pydantic(arms[0]):  # A pydantic model has told all of its faults by itself.
+        return
+    item = list_item(arms[0])
+    if item is not None and isinstance(value, list):
+        yield from ((f"[{place}]", one, item) for place, one in enumerate(value))
+    elif isinstance(value, dict):
+        for field in fields_of(arms[0]):
+            if field.name in value:
+                yield f".{field.name}", value[field.name], field.type
+            elif field.required:
+                yield f".{field.name}", msgspec.UNSET, field.type
 
 
 def enc_hook(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,11 +24,15 @@ def refused(path: str, expected: str, received: str, place: str = "body") -> Inv
     return invalid(Fault(cut(path), cut(message), place, cut(expected), cut(received)))
 
 
-def refusal(error: Exception, place: str, path: str = "$") -> Invalid:
-    """The Invalid that tells the caller of a conversion that failed."""
+def refusal(error: Exception, place: str, path: str = "$", faults: Sequence[Fault] = ()) -> Invalid:
+    """The Invalid that tells the caller of a conversion that failed.
+
+    Args:
+        faults: what a second look has found; without one there is the first fault, which *error* tells.
+    """
     if isinstance(error, RecursionError):
         return invalid(Fault(path, "nested too deeply", place))
-    return invalid(*below(path, faults_from(error, place)))
+    return invalid(*below(path, faults or faults_from(error, place)))
 
 
 def invalid(first: Fault, *others: Fault) -> Invalid:
