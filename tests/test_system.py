@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from msgspec import Meta
 
 from toque.app import App
 from toque.codecs.file import File
@@ -195,6 +197,18 @@ def test_an_unknown_type_without_a_near_name_can_be_offered() -> None:
     async def now(session: Whatever) -> int: ...
 
     assert "offer it with @app.resource()" in only_complaint_of(app)
+
+
+def test_a_limit_that_nothing_checks_is_refused_with_the_way_to_check_it() -> None:
+    app = kitchen()
+
+    @app.command(allow=public)
+    async def price(of: Annotated[Decimal, Meta(gt=0)]) -> None: ...
+
+    text = only_complaint_of(app)
+
+    assert "compare others in __post_init__" in text
+    assert "resource()" not in text
 
 
 def test_a_parameter_without_a_type_is_refused() -> None:

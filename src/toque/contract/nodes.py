@@ -67,6 +67,9 @@ def holds_carried(tp: Any) -> bool:
     return any(is_carried(getattr(node, "cls", None)) for node in nodes_of(tp))
 
 
+_MEND_LIMITS = "Meta limits int, float, text and lists: compare others in __post_init__, and raise ValueError there"
+
+
 def unserialisable(tp: Any) -> str | None:
     """Why *tp* can be neither an input nor an output, with what to do, or None where it can."""
     try:
@@ -74,7 +77,8 @@ def unserialisable(tp: Any) -> str | None:
         customs = [node.cls for node in nodes_of(tp) if isinstance(node, inspect.CustomType)]
         msgspec.json.Decoder(tp)
     except (TypeError, NameError, AttributeError) as error:
-        return f"{type_name(tp)} is not a type that can be read: {error}"
+        remedy = _MEND_LIMITS if "Can only set" in str(error) else "mend its annotation"
+        return f"{type_name(tp)} is not a type that can be read: {error}; {remedy}"
     for cls in classes:
         if hasattr(cls, "__mapper__"):
             return (

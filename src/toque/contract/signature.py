@@ -191,9 +191,12 @@ def _read_input(operation: Operation, parameter: inspect.Parameter, tp: Any, res
     if place is not Place.UPLOAD and (why := unserialisable(tp)):
         problem, _, remedy = why.partition("; ")
         near = get_close_matches(_name_of(tp), sorted(map(_name_of, resource_types)), 1)
-        hint = f"did you mean the resource {near[0]}?" if near else "offer it with @app.resource()"
+        # A class with fields, or no class at all, is meant to be an input.
+        can_be_made = isinstance(tp, type) and not schema.is_object(tp)
+        hint = f"did you mean the resource {near[0]}?" if near else "offer it with @app.resource()" * can_be_made
         raise SignatureError(
-            f"parameter {name!r} can be neither an input nor a resource: {problem}", f"{hint} Or {remedy}"
+            f"parameter {name!r} can be neither an input nor a resource: {problem}",
+            " Or ".join(filter(None, (hint, remedy))),
         )
     if operation.path is not None and place in (Place.PATH, Place.QUERY, Place.HEADER):
         _check_text(found)
