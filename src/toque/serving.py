@@ -208,7 +208,12 @@ class Serving:
             await application.start()
 
     def begin_stopping(self) -> None:
-        """Welcome no new clients: answers ask their client to leave, sockets close, and readiness says no."""
+        """Welcome no new clients: answers ask their client to leave, sockets close, and readiness says no.
+
+        Whoever says it again, because it may not have been heard, changes nothing.
+        """
+        if self.edge.is_stopping:
+            return
         self.edge.is_stopping = True
         self._closing = asyncio.get_running_loop().create_task(self._sockets.stop(SOCKETS_S))
         self._closing.add_done_callback(lambda _: self.on_sockets_closed())

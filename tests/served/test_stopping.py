@@ -199,9 +199,11 @@ def test_ctrl_c_in_a_terminal_reaches_the_workers_too_and_still_fails_nobody(tmp
         assert served.wait() == 0
 
 
-@pytest.mark.parametrize("delay_s", [0, 0.1])
+@pytest.mark.parametrize("delay_s", [0, 0.05, 0.06, 0.07, 0.08, 0.1, 0.2])
 def test_a_server_that_is_stopped_while_it_starts_ends(tmp_path: Path, delay_s: float) -> None:
-    with serving("kitchen", tmp_path, is_awaited=False) as served:
+    """A worker that has only begun once lost the signal, and was waited for until it was killed."""
+    settings = {"http.drain_s": GIVE_UP_S * 2}
+    with serving("kitchen", tmp_path, "--workers", "2", settings=settings, is_awaited=False) as served:
         time.sleep(delay_s)
         served.signal(signal.SIGTERM)
 

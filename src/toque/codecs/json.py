@@ -24,7 +24,7 @@ from toque.contract.nodes import holds_carried
 __all__ = ["JSON", "can_carry", "encode", "proven_text"]
 
 AGAIN_BYTES_MAX = 64 * 1024
-"""Of a refused body that is read again for all its faults: far more than a form that a person fills in, and small enough
+"""Of a refused body that is read again for all its faults: far more than a form that people fill in, and small enough
 that a second reading without its type, which takes some thirty times its size, hurts nobody."""
 
 encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=enc_hook).encode

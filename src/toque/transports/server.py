@@ -41,6 +41,9 @@ LEAVING_S = 0.8
 SOCKETS_S = 6.0
 """How long it then waits for workers to close their sockets: a second more than they give the calls on them."""
 
+AGAIN_S = 0.1
+"""How soon it tells the workers again: one that was still starting has not heard."""
+
 FILE_THREADS = 64
 """Threads of a worker that read files, made as they are needed: disks serve few readers at once well."""
 
@@ -127,6 +130,9 @@ class _InWorker:
         self._sockets_closed = sockets_closed
 
     def __call__(self) -> Any:
+        # The server's own handler was inherited with its memory: here, until the web server has set one, it would do
+        # nothing.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         end_with_parent(self._server_pid)
         application = self._load()
         application.on_sockets_closed = self._sockets_closed.release
@@ -198,23 +204,31 @@ class _Server(MPServer):
 
     def signal_handler_interrupt(self, *args: Any, **kwargs: Any) -> None:
         """Stop in steps, so that no client has its request in a connection that is about to close."""
-        if self.interrupt_signal or not self.wrks or self._sockets_closed is None:
+        if self.interrupt_signal or self._sockets_closed is None:
             super().signal_handler_interrupt()
             return
         self.interrupt_signal = True
         threading.Thread(target=self._stop_in_steps, daemon=True).start()
 
     def _stop_in_steps(self) -> None:
-        for worker in self.wrks:
-            if worker.is_alive():
-                os.kill(worker._id(), STOPPING)
+        self._tell_workers()
         time.sleep(LEAVING_S)
         give_up = time.monotonic() + SOCKETS_S
-        for _ in self.wrks:
-            self._sockets_closed.acquire(timeout=max(0, give_up - time.monotonic()))
+        closed = 0
+        # Not `is_alive`: one that is about to be forked is not yet, and must be waited for.
+        while closed < sum(worker.inner.exitcode is None for worker in self.wrks) and time.monotonic() < give_up:
+            if self._sockets_closed.acquire(timeout=AGAIN_S):
+                closed += 1
+            else:
+                self._tell_workers()
         _turn_away(self._listener)
         time.sleep(CLOSING_S)
         self.main_loop_interrupt.set()
+
+    def _tell_workers(self) -> None:
+        for worker in self.wrks:
+            if worker.is_alive():
+                os.kill(worker._id(), STOPPING)
 
 
 def _turn_away(listener: socket.socket) -> None:
