@@ -14,7 +14,7 @@ import pytest
 from msgspec import Meta, Struct
 
 from toque.codecs.json import AGAIN_BYTES_MAX, JSON
-from toque.contract.conversion import convert
+from toque.contract.conversion import convert, faults_of
 from toque.contract.errors import Invalid
 from toque.contract.faults import FAULT_TEXT_MAX, FAULTS_MAX
 
@@ -175,6 +175,7 @@ def test_every_fault_is_told_at_once(value: Any, faults: dict[str, str]) -> None
 
 def test_the_faults_of_one_answer_are_bounded() -> None:
     assert len(faults_in([{}] * 1000, list[Item])) == FAULTS_MAX
+    assert len(faults_of([{}] * 1000, list[Item])) == FAULTS_MAX
 
 
 def test_a_large_body_is_not_read_twice() -> None:
@@ -192,8 +193,11 @@ class Nested(Struct):
 
 
 def test_a_search_for_faults_ends_at_some_depth() -> None:
-    value: Any = {"size": "x"}
-    for _ in range(100):
-        value = {"inner": [value], "size": 1}
+    def within(levels: int) -> Any:
+        value: Any = {"size": "x", "inner": 1}
+        for _ in range(levels):
+            value = {"inner": [value]}
+        return value
 
-    assert list(faults_in(value, Nested).values()) == ["Expected int, got str"]
+    assert len(faults_in(within(2), Nested)) == 2
+    assert len(faults_in(within(20), Nested)) == 1
