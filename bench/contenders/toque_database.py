@@ -13,13 +13,13 @@ from toque import App, Database, Model, Struct, public
 app = App("bench")
 
 
-class World(Model):
+class World(Model, shared=True):
     __tablename__ = "world"
     id: Mapped[int] = mapped_column(primary_key=True)
     random_number: Mapped[int]
 
 
-class Fortune(Model):
+class Fortune(Model, shared=True):
     __tablename__ = "fortune"
     id: Mapped[int] = mapped_column(primary_key=True)
     message: Mapped[str]

@@ -7,10 +7,10 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
 
-from sqlalchemy import ForeignKey, Numeric
+from sqlalchemy import ForeignKey, Numeric, exists
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from toque import Model
+from toque import Me, Model, Rows
 
 TABLES = 20
 """As many as the room holds, numbered from 1."""
@@ -36,13 +36,13 @@ class Status(StrEnum):
     SERVED = "served"
 
 
-class Course(Model):
+class Course(Model, shared=True):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     dishes: Mapped[list[Dish]] = relationship(order_by="Dish.id")
 
 
-class Dish(Model):
+class Dish(Model, shared=True):
     id: Mapped[int] = mapped_column(primary_key=True)
     course_id: Mapped[int] = mapped_column(ForeignKey("course.id"), index=True)
     name: Mapped[str]
@@ -52,7 +52,7 @@ class Dish(Model):
     is_vegetarian: Mapped[bool]
 
 
-class Table(Model):
+class Table(Model, shared=True):
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     seats: Mapped[int]
 
@@ -66,6 +66,17 @@ class Order(Model):
     total: Mapped[Price]
     items: Mapped[list[OrderItem]] = relationship(order_by="OrderItem.id")
 
+    @classmethod
+    def __rows__(cls, me: Me) -> Rows:
+        """The staff reads every order; a waiter changes his own, and cooks move all."""
+        mine = cls.waiter == me.subject
+        return Rows(
+            read=me.has_role("waiter", "cook"),
+            insert=me.has_role("waiter"),
+            change=mine | me.has_role("cook"),
+            stamp={"waiter": me.subject},
+        )
+
 
 class OrderItem(Model):
     """A dish as it was when it was ordered: a new price on the menu changes no bill."""
@@ -77,3 +88,9 @@ class OrderItem(Model):
     station: Mapped[Station]
     price: Mapped[Price]
     quantity: Mapped[int]
+
+    @classmethod
+    def __rows__(cls, me: Me) -> Rows:
+        """Read like the order; only its waiter adds to it."""
+        own = exists().where(Order.id == cls.order_id, Order.waiter == me.subject)
+        return Rows(read=me.has_role("waiter", "cook"), insert=own)

@@ -33,8 +33,11 @@ if TYPE_CHECKING:
     from toque.contract.principal import Principal
     from toque.security.development import DevelopmentTokens
     from toque.settings import Settings
-    from toque.store.database import Database
+    from toque.store.database import AllRows, Database
+    from toque.store.facts import Me
     from toque.store.models import Model
+    from toque.store.rows import Rows
+    from toque.store.sql import Sql
 
 __version__ = "0.1.0"
 
@@ -60,14 +63,18 @@ _HOMES = {
     "toque.contract.principal": ("Principal",),
     "toque.security.development": ("DevelopmentTokens",),
     "toque.settings": ("Settings",),
-    "toque.store.database": ("Database",),
+    "toque.store.database": ("AllRows", "Database"),
+    "toque.store.facts": ("Me",),
     "toque.store.models": ("Model",),
+    "toque.store.rows": ("Rows",),
+    "toque.store.sql": ("Sql",),
     "msgspec": ("Meta", "Struct"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Access",
+    "AllRows",
     "App",
     "Conflict",
     "Context",
@@ -81,6 +88,7 @@ __all__ = [
     "InBody",
     "InQuery",
     "Invalid",
+    "Me",
     "Meta",
     "Model",
     "Module",
@@ -88,7 +96,9 @@ __all__ = [
     "Overloaded",
     "PreconditionFailed",
     "Principal",
+    "Rows",
     "Settings",
+    "Sql",
     "Struct",
     "Unauthenticated",
     "Unavailable",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from toque.contract.module import Module
 from toque.serving import Serving
 from toque.settings import Settings, load
+from toque.store.sql import Sql
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -30,6 +31,7 @@ class App(Module):
         description: what the app is for, in Markdown.
         settings: instead of those from `toque.toml` and the environment.
         metadata: the tables, where the models are not made from `toque.Model`.
+        sql: the functions, operators and texts that statements may hold beside what is known to be harmless.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class App(Module):
         description: str = "",
         settings: Settings | None = None,
         metadata: MetaData | None = None,
+        sql: Sql | None = None,
     ) -> None:
         super().__init__(name)
         file = sys._getframe(1).f_globals.get("__file__")
@@ -50,6 +53,7 @@ class App(Module):
         self.description = description
         self.given_settings = settings
         self._metadata = metadata
+        self.sql = sql or Sql()
         self._serving: Serving | None = None
         self._asgi: Callable[..., Awaitable[None]] | None = None
 

@@ -15,7 +15,7 @@ from toque.contract.errors import Error
 from toque.contract.module import Module
 from toque.contract.operation import ISOLATIONS, Kind, Operation
 from toque.contract.signature import Signature, path_names
-from toque.store.database import Database
+from toque.store.database import DATABASES
 
 __all__ = ["of_modules", "of_operation", "of_seed", "of_signature"]
 
@@ -82,7 +82,7 @@ def of_signature(operation: Operation, signature: Signature, pantry: Pantry) -> 
         *_of_transaction(operation, signature, pantry),
     ):
         yield Complaint(operation.name, problem, remedy, operation.where)
-    if not signature.is_async and Database in pantry.closure(wanted for _, wanted in signature.resources):
+    if not signature.is_async and not pantry.closure(wanted for _, wanted in signature.resources).isdisjoint(DATABASES):
         yield Complaint(
             operation.name, "a plain `def` cannot wait for Database", "make it `async def`", operation.where
         )
@@ -171,7 +171,7 @@ def _of_output(operation: Operation, signature: Signature) -> Iterator[Problem]:
 
 
 def _of_transaction(operation: Operation, signature: Signature, pantry: Pantry) -> Iterator[Problem]:
-    has_database = Database in pantry.closure(wanted for _, wanted in signature.resources)
+    has_database = not pantry.closure(wanted for _, wanted in signature.resources).isdisjoint(DATABASES)
     if operation.isolation is not None and not has_database:
         yield "isolation= is for a transaction, and it asks for no Database", "ask for one, or leave isolation= out"
     if operation.is_idempotent and signature.is_stream:

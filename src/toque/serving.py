@@ -22,7 +22,7 @@ from toque.contract.manifest import Manifest, Offered, manifest
 from toque.contract.module import Module
 from toque.store.preparation import head
 from toque.store.release import Release
-from toque.system import System, compile_system
+from toque.system import System, Tables, compile_system
 from toque.transports import static
 from toque.transports.arguments import plain_reader
 from toque.transports.bodies import BodyLimits, body_reader
@@ -71,7 +71,8 @@ class Serving:
         pages, complaints = _pages_of(app.modules, settings)
         complaints += _complaints_about_files(app.modules)
         url = database_url(settings, app.folder)
-        self.system: System = compile_system(app.modules, settings, url, complaints, _release(app))
+        tables = Tables(app.metadata, app.sql)
+        self.system: System = compile_system(app.modules, settings, url, complaints, _release(app), tables)
         self.metrics = Metrics(self.system.figures, figures_folder)
         self._limits = BodyLimits(settings.http.body_bytes_max, settings.http.body_timeout_s)
         self._offers = {name: offers_of(plan, pages) for name, plan in self.system.plans.items()}

@@ -27,16 +27,20 @@ from toque.contract.signature import Place, Signature, SignatureError, read_sign
 from toque.security.credentials import Verifier
 from toque.security.development import DevelopmentTokens
 from toque.settings import Settings, problems
-from toque.store.database import Database
+from toque.store.database import DATABASES, AllRows, Database
 from toque.store.deduplicate import deduplicate
 from toque.store.replies import Replies
+from toque.store.sql import Sql
 from toque.store.transact import transact
 
 if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+
+    from toque.store.guard import Guard
     from toque.store.release import Release
     from toque.store.store import Store
 
-__all__ = ["System", "compile_system", "why_once"]
+__all__ = ["System", "Tables", "compile_system", "why_once"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +55,7 @@ class System:
     pantry: Pantry
     store: Store | None
     seeds: tuple[Plan, ...] = ()
+    guard: Guard | None = None
 
     async def start(self) -> None:
         """Make ready what calls need; the rest is made at its first use."""
@@ -67,22 +72,32 @@ class System:
                 await self.store.stop()
 
 
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What an app's statements are about, and what they may hold."""
+
+    metadata: MetaData | None
+    sql: Sql
+
+
 def compile_system(
     modules: Sequence[Module],
     settings: Settings,
     database_url: str,
     complaints: Sequence[Complaint] = (),
     release: Release | None = None,
+    tables: Tables | None = None,
 ) -> System:
     """Compile every operation of *modules*.
 
     Args:
         complaints: what is known to be wrong already, with templates say, so that all is said at once.
         release: what the database is told of whoever uses it.
+        tables: whose rules every Database keeps to; an app without tables has none.
     Raises: SetupError with all that is wrong, each with its remedy.
     """
     wrong = [*complaints, *problems(settings), *checks.of_modules(modules)]
-    pantry = Pantry({Database: lambda context: context.database}, given=[settings, DevelopmentTokens(settings)])
+    pantry = Pantry({Database: _database, AllRows: _all_rows}, given=[settings, DevelopmentTokens(settings)])
     wrong += _learn_recipes(pantry, modules)
     modules = list(dict.fromkeys(modules))
     operations = list(_read([found for module in modules for found in module.operations], pantry, wrong))
@@ -92,9 +107,10 @@ def compile_system(
     if any(isinstance(found.allow, Access) and found.allow.needs_principal for found, _ in operations):
         wrong += verifier.check()
     store = None
+    guard = _guard(tables, wrong)
     if any(_transacts(pantry, operation, signature) for operation, signature in (*operations, *seeds)):
         try:
-            store = _open_store(settings, database_url, release)
+            store = _open_store(settings, database_url, release, guard)
         except ValueError as error:
             wrong.append(Complaint("database.url", str(error), "check TOQUE_DATABASE_URL"))
     if wrong:
@@ -102,11 +118,12 @@ def compile_system(
     threads = Threads(settings.calls.threads_max, settings.calls.thread_queue_max)
     gate = Gate(settings.calls.in_flight_max)
     replies = None if store is None else Replies(store)
-    workshop = _Workshop(settings, pantry, threads, gate, store, verifier, replies)
-    seeding = tuple(workshop.plan(seed, signature) for seed, signature in seeds)
+    workshop = _Workshop(settings, pantry, threads, gate, store, verifier, replies, guard)
+    # Nobody calls a seed: it fills the tables for all.
+    seeding = tuple(workshop.plan(seed, signature, is_guarded=False) for seed, signature in seeds)
     workshop.figures.clear()  # A seed runs once, before there is anybody to look.
     plans = {operation.name: workshop.plan(operation, signature) for operation, signature in operations}
-    return System(settings, plans, workshop.figures, gate, threads, pantry, store, seeding)
+    return System(settings, plans, workshop.figures, gate, threads, pantry, store, seeding, guard)
 
 
 def _read(
@@ -135,10 +152,11 @@ class _Workshop:
     store: Store | None
     verifier: Verifier
     replies: Replies | None
+    guard: Guard | None
     figures: dict[str, Figures] = field(default_factory=dict)
 
-    def plan(self, operation: Operation, signature: Signature) -> Plan:
-        stages = list(self._stages(operation, signature))
+    def plan(self, operation: Operation, signature: Signature, *, is_guarded: bool = True) -> Plan:
+        stages = list(self._stages(operation, signature, is_guarded))
         return compile_plan(
             operation,
             signature,
@@ -153,7 +171,7 @@ class _Workshop:
             and any(stage.name == "transact" for stage in stages),
         )
 
-    def _stages(self, operation: Operation, signature: Signature) -> Iterator[Stage]:
+    def _stages(self, operation: Operation, signature: Signature, is_guarded: bool) -> Iterator[Stage]:
         figures = self.figures[operation.name] = Figures(operation.name, operation.kind.value)
         report, report_above_s = logs.reporter(self.settings.log.calls, self.settings.log.slow_ms)
         yield Stage(
@@ -168,6 +186,8 @@ class _Workshop:
         asks_who = [f"it asks for {tp.__name__}" for tp in (Principal, Context) if _needs(self.pantry, signature, tp)]
         if operation.is_idempotent:
             asks_who.append("an idempotency key is its caller's own")
+        if self.guard is not None and self.guard.has_rules and _needs(self.pantry, signature, Database):
+            asks_who.append("it asks for Database, whose rows are their owners'")
         if access.needs_principal or asks_who:
             why = f"allow={access.words}" if access.needs_principal else asks_who[0]
             yield Stage("authenticate", why, lambda call: authenticate(call, self.verifier.verify))
@@ -180,8 +200,10 @@ class _Workshop:
             yield Stage(name, why, receive)
         if self.store is not None and _transacts(self.pantry, operation, signature):
             why = "one snapshot" if operation.kind is Kind.QUERY else "one transaction"
-            wrap = transact(self.store, operation, is_repeatable=why_once(operation, signature) == "")
-            asks = "it asks for Database" if _needs(self.pantry, signature, Database) else "is_idempotent=True"
+            is_repeatable = why_once(operation, signature) == ""
+            wrap = transact(self.store, operation, is_repeatable=is_repeatable, is_guarded=is_guarded)
+            asked = [tp.__name__ for tp in DATABASES if _needs(self.pantry, signature, tp)]
+            asks = f"it asks for {' and '.join(asked)}" if asked else "is_idempotent=True"
             yield Stage("transact", f"{asks}: {why}", wrap)
         if self.replies is not None and operation.is_idempotent:
             why = "is_idempotent=True: one effect and one answer a key"
@@ -204,15 +226,31 @@ def why_once(operation: Operation, signature: Signature) -> str:
 
 
 def _transacts(pantry: Pantry, operation: Operation, signature: Signature) -> bool:
-    return operation.is_idempotent or _needs(pantry, signature, Database)
+    return operation.is_idempotent or _needs(pantry, signature, *DATABASES)
 
 
-def _needs(pantry: Pantry, signature: Signature, tp: type) -> bool:
-    """Whether the function, or anything made for it, asks for *tp*."""
-    return tp in pantry.closure(wanted for _, wanted in signature.resources)
+def _needs(pantry: Pantry, signature: Signature, *types: type) -> bool:
+    """Whether the function, or anything made for it, asks for one of *types*."""
+    return not pantry.closure(wanted for _, wanted in signature.resources).isdisjoint(types)
 
 
-def _open_store(settings: Settings, url: str, release: Release | None) -> Store:
+def _database(context: Context) -> Database | None:
+    return context.database
+
+
+def _all_rows(context: Context) -> AllRows | None:
+    return None if context.database is None else AllRows.of(context.database)
+
+
+def _guard(tables: Tables | None, wrong: list[Complaint]) -> Guard | None:
+    if tables is None or tables.metadata is None or not tables.metadata.tables:
+        return None
+    from toque.store.guard import guard_of
+
+    return guard_of(tables.metadata, tables.sql, wrong)
+
+
+def _open_store(settings: Settings, url: str, release: Release | None, guard: Guard | None) -> Store:
     from toque.store import open_store
 
     observer = None
@@ -229,6 +267,7 @@ def _open_store(settings: Settings, url: str, release: Release | None) -> Store:
         replicas=[replica.reveal() for replica in database.replicas],
         is_pooled=database.pooler == "transaction",
         release=release,
+        guard=guard,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from toque.contract import schema
 from toque.contract.errors import CODES
 from toque.contract.operation import ISOLATIONS
 from toque.serving import Serving
+from toque.store import AllRows
 from toque.store.attempts import ATTEMPTS_MAX
 from toque.system import why_once
 from toque.transports.jsonrpc import unoffered
@@ -30,23 +31,42 @@ Row = tuple[str, str, str]
 
 
 def explain(operation: OperationName, /, *, app: Target = ".") -> None:
-    """Print what OPERATION is compiled to, and where each part comes from.
+    """Print what OPERATION is compiled to, and where each part comes from; or whose rows a model's table holds.
 
     Its protocols, the formats that it takes and gives, its inputs, its policies in order, and its limits.
 
     - `toque explain place_order --app shop`
+    - `toque explain order`: the rules of the table `order`, in words and in the SQL of the app's database.
     """
     loaded = load_app(app)
     serving = loaded.serve(settings_for(loaded))
+    if operation not in serving.system.plans and (lines := _rules(serving, operation)) is not None:
+        _print(f"{operation} (rows)", ("rule", "in words", "in SQL"), [lines])
+        return
     plan = find_plan(serving.system.plans, operation)
-    table = Table(title=f"{plan.operation.name} ({plan.operation.kind})", title_justify="left")
-    for heading in ("what", "value", "from"):
+    parts = (_declared(plan), _carried(serving, plan), _policies(plan), _limits(serving, plan))
+    _print(f"{plan.operation.name} ({plan.operation.kind})", ("what", "value", "from"), parts)
+
+
+def _print(title: str, headings: Row, parts: Iterable[Iterable[Row]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for heading in headings:
         table.add_column(heading, overflow="fold")
-    for part in (_declared(plan), _carried(serving, plan), _policies(plan), _limits(serving, plan)):
+    for part in parts:
         for row in part:
             table.add_row(*map(escape, row))
         table.add_section()
     Console().print(table)
+
+
+def _rules(serving: Serving, name: str) -> list[Row] | None:
+    """The rules of the table or model called *name*; None where there is none."""
+    guard, store = serving.system.guard, serving.system.store
+    if guard is None or store is None:
+        return None
+    from toque.store.described import rules_of
+
+    return rules_of(guard, name, store.dialect_name)
 
 
 def _declared(plan: Plan) -> Iterator[Row]:
@@ -107,7 +127,15 @@ def _limits(serving: Serving, plan: Plan) -> Iterator[Row]:
     if serving.system.store is not None and any(stage.name == "transact" for stage in plan.stages):
         store = serving.system.store
         yield "database", store.dialect_name, origin("database.url")
+        yield from _rows_of(serving, plan)
         yield from _transaction(plan, store.dialect_name)
+
+
+def _rows_of(serving: Serving, plan: Plan) -> Iterator[Row]:
+    if AllRows in {tp for _, tp in plan.signature.resources}:
+        yield "rows", "all of them, past every rule", "it asks for AllRows"
+    elif serving.system.guard is not None:
+        yield "rows", serving.system.guard.words, "the models"
 
 
 def _transaction(plan: Plan, dialect_name: str) -> Iterator[Row]:

@@ -8,15 +8,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from toque.store.database import Database
+from toque.store.database import AllRows, Database
+from toque.store.sql import Sql
 from toque.store.store import StatementObserver, Store, open_store
 
 if TYPE_CHECKING:
+    from toque.store.facts import Me as Me
     from toque.store.models import Model as Model
+    from toque.store.rows import Rows as Rows
 
-__all__ = ["Database", "Model", "StatementObserver", "Store", "open_store"]
+__all__ = ["AllRows", "Database", "Me", "Model", "Rows", "Sql", "StatementObserver", "Store", "open_store"]
 
-_LATE = {"Model": "toque.store.models"}
+_LATE = {"Me": "toque.store.facts", "Model": "toque.store.models", "Rows": "toque.store.rows"}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,9 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import Insert, UpdateBase
 
+from toque.contract.principal import ANONYMOUS, Principal
 from toque.store.expansion import Expansion, processed
+from toque.store.facts import Fact, Known
 from toque.store.prepared import Prepared
 
 __all__ = ["Compilation", "Parameters"]
@@ -33,6 +35,8 @@ class _Source(NamedTuple):
     """Its bind's place in the cache key; -1 when the key has none."""
     default: Callable[[], Any] | None
     process: Callable[[Any], Any] | None
+    fact: Fact | None = None
+    """What it is about the caller that the store fills in, and nobody else."""
 
 
 class Compilation:
@@ -51,38 +55,50 @@ class Compilation:
         self.prepared = Prepared(compiled.string, is_write, tables)
         sources = {name: _source(name, compiled, key_binds, attributes) for name in compiled.bind_names.values()}
         self._sources = [sources[name] for name in compiled.positiontup or ()]
-        self._by_bind = sources
-        self._names = frozenset(source.name for source in sources.values() if source.name)
+        self.sources = sources
+        self.names = frozenset(source.name for source in sources.values() if source.name)
         is_expanding = compiled.post_compile_params or compiled.literal_execute_params
         self._expansion = Expansion(compiled, self.prepared) if is_expanding else None
 
-    def arguments(self, binds: Sequence[Any], parameters: Parameters | None) -> tuple[Prepared, list[Any]]:
-        """The text to run and its arguments: the statement's own *binds*, or *parameters* by name."""
+    def arguments(
+        self, binds: Sequence[Any], parameters: Parameters | None, principal: Principal = ANONYMOUS
+    ) -> tuple[Prepared, list[Any]]:
+        """The text to run and its arguments: the statement's own *binds*, or *parameters* by name.
+
+        Args:
+            principal: whom rules are about.
+        """
         given = parameters or _NONE
-        if not self._names.issuperset(given):
+        if not self.names.issuperset(given):
             raise self._unknown(given)
         if self._expansion is not None:
-            values = {name: _value(source, binds, given) for name, source in self._by_bind.items()}
+            values = {name: _value(source, binds, given, principal) for name, source in self.sources.items()}
             return self._expansion.write(values)
         return self.prepared, [
-            _value(source, binds, given)
+            _value(source, binds, given, principal)
             if (process := source.process) is None
-            else processed(process, _value(source, binds, given))
+            else processed(process, _value(source, binds, given, principal))
             for source in self._sources
         ]
 
+    def value(self, name: str, binds: Sequence[Any], given: Parameters) -> Any:
+        """What the bind *name* holds, as `arguments` would take it."""
+        return _value(self.sources[name], binds, given, ANONYMOUS)
+
     def _unknown(self, given: Parameters) -> TypeError:
-        name = next(name for name in given if name not in self._names)
-        near = get_close_matches(name, self._names, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(self._names)) or 'none'}."
+        name = next(name for name in given if name not in self.names)
+        near = get_close_matches(name, self.names, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(self.names)) or 'none'}."
         return TypeError(f"the statement has no parameter {name!r}; {hint}")
 
 
 _NONE: Parameters = {}
 
 
-def _value(source: _Source, binds: Sequence[Any], given: Parameters) -> Any:
-    name, place, default, _ = source
+def _value(source: _Source, binds: Sequence[Any], given: Parameters, principal: Principal) -> Any:
+    name, place, default, _, fact = source
+    if fact is not None:
+        return fact.of(principal)
     if name in given:
         return given[name]
     if default is not None:
@@ -95,6 +111,10 @@ def _value(source: _Source, binds: Sequence[Any], given: Parameters) -> Any:
 
 def _source(name: str, compiled: SQLCompiler, key_binds: Sequence[Any], attributes: Mapping[str, str]) -> _Source:
     bind = compiled.binds[name]
+    if isinstance(bind, Known):
+        return _Source(
+            "", -1, None, bind.type.dialect_impl(compiled.dialect).bind_processor(compiled.dialect), bind.fact
+        )
     # The ORM's compiler may have cloned the bind that the cache key lists.
     twins = {id(twin) for twin in bind._cloned_set}
     index = next((i for i, listed in enumerate(key_binds) if id(listed) in twins), -1)

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from toque.contract.errors import Conflict
+from toque.contract.errors import Conflict, Forbidden
 
-__all__ = ["broken", "unique_name"]
+__all__ = ["FORBIDDEN_SETTING", "broken", "forbidden", "unique_name"]
+
+FORBIDDEN_SETTING = "toque.forbidden"
+"""A setting that PostgreSQL does not know: a guarded statement asks for it where a rule refuses a row."""
 
 
 def broken(constraint: str) -> Conflict:
@@ -15,6 +18,11 @@ def broken(constraint: str) -> Conflict:
     if not constraint:
         return Conflict("The change breaks a rule of the data, or something else still refers to it.")
     return Conflict(f"The change breaks the rule {constraint!r}.", constraint=constraint)
+
+
+def forbidden() -> Forbidden:
+    """What a row rule did not let the caller write."""
+    return Forbidden("A rule of the data does not let you write this.")
 
 
 def unique_name(columns: str, tables: tuple[Any, ...]) -> str:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.sql.base import Executable
 
-__all__ = ["Database", "transaction_of"]
+    from toque.store.denials import Denials
+
+__all__ = ["DATABASES", "AllRows", "Database", "transaction_of"]
 
 V = TypeVar("V")
 Parameters = Mapping[str, Any]
@@ -33,10 +35,11 @@ class Database:
     like a relationship is read with one more statement.
     """
 
-    __slots__ = ("_transaction",)
+    __slots__ = ("_plans", "_transaction")
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
+        self._plans = transaction.plans.guarded
 
     async def one(self, view: type[V], statement: Executable, parameters: Parameters | None = None) -> V:
         """The only row. Raises NotFound when there is none, ValueError when there are more."""
@@ -64,26 +67,39 @@ class Database:
     async def execute(self, statement: Executable, rows: Sequence[Parameters] | Parameters | None = None) -> int:
         """Run *statement* for its effect, once or once per row of values: the number of rows affected."""
         transaction = self._transaction
+        caller = transaction.context.caller
         if rows is None or isinstance(rows, Mapping):
-            plan, binds = transaction.plans.plan(statement, None, rows or ())
-            return await transaction.execute(*plan.arguments(binds, rows))
+            plan, binds = self._plans.plan(statement, None, rows or ())
+            affected = await transaction.execute(*plan.arguments(binds, rows, caller))
+            if plan.denials is not None:
+                await plan.denials.look(transaction, binds, [rows], affected)
+            return affected
         if not rows:
             return 0
-        plan, binds = transaction.plans.plan(statement, None, rows[0])
-        each = [plan.arguments(binds, row) for row in rows]
-        return await transaction.execute_many(each[0][0], [arguments for _, arguments in each])
+        plan, binds = self._plans.plan(statement, None, rows[0])
+        each = [plan.arguments(binds, row, caller) for row in rows]
+        affected = await transaction.execute_many(each[0][0], [arguments for _, arguments in each])
+        if plan.denials is not None:
+            await plan.denials.look(transaction, binds, rows, affected)
+        return affected
 
     async def stream(
         self, view: type[V], statement: Executable, parameters: Parameters | None = None
     ) -> AsyncIterator[V]:
         """Every row in turn, in constant memory."""
         transaction = self._transaction
-        plan, binds = transaction.plans.plan(statement, view, parameters or ())
+        plan, binds = self._plans.plan(statement, view, parameters or ())
         if plan.relations:
             raise TypeError("a stream holds its connection, so its view cannot have nested views; use all().")
-        async for views in transaction.stream(*plan.arguments(binds, parameters), plan.build):
+        affected = 0
+        async for views in transaction.stream(
+            *plan.arguments(binds, parameters, transaction.context.caller), plan.build
+        ):
+            affected += len(views)
             for item in views:
                 yield item
+        if plan.denials is not None:
+            await plan.denials.look(transaction, binds, [parameters], affected)
 
     def session(self) -> AbstractAsyncContextManager[AsyncSession]:
         """SQLAlchemy's session in this call's transaction, for mapped objects: `async with db.session() as session:`.
@@ -94,7 +110,7 @@ class Database:
         """
         from toque.store.session import open_session
 
-        return open_session(self._transaction)
+        return open_session(self._transaction, self._plans.dialect)
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
         """`async with db.savepoint():` an error that leaves it undoes what was done inside, and the command may go on.
@@ -115,14 +131,44 @@ class Database:
         self, view: type[V], statement: Executable, parameters: Parameters | None, rows_max: int
     ) -> Awaitable[list[V]]:
         transaction = self._transaction
-        plan, binds = transaction.plans.plan(statement, view, parameters or ())
+        plan, binds = self._plans.plan(statement, view, parameters or ())
         if plan.relations:
             from toque.store.relations import read
 
             return read(transaction, plan, binds, parameters, rows_max)
-        prepared, arguments = plan.arguments(binds, parameters)
-        return transaction.fetch(prepared, arguments, rows_max, plan.build)
+        prepared, arguments = plan.arguments(binds, parameters, transaction.context.caller)
+        views: Awaitable[list[V]] = transaction.fetch(prepared, arguments, rows_max, plan.build)
+        return views if plan.denials is None else self._looked(views, plan.denials, binds, parameters)
 
+    async def _looked(
+        self, reading: Awaitable[list[V]], denials: Denials, binds: Sequence[Any], parameters: Parameters | None
+    ) -> list[V]:
+        """What a write returned, unless a rule kept it from a row."""
+        views = await reading
+        await denials.look(self._transaction, binds, [parameters], len(views))
+        return views
+
+
+class AllRows(Database):
+    """The database without its rules, for operations of administrators: every row, every field, any SQL.
+
+    It is asked for by type, so that the signature, `toque explain` and the manifest say so.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, transaction: Transaction) -> None:
+        super().__init__(transaction)
+        self._plans = transaction.plans
+
+    @classmethod
+    def of(cls, database: Database) -> AllRows:
+        """All rows of the same snapshot or transaction as *database*."""
+        return cls(database._transaction)
+
+
+DATABASES = (Database, AllRows)
+"""What an operation may ask for."""
 
 _ANYTHING: Any = object
 """The view of a single column whose type does not matter."""

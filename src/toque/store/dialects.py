@@ -20,7 +20,7 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import DateTime, Float, Numeric
 
-__all__ = ["postgresql", "sqlite"]
+__all__ = ["Postgres", "Sqlite", "options", "postgresql", "sqlite"]
 
 # Any: SQLAlchemy gives each of its types another processor type, and none that a subclass may widen.
 Process = Any
@@ -127,7 +127,7 @@ class _ExactNumeric(Numeric[Any]):
         return process
 
 
-class _Sqlite(_OverTransaction, SQLiteDialect_pysqlite):
+class Sqlite(_OverTransaction, SQLiteDialect_pysqlite):
     supports_statement_cache = True
     colspecs = {**SQLiteDialect_pysqlite.colspecs, DateTime: _Instant, Numeric: _ExactNumeric, Float: Float}
 
@@ -159,7 +159,7 @@ def _aware(value: Any) -> Any:
     return value
 
 
-class _Postgres(_OverTransaction, PGDialect_asyncpg):
+class Postgres(_OverTransaction, PGDialect_asyncpg):
     supports_statement_cache = True
     colspecs = {**PGDialect_asyncpg.colspecs, Numeric: _FiniteNumeric, DateTime: _AwareDateTime}
 
@@ -168,17 +168,26 @@ def _to_json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def options(name: str) -> dict[str, Any]:
+    """What the dialect *name* is made with."""
+    own: dict[str, dict[str, Any]] = {
+        "sqlite": {"paramstyle": "qmark", "json_deserializer": msgspec.json.decode},
+        "postgresql": {"paramstyle": "numeric_dollar"},
+    }
+    return {"json_serializer": _to_json, **own[name]}
+
+
 @cache
 def sqlite() -> Dialect:
     """SQL for the standard library's sqlite3: `?` parameters."""
-    make: Any = _Sqlite
-    dialect: Dialect = make(paramstyle="qmark", json_serializer=_to_json, json_deserializer=msgspec.json.decode)
+    make: Any = Sqlite
+    dialect: Dialect = make(**options("sqlite"))
     return dialect
 
 
 @cache
 def postgresql() -> Dialect:
     """SQL for asyncpg: `$1` parameters with their types, so that the server never has to guess one."""
-    make: Any = _Postgres
-    dialect: Dialect = make(paramstyle="numeric_dollar", json_serializer=_to_json)
+    make: Any = Postgres
+    dialect: Dialect = make(**options("postgresql"))
     return dialect

@@ -6,7 +6,7 @@ statement serves every caller and no statement can bring a fact along.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NoReturn
 
 from sqlalchemy import Boolean, String
@@ -15,7 +15,7 @@ from sqlalchemy.types import TypeEngine
 
 from toque.contract.principal import Principal
 
-__all__ = ["About", "Fact", "Me", "me"]
+__all__ = ["About", "Fact", "Known", "Me", "filled", "me"]
 
 About = Literal["subject", "tenant", "authenticated", "role", "scope", "claim"]
 
@@ -31,6 +31,7 @@ class Fact(BindParameter[Any]):
         self.about: About = about
         self.names = names
         """The roles or scopes of which one is enough, or the claim."""
+        self.known = Known(self, type_)
 
     def of(self, principal: Principal) -> Any:
         """Its value for *principal*; None, which equals nothing in SQL, where nothing is known."""
@@ -41,6 +42,25 @@ class Fact(BindParameter[Any]):
         """It in words, for `toque explain`."""
         names = " or ".join(map(repr, self.names))
         return _WORDS[self.about].format(names=names)
+
+
+class Known(BindParameter[Any]):
+    """A fact in a rule that a guarded compiler wrote: the one place where the store fills it in.
+
+    Its value is the fact itself, so that SQLAlchemy's own execution hands it on, and a driver that nobody filled it in
+    for (`filled`) refuses it.
+    """
+
+    inherit_cache = True
+
+    def __init__(self, fact: Fact, type_: TypeEngine[Any]) -> None:
+        super().__init__(f"me_{fact.about}", fact, type_=type_, unique=True)
+        self.fact = fact
+
+
+def filled(arguments: Iterable[Any], principal: Principal) -> list[Any]:
+    """The driver's *arguments* with what is known about *principal* in the place of every fact."""
+    return [value.of(principal) if isinstance(value, Fact) else value for value in arguments]
 
 
 _READ: Mapping[About, Callable[[Principal, tuple[str, ...]], Any]] = {

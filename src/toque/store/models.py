@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import JSON, DateTime, Enum, MetaData, Numeric, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, declared_attr, has_inherited_table
 
-from toque.store.rows import SHARED, Rows, declare
+from toque.store.rows import SHARED, Rows, declare, made_by
 
 if TYPE_CHECKING:
     from toque.store.facts import Me
@@ -74,10 +75,21 @@ class Conventions:
         ),
     }
 
+    _said: ClassVar[Mapping[str, Any]] = {}
+    """What this class and its bases say of their rows."""
+
     def __init_subclass__(
-        cls, *, shared: bool = False, tenant: str = "", owner: str = "", sensitive: bool = False, **kwargs: Any
+        cls,
+        *,
+        shared: bool | None = None,
+        tenant: str | None = None,
+        owner: str | None = None,
+        sensitive: bool | None = None,
+        **kwargs: Any,
     ) -> None:
         """Map the class, and note whose rows its table holds (see `toque.store.rows`).
+
+        An abstract base or a mixin says it for all its subclasses; a subclass may say else.
 
         Args:
             shared: its rows are everybody's.
@@ -86,11 +98,25 @@ class Conventions:
             sensitive: the database enforces the rules once more by itself.
         """
         super().__init_subclass__(**kwargs)
-        rules: Any = vars(cls).get("__rows__")
+        given = {"shared": shared, "tenant": tenant, "owner": owner, "sensitive": sensitive}
+        said = {name: value for name, value in given.items() if value is not None}
         table: Any = vars(cls).get("__table__")
-        if table is not None and (shared or tenant or owner or rules is not None):
-            rows = SHARED if shared else None if rules is None else cls.__rows__
-            declare(table, rows, tenant=tenant, owner=owner, sensitive=sensitive)
+        says_rows = "__rows__" in vars(cls)
+        if table is None and (said or says_rows) and has_inherited_table(cls):
+            raise TypeError(f"{cls.__name__} shares the table of its base, which says whose rows it holds.")
+        cls._said = _over(cls._said, said, says_rows)
+        if table is not None:
+            made_by(table, cls)
+            cls._declare(table)
+
+    @classmethod
+    def _declare(cls, table: Any) -> None:
+        said = cls._said
+        has_rows = getattr(cls.__rows__, "__func__", None) is not vars(Conventions)["__rows__"].__func__
+        rows = SHARED if said.get("shared") else cls.__rows__ if has_rows else None
+        if rows is not None or said.get("tenant") or said.get("owner"):
+            names = {name: said[name] for name in ("tenant", "owner", "sensitive") if name in said}
+            declare(table, rows, **names)
 
     @classmethod
     def __rows__(cls, me: Me) -> Rows:
@@ -104,6 +130,14 @@ class Conventions:
         if has_inherited_table(cls):
             return None
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+
+
+def _over(base: Mapping[str, Any], own: Mapping[str, Any], says_rows: bool) -> Mapping[str, Any]:
+    """What a class says over what its base says: whoever is shared has no rules, and the reverse."""
+    if own.get("shared"):
+        return own
+    has_rules = says_rows or own.get("tenant") or own.get("owner")
+    return {**{name: value for name, value in base.items() if not (has_rules and name == "shared")}, **own}
 
 
 class Model(Conventions, DeclarativeBase):

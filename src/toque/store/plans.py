@@ -17,6 +17,9 @@ from sqlalchemy.types import NULLTYPE
 
 from toque.store.compilation import Compilation
 from toque.store.conversion import reader
+from toque.store.denials import denials_of
+from toque.store.guard import Guard
+from toque.store.guarded_dialects import guarded
 from toque.store.relations import Relation
 from toque.store.selection import Selection, select_for
 from toque.store.views import View, view_of
@@ -35,8 +38,11 @@ _Found = tuple["Plan", Sequence[Any]]
 class Plans:
     """All the plans of one store."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, guard: Guard | None = None) -> None:
+        """Plans for *dialect*; with a *guard*, those of guarded statements are kept beside them."""
         self.dialect = dialect
+        self.guarded = self if guard is None else Plans(guarded(dialect.name, guard))
+        """The plans of what calls run: guarded where there is a guard. No plan knows whom it is run for."""
         self._plans: dict[Any, Plan] = {}
         self._of: WeakKeyDictionary[Any, dict[Any, _Found]] = WeakKeyDictionary()
 
@@ -96,6 +102,8 @@ class Plan(Compilation):
         self.arrange: Callable[[Iterable[Any]], Iterable[Any]] = list
         if shape is not None:
             self.arrange = self._arranger(shape, selection, plans.dialect)
+        self.denials = denials_of(statement, plans.dialect, names)
+        """What to ask after a write that a rule may have kept from some rows."""
         self.build = self._make if self.arrange is _as_they_are else self._build
 
     def finish(self, rows: Iterable[list[Any]]) -> list[Any]:

@@ -14,6 +14,7 @@ from toque.contract.errors import Unavailable
 from toque.contract.operation import Isolation
 from toque.store.attempts import Attempts
 from toque.store.dialects import postgresql
+from toque.store.guard import Guard
 from toque.store.plans import Plans
 from toque.store.pool import Pool
 from toque.store.postgres_connection import Connection, connect
@@ -38,6 +39,7 @@ def open_store(
     replicas: Sequence[str],
     is_pooled: bool,
     release: Release | None,
+    guard: Guard | None,
 ) -> PostgresStore:
     return PostgresStore(
         url,
@@ -47,6 +49,7 @@ def open_store(
         replicas=replicas,
         is_pooled=is_pooled,
         release=release,
+        guard=guard,
     )
 
 
@@ -73,9 +76,10 @@ class PostgresStore:
         replicas: Sequence[str] = (),
         is_pooled: bool = False,
         release: Release | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.url = url
-        self._plans = Plans(postgresql())
+        self._plans = Plans(postgresql(), guard)
         name = release.name if release is not None else "toque"
         connect_here = partial(connect, url, is_pooled=is_pooled, name=name)
         self.pool: Pool[Connection] = Pool(connect_here, slots, waiting_max)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncpg  # type: ignore[import-untyped]
 
 from toque.contract.errors import DeadlineExceeded, Invalid, Unavailable
-from toque.store.constraints import broken
+from toque.store.constraints import FORBIDDEN_SETTING, broken, forbidden
 from toque.store.transaction import Cause
 
 __all__ = ["FAILURES", "cause_of", "is_from_client", "is_lost", "is_stale_plan", "translate"]
@@ -77,6 +77,10 @@ def _again(error: BaseException) -> BaseException:
     return Unavailable("The change met another one and was rolled back; try again.", retry_after_s=0)
 
 
+def _setting(error: BaseException) -> BaseException:
+    return forbidden() if FORBIDDEN_SETTING in str(error) else error
+
+
 def _read_only(error: BaseException) -> BaseException:
     return PermissionError("a query only reads, and this statement writes; make the operation a command.")
 
@@ -88,6 +92,7 @@ _BY_STATE = {
     "40001": _again,
     "40P01": _again,
     "55P03": _again,
+    "42704": _setting,
     "57014": lambda error: DeadlineExceeded("The statement was stopped."),
 }
 _BY_CLASS = {

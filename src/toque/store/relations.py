@@ -34,7 +34,7 @@ async def read(transaction: Transaction, plan: Plan, binds: Sequence[Any], param
 async def _rows(
     transaction: Transaction, plan: Plan, binds: Sequence[Any], parameters: Any, rows_max: int
 ) -> list[list[Any]]:
-    prepared, arguments = plan.arguments(binds, parameters)
+    prepared, arguments = plan.arguments(binds, parameters, transaction.context.caller)
     rows: list[list[Any]] = await transaction.fetch(prepared, arguments, rows_max, plan.arrange)
     for relation in plan.relations:
         await relation.fill(transaction, rows)

@@ -14,6 +14,7 @@ What a rule's own subqueries read is not guarded again: the rule is its author's
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,19 @@ from sqlalchemy import ColumnElement, Table, and_, false, true
 
 from toque.store.facts import Fact, Me, me
 
-__all__ = ["SHARED", "Guarded", "Me", "Rows", "Shared", "declare", "declared", "everybody", "nobody"]
+__all__ = [
+    "SHARED",
+    "Guarded",
+    "Me",
+    "Rows",
+    "Shared",
+    "declare",
+    "declared",
+    "everybody",
+    "made_by",
+    "nobody",
+    "place_of",
+]
 
 Rule = ColumnElement[bool]
 """A condition over the row and the caller. NULL counts as no."""
@@ -79,8 +92,13 @@ class Guarded:
     is_sensitive: bool = False
     """Whether the database enforces the same rules once more by itself."""
 
+    def both(self, rule: Rule) -> Rule:
+        """*rule* for a row that is read too: whoever may not read a row cannot write it either."""
+        return rule if rule is self.read else and_(self.read, rule)
+
 
 _KEY = "toque.rows"
+_CLASS = "toque.class"
 
 Say = Callable[[Me], Rows]
 
@@ -131,6 +149,22 @@ def declared(table: Table) -> Guarded | Shared | None:
     return _guarded(table, said) if isinstance(said, _Saying) else said
 
 
+def made_by(table: Table, model: type) -> None:
+    """Note which class *table* was made from, for `place_of`."""
+    table.info[_CLASS] = model
+
+
+def place_of(table: Table) -> str:
+    """`file.py:12`, where the model of *table* is declared; empty where that cannot be known."""
+    model = table.info.get(_CLASS)
+    if model is None:
+        return ""
+    try:
+        return f"{inspect.getsourcefile(model)}:{inspect.getsourcelines(model)[1]}"
+    except (OSError, TypeError):
+        return ""
+
+
 def _guarded(table: Table, said: _Saying) -> Guarded:
     stamp = {name: fact for name, fact in ((said.tenant, me.tenant), (said.owner, me.subject)) if name}
     rows = Rows(read=everybody, write=everybody) if said.rows is None else said.rows(me)
@@ -138,13 +172,19 @@ def _guarded(table: Table, said: _Saying) -> Guarded:
         if name not in table.c:
             known = ", ".join(table.c.keys())
             raise TypeError(f"the rules of table {table.name!r} name the column {name!r}; it has {known}.")
-    own = and_(true(), *(table.c[name] == fact for name, fact in stamp.items()))
+    own = [table.c[name] == fact for name, fact in stamp.items()]
+    # One rule stays one object, by which it is seen that reading is enough (`both`).
+    said_once = {
+        id(rule): and_(*own, rule)
+        for rule in (rows.read, rows.write, rows.insert, rows.change, rows.delete)
+        if rule is not None
+    }
     return Guarded(
         table,
-        read=own & rows.read,
-        insert=own & _or(rows.insert, rows.write),
-        change=own & _or(rows.change, rows.write),
-        delete=own & _or(rows.delete, rows.write),
+        read=said_once[id(rows.read)],
+        insert=said_once[id(_or(rows.insert, rows.write))],
+        change=said_once[id(_or(rows.change, rows.write))],
+        delete=said_once[id(_or(rows.delete, rows.write))],
         hidden=dict(rows.hidden),
         stamp={**stamp, **rows.stamp},
         is_sensitive=said.is_sensitive,

@@ -21,11 +21,15 @@ from sqlalchemy.types import Float
 from sqlalchemy.util import await_only
 
 from toque.contract.errors import Conflict, Invalid, NotFound
+from toque.store.denials import check_session
 from toque.store.expansion import UNFIT
+from toque.store.facts import filled
 from toque.store.prepared import Prepared
 from toque.store.transaction import ALL
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
     from toque.store.transaction import Transaction
 
 __all__ = ["open_session"]
@@ -35,10 +39,11 @@ _FLOAT8, _NUMERIC = 701, 1700
 
 
 @asynccontextmanager
-async def open_session(transaction: Transaction) -> AsyncIterator[AsyncSession]:
-    """A session whose statements run in *transaction*. What is pending is flushed when the block ends well."""
+async def open_session(transaction: Transaction, dialect: Dialect) -> AsyncIterator[AsyncSession]:
+    """A session whose statements run in *transaction*, written as *dialect* does. What is pending is flushed when the
+    block ends well."""
     transaction.announce_more()
-    engine = _engine(transaction.plans.dialect)
+    engine = _engine(dialect)
     connection = Connection(engine, _Line(transaction))
     connection.begin()
     bound = AsyncConnection(AsyncEngine(engine), connection)
@@ -131,8 +136,10 @@ class Cursor:
     def run(self, sql: str, arguments: Sequence[Any], context: Any) -> None:
         """Run one statement; rows, if it has any, are all fetched."""
         compiled, prepared = context.compiled, _prepared(sql, context)
+        arguments = self._filled(arguments)
         if not compiled._result_columns:
             self.rowcount = await_only(self._transaction.execute(prepared, arguments))
+            check_session(compiled.statement, context.dialect, 1, self.rowcount)
             return
         self._rows = await_only(self._transaction.fetch(prepared, arguments, ALL, list))[::-1]
         self.rowcount = len(self._rows)
@@ -143,7 +150,13 @@ class Cursor:
 
     def run_many(self, sql: str, rows: Sequence[Sequence[Any]], context: Any) -> None:
         """Run one statement once per row of arguments."""
-        self.rowcount = await_only(self._transaction.execute_many(_prepared(sql, context), rows))
+        self.rowcount = await_only(
+            self._transaction.execute_many(_prepared(sql, context), [self._filled(row) for row in rows])
+        )
+        check_session(context.compiled.statement, context.dialect, len(rows), self.rowcount)
+
+    def _filled(self, arguments: Sequence[Any]) -> Sequence[Any]:
+        return filled(arguments, self._transaction.context.caller)
 
     def fetchone(self) -> Any:
         return self._rows.pop() if self._rows else None

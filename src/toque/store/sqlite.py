@@ -16,6 +16,7 @@ from toque.call.context import Context
 from toque.contract.operation import Isolation
 from toque.store.attempts import Attempts
 from toque.store.dialects import sqlite
+from toque.store.guard import Guard
 from toque.store.plans import Plans
 from toque.store.release import Release
 from toque.store.snapshot import Snapshots
@@ -70,6 +71,7 @@ class SqliteStore:
         slots: int = 10,
         waiting_max: int = 1000,
         observer: StatementObserver | None = None,
+        guard: Guard | None = None,
         is_durable: bool = True,
         release: Release | None = None,
     ) -> None:
@@ -79,7 +81,7 @@ class SqliteStore:
         self.path = Path(self._folder.name) / "memory.db" if self._folder else path or Path()
         self._presence = Presence(self.path, release) if release is not None else None
         is_durable = is_durable and path is not None
-        self._plans = Plans(sqlite())
+        self._plans = Plans(sqlite(), guard)
         self._readers = Readers(self.path, slots, waiting_max)
         self.writer = Writer(partial(open_writer, self.path, is_durable=is_durable), waiting_max)
         self._snapshots = Snapshots(self._reading, observer)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 import time
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import quote
 
-from toque.store.sqlite_errors import is_busy
+from toque.store.sqlite_errors import FORBIDDEN_FUNCTION, is_busy
 
 __all__ = ["READER_BUSY_MS", "open_reader", "open_writer"]
 
@@ -31,6 +32,7 @@ def open_writer(path: Path, *, is_durable: bool) -> sqlite3.Connection:
     _switch_to_wal(connection)
     connection.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'OFF'}")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.create_function(FORBIDDEN_FUNCTION, 0, _forbid)
     return connection
 
 
@@ -45,6 +47,11 @@ def open_reader(path: Path) -> sqlite3.Connection:
     )
     connection.execute(f"PRAGMA busy_timeout = {READER_BUSY_MS}")
     return connection
+
+
+def _forbid() -> NoReturn:
+    """What a guarded statement calls for a row that its rule refuses (`guarded_writing`)."""
+    raise PermissionError
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:

@@ -11,9 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 from toque.contract.errors import DeadlineExceeded, Error, Invalid, Unavailable
-from toque.store.constraints import broken, unique_name
+from toque.store.constraints import broken, forbidden, unique_name
 
-__all__ = ["is_busy", "is_interrupted", "translate"]
+__all__ = ["FORBIDDEN_FUNCTION", "is_busy", "is_interrupted", "translate"]
+
+
+FORBIDDEN_FUNCTION = "toque_forbidden"
+"""The only function that our connections add. It fails: a rule refused what was written."""
+_FUNCTION_FAILED = "user-defined function raised exception"
 
 
 def is_interrupted(error: BaseException) -> bool:
@@ -35,6 +40,8 @@ def translate(error: BaseException, tables: tuple[Any, ...] = ()) -> BaseExcepti
         return _unnumbered(error)
     if code & 0xFF == sqlite3.SQLITE_CONSTRAINT:
         return _constraint(code, str(error), tables)
+    if str(error) == _FUNCTION_FAILED:
+        return forbidden()
     make = _BY_CODE.get(code & 0xFF)
     return error if make is None else make()
 

@@ -173,11 +173,15 @@ def _fetch(sql: str, arguments: Sequence[Any], rows_max: int, connection: sqlite
 
 
 def _execute(sql: str, arguments: Sequence[Any], connection: sqlite3.Connection) -> int:
+    changes = connection.total_changes
     cursor = connection.execute(sql, arguments)
     # A RETURNING that nobody reads still has to run to its end.
     rows = cursor.fetchall()
     affected = cursor.rowcount
     cursor.close()
+    if affected < 0 and connection.total_changes != changes:
+        # The module counts what begins with INSERT, UPDATE or DELETE, not with WITH.
+        affected = connection.execute("SELECT changes()").fetchone()[0]
     return max(affected, len(rows))
 
 

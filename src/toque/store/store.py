@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from toque.call.context import UNCALLED, Context
 from toque.contract.operation import Isolation
 from toque.store.database import Database
 from toque.store.release import Release
+
+if TYPE_CHECKING:
+    from toque.store.guard import Guard
 
 __all__ = ["Run", "StatementObserver", "Store", "open_store"]
 
@@ -105,6 +108,7 @@ def open_store(
     replicas: Sequence[str] = (),
     is_pooled: bool = False,
     release: Release | None = None,
+    guard: Guard | None = None,
 ) -> Store:
     """The store at *url*, not started yet.
 
@@ -117,6 +121,7 @@ def open_store(
         replicas: addresses of servers that follow the one at *url*; queries go to those that are fresh enough.
         is_pooled: whether a pooler such as PgBouncer stands in between, in transaction mode.
         release: what others see in the database as long as it is used: migrations wait for it.
+        guard: the rules of the tables, which every Database of its keeps to; none without.
     Raises: ValueError where an address is none, or the database can have no replicas or pooler.
     """
     scheme = url.partition("://")[0]
@@ -130,5 +135,6 @@ def open_store(
         replicas=replicas,
         is_pooled=is_pooled,
         release=release,
+        guard=guard,
     )
     return store

@@ -1,0 +1,102 @@
+"""The guard of one app's tables: for every name that a statement may use, the rules of the table behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from sqlalchemy import MetaData, Table
+
+from toque.contract.complaints import Complaint
+from toque.store.rows import Guarded, Shared, declared, place_of
+from toque.store.sql import Sql
+
+__all__ = ["Guard", "Refused", "guard_of", "refuse"]
+
+
+class Refused(TypeError):
+    """A statement holds what nobody declared to be safe: its author's mistake, never its caller's."""
+
+
+def refuse(what: str, remedy: str, near: str = "", known: Any = ()) -> NoReturn:
+    """Raises: Refused, with the nearest of the *known* names to *near*."""
+    close = get_close_matches(near, sorted(known), 1) if near else []
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise Refused(f"{what} {remedy}{hint}")
+
+
+_OWN = "toque_"
+"""How Toque's own tables are called. No statement of an app reads them: kept answers are their callers'."""
+
+Key = tuple[str | None, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guard:
+    """What the guarded compilers ask: whose rows each table holds, and which SQL is allowed."""
+
+    tables: Mapping[Key, tuple[Table, Guarded | Shared]]
+    sql: Sql
+    types: frozenset[type]
+    """The classes of the columns' types: what a model declares may be cast to."""
+
+    def find(self, table: Any) -> tuple[Table, Guarded | Shared]:
+        """The real table that *table*, mapped or made up, names, and its rules. Raises: Refused."""
+        name = str.__str__(table.name)
+        found = self.tables.get((table.schema, name.casefold()))
+        if found is None:
+            refuse(
+                f"no model or table of the app is called {table.fullname!r}.",
+                "Statements read and write declared tables only.",
+                name,
+                [known for _, known in self.tables],
+            )
+        return found
+
+    def is_taken(self, name: str) -> bool:
+        """Whether a table has *name*, so that a CTE of this name would stand in its place inside of rules."""
+        return any(known == name.casefold() for _, known in self.tables)
+
+    @property
+    def words(self) -> str:
+        """Which tables have rules, for `toque explain`."""
+        names = sorted(table.name for table, rules in self.tables.values() if isinstance(rules, Guarded))
+        return f"the caller's, as {', '.join(names)} say" if names else "everybody's"
+
+    @property
+    def has_rules(self) -> bool:
+        return any(isinstance(rules, Guarded) for _, rules in self.tables.values())
+
+
+def guard_of(metadata: MetaData, sql: Sql, wrong: list[Complaint]) -> Guard | None:
+    """The guard of all tables of *metadata*; None where it has none. What is wrong with them joins *wrong*."""
+    tables: dict[Key, tuple[Table, Guarded | Shared]] = {}
+    for table in metadata.tables.values():
+        if table.name.startswith(_OWN):
+            continue
+        try:
+            rules = declared(table)
+        except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+            wrong.append(Complaint(f"model {table.name}", f"its rules cannot be read: {error}", "", place_of(table)))
+            continue
+        if rules is None:
+            wrong.append(_undeclared(table))
+            continue
+        tables[table.schema, table.name.casefold()] = (table, rules)
+    return Guard(tables, sql, frozenset(_types(metadata))) if metadata.tables else None
+
+
+def _undeclared(table: Table) -> Complaint:
+    return Complaint(
+        f"model {table.name}",
+        "it does not say whose rows its table holds",
+        "give it shared=True, tenant=..., owner=... or __rows__ (docs/guides/policies.md)",
+        place_of(table),
+    )
+
+
+def _types(metadata: MetaData) -> Iterator[type]:
+    for table in metadata.tables.values():
+        yield from (type(column.type) for column in table.c)
