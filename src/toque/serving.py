@@ -72,7 +72,7 @@ class Serving:
         complaints += _complaints_about_files(app.modules)
         url = database_url(settings, app.folder)
         tables = Tables(app.metadata, app.sql)
-        self.system: System = compile_system(app.modules, settings, url, complaints, _release(app), tables)
+        self.system: System = compile_system(app.modules, settings, url, complaints, _release(app), tables=tables)
         self.metrics = Metrics(self.system.figures, figures_folder)
         self._limits = BodyLimits(settings.http.body_bytes_max, settings.http.body_timeout_s)
         self._offers = {name: offers_of(plan, pages) for name, plan in self.system.plans.items()}

@@ -86,6 +86,7 @@ def compile_system(
     database_url: str,
     complaints: Sequence[Complaint] = (),
     release: Release | None = None,
+    *,
     tables: Tables | None = None,
 ) -> System:
     """Compile every operation of *modules*.
