@@ -16,6 +16,8 @@ from toque.testing.postgres import PrivatePostgres
 MODELS = """
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from toque.store.rows import SHARED, declare
+
 
 class Base(DeclarativeBase):
     pass
@@ -25,6 +27,9 @@ class Pot(Base):
     __tablename__ = "pot"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
+
+
+declare(Pot.__table__, SHARED)
 """
 
 APP = """
