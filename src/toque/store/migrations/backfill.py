@@ -160,16 +160,17 @@ def _batch(connection: Connection, filling: _Filling, place: _Place) -> _Place |
             f"WHERE {beyond} ORDER BY {keys} LIMIT {filling.rows}) AS page "
             f"ORDER BY {', '.join(f'{key} DESC' for key in filling.keys)} LIMIT 1"
         )
-        last = connection.execute(_verbatim(window)).one_or_none()
-        if last is None:
+        found = connection.execute(_verbatim(window)).one_or_none()
+        if found is None:
             return None
+        key, rows = found
         connection.execute(
             _verbatim(
                 f"UPDATE {filling.table} SET {filling.assignments} "  # noqa: S608
-                f"WHERE {beyond} AND ({keys}) <= ({last[0]}) AND ({filling.where})"
+                f"WHERE {beyond} AND ({keys}) <= ({key}) AND ({filling.where})"
             )
         )
-        reached = _Place(last[0], place.done + last[1])
+        reached = _Place(key, place.done + rows)
         connection.execute(
             _PROGRESS.update()
             .where(_PROGRESS.c.name == filling.name)
