@@ -20,6 +20,7 @@ from toque.contract.complaints import Complaint
 from toque.contract.errors import Unavailable
 from toque.contract.manifest import Manifest, Offered, manifest
 from toque.contract.module import Module
+from toque.store.insight.measures import Measuring
 from toque.store.preparation import head
 from toque.store.release import Release
 from toque.system import System, Tables, compile_system
@@ -73,7 +74,7 @@ class Serving:
         url = database_url(settings, app.folder)
         tables = Tables(app.metadata, app.sql)
         self.system: System = compile_system(app.modules, settings, url, complaints, _release(app), tables=tables)
-        self.metrics = Metrics(self.system.figures, figures_folder)
+        self.metrics = Metrics(self.system.figures, figures_folder, measuring=self._measuring())
         self._limits = BodyLimits(settings.http.body_bytes_max, settings.http.body_timeout_s)
         self._offers = {name: offers_of(plan, pages) for name, plan in self.system.plans.items()}
         mounts = [mount for module in app.modules for mount in module.mounts]
@@ -132,6 +133,9 @@ class Serving:
     def _websockets(self) -> WebSockets:
         text, binary = (JsonRpc(self.system.plans, CODECS[name]) for name in ("json", "msgpack"))
         return WebSockets(text, binary, self._limits, self.settings.http.cors_origins)
+
+    def _measuring(self) -> Measuring | None:
+        return None if self.system.store is None else Measuring(self.system.store.url)
 
     # What it says of itself.
 

@@ -29,6 +29,9 @@ from toque.security.development import DevelopmentTokens
 from toque.settings import Settings, problems
 from toque.store.database import DATABASES, AllRows, Database
 from toque.store.deduplicate import deduplicate
+from toque.store.insight.slow import SlowStatements
+from toque.store.insight.statistics import Statistics
+from toque.store.insight.watch import Watcher
 from toque.store.replies import Replies
 from toque.store.sql import Sql
 from toque.store.transact import transact
@@ -38,9 +41,13 @@ if TYPE_CHECKING:
 
     from toque.store.guard import Guard
     from toque.store.release import Release
+    from toque.store.statement import Statement, StatementObserver
     from toque.store.store import Store
 
 __all__ = ["System", "Tables", "compile_system", "why_once"]
+
+# Half of what makes a call slow (`log.slow_ms`).
+SLOW_MS = 500.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +61,10 @@ class System:
     threads: Threads
     pantry: Pantry
     store: Store | None
+    ears: tuple[SlowStatements | Statistics, ...] = ()
+    """Who hears of the store's statements."""
+    watcher: Watcher | None = None
+    """Who hears of every call's statements; None where nobody asked for it."""
     seeds: tuple[Plan, ...] = ()
     guard: Guard | None = None
 
@@ -68,6 +79,8 @@ class System:
         try:
             await self.pantry.close()
         finally:
+            for ear in self.ears:
+                await ear.stop()
             if self.store is not None:
                 await self.store.stop()
 
@@ -107,11 +120,11 @@ def compile_system(
     verifier = Verifier(settings)
     if any(isinstance(found.allow, Access) and found.allow.needs_principal for found, _ in operations):
         wrong += verifier.check()
-    store = None
+    store, ears = None, tuple(_ears(settings, database_url))
     guard = _guard(tables, wrong)
     if any(_transacts(pantry, operation, signature) for operation, signature in (*operations, *seeds)):
         try:
-            store = _open_store(settings, database_url, release, guard)
+            store = _open_store(settings, database_url, release, guard, ears)
         except ValueError as error:
             wrong.append(Complaint("database.url", str(error), "check TOQUE_DATABASE_URL"))
     if wrong:
@@ -119,12 +132,14 @@ def compile_system(
     threads = Threads(settings.calls.threads_max, settings.calls.thread_queue_max)
     gate = Gate(settings.calls.in_flight_max)
     replies = None if store is None else Replies(store)
-    workshop = _Workshop(settings, pantry, threads, gate, store, verifier, replies, guard)
+    watches = not settings.is_production if settings.database.watch is None else settings.database.watch
+    watcher = Watcher() if watches else None
+    workshop = _Workshop(settings, pantry, threads, gate, store, verifier, replies, guard, watcher)
     # Nobody calls a seed: it fills the tables for all.
     seeding = tuple(workshop.plan(seed, signature, is_guarded=False) for seed, signature in seeds)
     workshop.figures.clear()  # A seed runs once, before there is anybody to look.
     plans = {operation.name: workshop.plan(operation, signature) for operation, signature in operations}
-    return System(settings, plans, workshop.figures, gate, threads, pantry, store, seeding, guard)
+    return System(settings, plans, workshop.figures, gate, threads, pantry, store, ears, watcher, seeding, guard)
 
 
 def _read(
@@ -154,6 +169,7 @@ class _Workshop:
     verifier: Verifier
     replies: Replies | None
     guard: Guard | None
+    watcher: Watcher | None
     figures: dict[str, Figures] = field(default_factory=dict)
 
     def plan(self, operation: Operation, signature: Signature, *, is_guarded: bool = True) -> Plan:
@@ -201,6 +217,8 @@ class _Workshop:
             yield Stage(name, why, receive)
         if self.store is not None and _transacts(self.pantry, operation, signature):
             why = "one snapshot" if operation.kind is Kind.QUERY else "one transaction"
+            if self.watcher is not None:
+                yield Stage("watch", "database.watch", self.watcher.stage)
             is_repeatable = why_once(operation, signature) == ""
             wrap = transact(self.store, operation, is_repeatable=is_repeatable, is_guarded=is_guarded)
             asked = [tp.__name__ for tp in DATABASES if _needs(self.pantry, signature, tp)]
@@ -251,25 +269,49 @@ def _guard(tables: Tables | None, wrong: list[Complaint]) -> Guard | None:
     return guard_of(tables.metadata, tables.sql, wrong)
 
 
-def _open_store(settings: Settings, url: str, release: Release | None, guard: Guard | None) -> Store:
+def _open_store(
+    settings: Settings, url: str, release: Release | None, guard: Guard | None, ears: Sequence[StatementObserver]
+) -> Store:
     from toque.store import open_store
 
-    observer = None
+    observers = list(ears)
     if settings.observe.traces:
         from toque.call.spans import statement_observer
 
-        observer = statement_observer("sqlite" if url.startswith("sqlite") else "postgresql")
+        observers.append(statement_observer("sqlite" if url.startswith("sqlite") else "postgresql"))
     database = settings.database
     return open_store(
         url,
         slots=database.pool_size,
         waiting_max=database.waiting_max,
-        observer=observer,
+        observer=_all(observers),
         replicas=[replica.reveal() for replica in database.replicas],
         is_pooled=database.pooler == "transaction",
         release=release,
         guard=guard,
     )
+
+
+def _all(observers: Sequence[StatementObserver]) -> StatementObserver | None:
+    """One observer for all of them; None for none, so that nothing is observed."""
+    if len(observers) <= 1:
+        return observers[0] if observers else None
+
+    def hear(statement: Statement) -> None:
+        for observer in observers:
+            observer(statement)
+
+    return hear
+
+
+def _ears(settings: Settings, url: str) -> Iterator[SlowStatements | Statistics]:
+    database, is_development = settings.database, not settings.is_production
+    slow_ms = (SLOW_MS if is_development else 0) if database.slow_ms is None else database.slow_ms
+    if slow_ms:
+        yield SlowStatements(url, slow_ms, with_values=database.slow_values)
+    # An app without a folder of its own is a test's; nobody will ask for advice on it.
+    if settings.folder and (is_development if database.statistics is None else database.statistics):
+        yield Statistics(settings.folder)
 
 
 def _learn_recipes(pantry: Pantry, modules: Sequence[Module]) -> Iterator[Complaint]:

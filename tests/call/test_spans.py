@@ -16,6 +16,7 @@ from toque.call import spans
 from toque.call.context import Context
 from toque.call.spans import statement_observer, traced
 from toque.contract.errors import NotFound, Unavailable
+from toque.store.statement import Statement
 
 T, P = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -102,8 +103,8 @@ async def test_a_failure_is_recorded_by_its_kind_and_never_by_its_text(
 async def test_a_statement_is_a_span_within_its_call(exported: InMemorySpanExporter) -> None:
     observe = statement_observer("sqlite")
 
-    async def run(_context: Context, _arguments: Any) -> None:
-        observe("SELECT name FROM dish WHERE id = ?", 1_000, 3_000, 2)
+    async def run(asked: Context, _arguments: Any) -> None:
+        observe(Statement("SELECT name FROM dish WHERE id = ?", False, (7,), asked, 1_000, 3_000, 2))
 
     await traced(run, "menu.list", "query")(context(), ())
 

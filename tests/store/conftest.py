@@ -40,7 +40,7 @@ async def kitchen(store: Store) -> Store:
 async def observed(kitchen: Store) -> AsyncIterator[tuple[Store, list[str]]]:
     """A second store on the same database, and the SQL that it runs."""
     statements: list[str] = []
-    observer: Callable[..., None] = lambda sql, started, ended, rows: statements.append(sql)  # noqa: E731
+    observer: Callable[..., None] = lambda statement: statements.append(statement.sql)  # noqa: E731
     store = open_store(kitchen.url, observer=observer)
     await store.start()
     yield store, statements

@@ -15,6 +15,7 @@ from toque.contract.principal import ANONYMOUS, Principal
 
 if TYPE_CHECKING:
     from toque.store.database import Database
+    from toque.store.insight.watch import Watch
 
 __all__ = ["CURRENT", "UNCALLED", "Context", "Mark", "Sink"]
 
@@ -64,6 +65,8 @@ class Context(Struct, eq=False):
     """What the caller names this call by, so that trying it again does nothing twice (`Plan.key`)."""
     is_replayed: bool = False
     """Whether the answer is that of an earlier call with the same key, set by the deduplicate policy."""
+    watch: Watch | None = None
+    """Who hears of its statements, set by the watch policy."""
     is_receiving: bool = False
     """Whether it still waits for its caller's body, set by the receive policy."""
     receive_by: float = inf

@@ -38,6 +38,7 @@ ORDER: tuple[StageName, ...] = (
     "receive for the rule",
     "authorise",
     "receive",
+    "watch",
     "transact",
     "deduplicate",
 )

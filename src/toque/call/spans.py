@@ -20,6 +20,7 @@ from toque.contract.errors import CODES, Error
 
 if TYPE_CHECKING:
     from toque.call.plan import Arguments, Handler
+    from toque.store.statement import Statement
 
 __all__ = ["start_tracing", "statement_observer", "traced"]
 
@@ -74,26 +75,27 @@ def traced(call: Handler, operation: str, kind: str) -> Handler:
     return trace
 
 
-def statement_observer(system: str = "other_sql") -> Callable[[str, int, int, int], None]:
-    """What makes a span of each statement that has ended: its SQL, its start and end in ns, and its rows.
+def statement_observer(system: str = "other_sql") -> Callable[[Statement], None]:
+    """What makes a span of each statement that has ended: its SQL, its start and end, and its rows.
 
     Args:
         system: `postgresql` or `sqlite`.
     """
     tracer = otel.get_tracer(SCOPE)
 
-    def observe(sql: str, started_ns: int, ended_ns: int, rows: int) -> None:
+    def observe(statement: Statement) -> None:
+        sql = statement.sql
         verb = sql.lstrip().partition(" ")[0].upper()
         attributes: dict[str, str | int] = {
             "db.system.name": system,
             "db.operation.name": verb,
             "db.query.text": sql,
-            "db.response.returned_rows": rows,
+            "db.response.returned_rows": statement.rows,
         }
         span = tracer.start_span(
-            verb or system, kind=otel.SpanKind.CLIENT, attributes=attributes, start_time=started_ns
+            verb or system, kind=otel.SpanKind.CLIENT, attributes=attributes, start_time=statement.started_ns
         )
-        span.end(ended_ns)
+        span.end(statement.ended_ns)
 
     return observe
 

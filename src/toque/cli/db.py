@@ -21,7 +21,13 @@ __all__ = ["db"]
 
 T = TypeVar("T")
 
-db = App(name="db", help="Bring a database up to the models, step by step: revision, check, upgrade, current.")
+db = App(name="db", help="Bring a database up to the models, move it, keep it, and hear how it is.")
+
+db.command("toque.cli.db_advise:advise", name="advise")
+db.command("toque.cli.db_copy:copy", name="copy")
+db.command("toque.cli.db_backup:backup", name="backup")
+db.command("toque.cli.db_backup:restore", name="restore")
+db.command("toque.cli.db_status:status", name="status")
 
 
 @db.command

@@ -139,6 +139,21 @@ class Database(Struct, frozen=True, kw_only=True):
     waiting_max: Count = 100
     """Most calls that wait for a connection; more are refused."""
 
+    watch: bool | None = None
+    """Whether a call that runs one statement once per row (N+1) is warned of. Unset: only in development."""
+
+    # Unset in production, because hearing of statements costs 3 us each, a fifth of a read by key on SQLite. In
+    # development half of what makes a call slow (`log.slow_ms`).
+    slow_ms: Duration | None = None
+    """A statement that takes longer is logged with its plan; 0: none. Unset: 500 in development, else none."""
+
+    # The same 3 us a statement.
+    statistics: bool | None = None
+    """Whether what each statement costs is kept for `toque db advise`. Unset: only in development."""
+
+    slow_values: bool = False
+    """Whether the values of slow statements stand in the log; they may be secrets."""
+
 
 class Auth(Struct, frozen=True, kw_only=True):
     """Who signs the tokens that callers show. Development without a key uses its own (`toque token`)."""

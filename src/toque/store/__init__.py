@@ -10,14 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 from toque.store.database import AllRows, Database
 from toque.store.sql import Sql
-from toque.store.store import StatementObserver, Store, open_store
+from toque.store.statement import Statement, StatementObserver
+from toque.store.store import Store, open_store
 
 if TYPE_CHECKING:
     from toque.store.facts import Me as Me
     from toque.store.models import Model as Model
     from toque.store.rows import Rows as Rows
 
-__all__ = ["AllRows", "Database", "Me", "Model", "Rows", "Sql", "StatementObserver", "Store", "open_store"]
+__all__ = [
+    "AllRows",
+    "Database",
+    "Me",
+    "Model",
+    "Rows",
+    "Sql",
+    "Statement",
+    "StatementObserver",
+    "Store",
+    "open_store",
+]
 
 _LATE = {"Me": "toque.store.facts", "Model": "toque.store.models", "Rows": "toque.store.rows"}
 

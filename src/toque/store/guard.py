@@ -92,7 +92,8 @@ def _undeclared(table: Table) -> Complaint:
     return Complaint(
         f"model {table.name}",
         "it does not say whose rows its table holds",
-        "give it shared=True, tenant=..., owner=... or __rows__; a table without a Model: declare(table, ...) (docs/guides/policies.md)",
+        "give it shared=True, tenant=..., owner=... or __rows__ (docs/guides/policies.md); "
+        "a table without a model: declare(table, ...)",
         place_of(table),
     )
 

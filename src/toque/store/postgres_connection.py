@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 import msgspec
 
-__all__ = ["Connection", "connect"]
+__all__ = ["Connection", "connect", "connect_to_move"]
 
 # Each text is prepared once per connection. PostgreSQL keeps a few ten KB for one; an app has some hundred.
 STATEMENTS_KEPT = 512
@@ -93,4 +93,29 @@ async def connect(url: str, *, is_pooled: bool = False, name: str = "toque") -> 
         # Nobody else knows of it yet.
         connection.terminate()
         raise
+    return connection
+
+
+async def connect_to_move(url: str) -> Connection:
+    """A connection for a look at the database, or for moving tables; through a pooler too, so it sets nothing.
+
+    JSON documents come and go as text, in the binary form that COPY wants.
+    """
+    connection: Connection = await asyncpg.connect(
+        url,
+        connection_class=Connection,
+        timeout=CONNECT_TIMEOUT_S,
+        statement_cache_size=0,
+        server_settings={"application_name": "toque db"},
+    )
+    async with connection.transaction(readonly=True):
+        for name, version in (("json", b""), ("jsonb", b"\x01")):
+            # PostgreSQL's jsonb_send: one byte of version, then the text.
+            await connection.set_type_codec(
+                name,
+                schema="pg_catalog",
+                encoder=lambda text, version=version: version + text.encode(),
+                decoder=lambda data, version=version: bytes(data[len(version) :]).decode(),
+                format="binary",
+            )
     return connection

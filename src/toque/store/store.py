@@ -11,6 +11,7 @@ from toque.call.context import UNCALLED, Context
 from toque.contract.operation import Isolation
 from toque.store.database import Database
 from toque.store.release import Release
+from toque.store.statement import StatementObserver
 
 if TYPE_CHECKING:
     from toque.store.guard import Guard
@@ -19,10 +20,6 @@ __all__ = ["Run", "StatementObserver", "Store", "open_store"]
 
 T = TypeVar("T")
 Run = Callable[[Database], Awaitable[T]]
-
-StatementObserver = Callable[[str, int, int, int], None]
-"""Hears of every statement that ended: its SQL, when it started and ended (ns since the epoch), how many
-rows."""
 
 
 class Store(Protocol):

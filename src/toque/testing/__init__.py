@@ -9,10 +9,18 @@ if TYPE_CHECKING:
     from toque.testing.blocking import Client, client
     from toque.testing.harness import Harness, running
     from toque.testing.memory import Answer
+    from toque.testing.statements import counted
 
-__all__ = ["Answer", "Client", "Harness", "client", "running"]
+__all__ = ["Answer", "Client", "Harness", "client", "counted", "running"]
 
-_HOMES = {"Answer": "memory", "Client": "blocking", "client": "blocking", "Harness": "harness", "running": "harness"}
+_HOMES = {
+    "Answer": "memory",
+    "Client": "blocking",
+    "client": "blocking",
+    "counted": "statements",
+    "Harness": "harness",
+    "running": "harness",
+}
 
 
 def __getattr__(name: str) -> Any:

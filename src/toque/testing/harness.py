@@ -20,6 +20,7 @@ from toque.contract.principal import ANONYMOUS, Principal
 from toque.security.development import mint
 from toque.serving import Serving
 from toque.settings import Secret, Settings
+from toque.store.insight.watch import Repeated
 from toque.testing.memory import Answer, MemoryProtocol, MemoryScope
 
 __all__ = ["Harness", "running"]
@@ -30,8 +31,14 @@ TEMPLATE = "template.db"
 class Harness:
     """A running app, called without a socket."""
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: Serving, *, strict_statements: bool = False) -> None:
         self.serving = serving
+        self._repeated: list[Repeated] = []
+        if strict_statements:
+            watcher = serving.system.watcher
+            if watcher is None:
+                raise ValueError("strict_statements needs an app that uses its database, and database.watch.")
+            watcher.on_repeated = self._repeated.append
 
     async def call(
         self,
@@ -58,6 +65,7 @@ class Harness:
         context.sink = keep
         # In a task of its own, as in production: what it leaves behind in context variables ends with it.
         value = await asyncio.create_task(plan.call(context, given(plan, lambda: plan.arguments(inputs))))
+        self._refuse_repeated()
         if plan.signature.is_stream:
             return items
         return plan.shape(value) if plan.shape else value
@@ -92,7 +100,13 @@ class Harness:
         path, _, query = target.partition("?")
         protocol = MemoryProtocol(chunks)
         await self.serving.edge(MemoryScope(method, path, query, list(sent.items())), protocol)
+        self._refuse_repeated()
         return protocol.answer
+
+    def _refuse_repeated(self) -> None:
+        found, self._repeated[:] = [*self._repeated], []
+        if found:
+            raise AssertionError("\n".join(map(str, found)))
 
     async def get(self, target: str, **options: Any) -> Answer:
         """`request("GET", ...)`."""
@@ -127,7 +141,9 @@ class Harness:
 
 
 @asynccontextmanager
-async def running(app: App, *, settings: Settings | None = None, database_url: str = "") -> AsyncIterator[Harness]:
+async def running(
+    app: App, *, settings: Settings | None = None, database_url: str = "", strict_statements: bool = False
+) -> AsyncIterator[Harness]:
     """*app*, started in memory with a fresh database, and stopped at the end.
 
     The tables and seeds of an app are made once and copied for every further test, which takes milliseconds.
@@ -135,6 +151,7 @@ async def running(app: App, *, settings: Settings | None = None, database_url: s
     Args:
         settings: instead of development's defaults.
         database_url: an empty database to use instead of a fresh SQLite file.
+        strict_statements: fail, with an AssertionError, a call that runs one statement once per row (N+1).
     """
     with tempfile.TemporaryDirectory(prefix="toque-") as name:
         folder = Path(name)
@@ -147,7 +164,7 @@ async def running(app: App, *, settings: Settings | None = None, database_url: s
             await serving.prepare_database()
         await serving.start()
         try:
-            yield Harness(serving)
+            yield Harness(serving, strict_statements=strict_statements)
         finally:
             await serving.stop()
 

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from math import inf
@@ -28,6 +28,8 @@ from toque.transports.router import Endpoint
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
+
+    from toque.store.insight.measures import Measure, Measuring
 
 __all__ = ["Metrics", "metrics_endpoint"]
 
@@ -61,10 +63,14 @@ class Metrics:
     Args:
         figures: the live figures of every operation; they may grow in number.
         folder: where the workers of one server write; None where there is only this one.
+        measuring: looks at the app's database; None where it has none.
     """
 
-    def __init__(self, figures: Mapping[str, Figures], folder: Path | None = None) -> None:
+    def __init__(
+        self, figures: Mapping[str, Figures], folder: Path | None = None, *, measuring: Measuring | None = None
+    ) -> None:
         self._figures = figures
+        self._measuring = measuring
         self._folder = folder
         self.begin()
 
@@ -98,17 +104,24 @@ class Metrics:
         self._due = 0.0
         self.flush_if_due()
 
-    def expose(self, accept: str = "", own: WorkerFile | None = None) -> tuple[bytes, str]:
+    async def measured(self) -> Sequence[Measure]:
+        """How the database is, as it was within the last ten seconds."""
+        return () if self._measuring is None else await self._measuring()
+
+    def expose(
+        self, accept: str = "", own: WorkerFile | None = None, measured: Sequence[Measure] = ()
+    ) -> tuple[bytes, str]:
         """The sum of all workers' figures, and its content type, which follows the client's `Accept`.
 
         Args:
             own: this worker's figures, where they were taken before: by the event loop, for another thread.
+            measured: how the database is.
         """
         from prometheus_client import CollectorRegistry
         from prometheus_client.exposition import choose_encoder
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collector(lambda: self._all(own or self.own())))
+        registry.register(_Collector(lambda: self._all(own or self.own()), measured))
         encode, content_type = choose_encoder(accept)
         return encode(registry), content_type
 
@@ -139,8 +152,8 @@ def metrics_endpoint(metrics: Metrics) -> Endpoint:
 
     async def answer(scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
         # Reading the siblings' files and rendering may take longer than the event loop should stand still.
-        accept = scope.headers.get("accept") or ""
-        body, content_type = await asyncio.to_thread(metrics.expose, accept, metrics.own())
+        accept, measured = scope.headers.get("accept") or "", await metrics.measured()
+        body, content_type = await asyncio.to_thread(metrics.expose, accept, metrics.own(), measured)
         proto.response_bytes(200, [("content-type", content_type), ("cache-control", "no-store"), *DATA_HEADERS], body)
 
     return answer
@@ -149,14 +162,16 @@ def metrics_endpoint(metrics: Metrics) -> Endpoint:
 class _Collector:
     """What prometheus_client asks for its metrics: made anew for every scrape."""
 
-    def __init__(self, workers: Callable[[], list[WorkerFile]]) -> None:
+    def __init__(self, workers: Callable[[], list[WorkerFile]], measured: Sequence[Measure]) -> None:
         self._workers = workers
+        self._measured = measured
 
     def collect(self) -> Iterator[Metric]:
         workers = self._workers()
         living = [worker for worker in workers if _is_alive(worker.pid)]
         yield from _calls(_added(workers), _added(living))
         yield from _processes([worker.pid for worker in living])
+        yield from _database(self._measured)
 
 
 def _calls(totals: Iterable[Snapshot], living: Iterable[Snapshot]) -> Iterator[Metric]:
@@ -173,6 +188,20 @@ def _calls(totals: Iterable[Snapshot], living: Iterable[Snapshot]) -> Iterator[M
     for each in living:
         in_flight.add_metric((each.operation, each.kind), each.in_flight)
     yield from (calls, seconds, in_flight)
+
+
+def _database(measured: Iterable[Measure]) -> Iterable[Metric]:
+    """How the database is: one family for each name."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+    for each in measured:
+        name = f"toque_database_{each.name}"
+        if name not in families:
+            make = CounterMetricFamily if each.is_counter else GaugeMetricFamily
+            families[name] = make(name, each.help, labels=tuple(each.labels))
+        families[name].add_metric(tuple(each.labels.values()), each.value)
+    return families.values()
 
 
 def _processes(pids: Iterable[int]) -> Iterable[Metric]:

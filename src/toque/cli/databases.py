@@ -1,0 +1,47 @@
+"""The database of the app that a command is about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from toque.cli.failures import Failure
+from toque.cli.run import settings_for
+from toque.cli.target import load_app
+from toque.serving import database_url
+
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+
+    from toque.app import App
+    from toque.settings import Settings
+
+__all__ = ["Kept", "checked", "database_of"]
+
+
+class Kept(NamedTuple):
+    """An app and where its data is."""
+
+    app: App
+    settings: Settings
+    url: str
+    metadata: MetaData
+
+
+def database_of(target: str) -> Kept:
+    """Raises: Failure where the app has no models, or its address is none."""
+    app = load_app(target)
+    if app.metadata is None:
+        raise Failure(f"{app.name} has no models, so it has no data of its own")
+    settings = settings_for(app)
+    return Kept(app, settings, checked(database_url(settings, app.folder), "database.url"), app.metadata)
+
+
+def checked(url: str, name: str) -> str:
+    """*url*, if it is one of a database. Raises: Failure with code 2, calling it *name*."""
+    from toque.store import open_store
+
+    try:
+        open_store(url)
+    except ValueError as error:
+        raise Failure(f"{name}: {error}", code=2) from None
+    return url

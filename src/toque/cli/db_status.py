@@ -1,0 +1,52 @@
+"""`toque db status`: how the app's database is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from toque.cli.databases import database_of
+from toque.cli.failures import Failure
+from toque.cli.target import Target
+
+__all__ = ["status"]
+
+
+def status(target: Target = ".", /, *, format: Literal["table", "json"] = "table") -> None:
+    """Say how the app's database is: sizes, connections, transactions, lock waits, lag; the same as its metrics.
+
+    - `toque db status shop`
+
+    Args:
+        format: For people, or for programs.
+    """
+    import msgspec
+
+    from toque.store.insight.measures import measure
+
+    _, _, url, _ = database_of(target)
+    try:
+        found = asyncio.run(measure(url))
+    except Exception as error:
+        raise Failure(f"the database does not answer: {type(error).__name__}; check TOQUE_DATABASE_URL") from error
+    if format == "json":
+        print(msgspec.json.format(msgspec.json.encode(found)).decode())
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("figure")
+    table.add_column("of")
+    table.add_column("value", justify="right")
+    table.add_column("is", overflow="fold")
+    for one in found:
+        table.add_row(one.name, escape(", ".join(one.labels.values())), _told(one.name, one.value), escape(one.help))
+    Console().print(table)
+
+
+def _told(name: str, value: float) -> str:
+    if name.endswith("_bytes") and value >= 1 << 20:
+        return f"{value / (1 << 20):,.1f} MiB"
+    return f"{value:,.1f}" if name.endswith("_seconds") else f"{value:,.0f}"

@@ -1,0 +1,184 @@
+"""A database of PostgreSQL that rows are taken from or brought to, by COPY."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from toque.contract.errors import Unavailable
+from toque.store.dialects import postgresql
+from toque.store.moving.site import BATCH_ROWS, STATE_TABLE, MovingError
+from toque.store.postgres_connection import Connection, connect_to_move
+from toque.store.postgres_errors import FAILURES
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+
+    from toque.store.moving.shape import Shape
+
+__all__ = ["FOREIGN_KEYS", "PostgresSite", "open_site"]
+
+
+async def open_site(url: str, *, is_new: bool = False) -> PostgresSite:
+    try:
+        connection = await connect_to_move(url)
+    except FAILURES as error:
+        raise Unavailable(f"the database cannot be reached: {error}") from error
+    return PostgresSite(connection, url)
+
+
+class PostgresSite:
+    """One database, on one connection of its own."""
+
+    def __init__(self, connection: Connection, url: str) -> None:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2] or ",".join(parse_qs(parts.query).get("host", []))
+        self.dialect = postgresql()
+        self.label = f"postgresql://{host}{parts.path}"
+        self.connection = connection
+        self.quote = self.dialect.identifier_preparer.quote
+
+    async def close(self) -> None:
+        await self.connection.close()
+
+    async def tables(self) -> set[str]:
+        rows = await self.connection.fetch(_TABLES)
+        return {row[0] for row in rows}
+
+    async def has_rows(self, tables: Sequence[Table]) -> list[str]:
+        there = await self.tables()
+        name_of = self.dialect.identifier_preparer.format_table
+        return [table.name for table in tables if table.name in there and await self.has_row(name_of(table))]
+
+    async def has_row(self, name: str) -> bool:
+        """Whether the table *name*, written as in SQL, has any row."""
+        return bool(await self.connection.fetchval(f"SELECT EXISTS (SELECT 1 FROM {name})"))  # noqa: S608
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[None]:
+        async with self.connection.transaction(isolation="repeatable_read", readonly=True):
+            yield
+
+    async def rows(self, shape: Shape) -> AsyncIterator[list[Any]]:
+        cursor = await self.connection.cursor(shape.select)
+        while rows := await cursor.fetch(BATCH_ROWS):
+            yield rows
+
+    async def count(self, shape: Shape) -> int:
+        return int(await self.connection.fetchval(f"SELECT count(*) FROM {shape.name}") or 0)  # noqa: S608
+
+    async def sequence(self, table: Table) -> int | None:
+        name = await self._sequence_of(table)
+        if name is None:
+            return None
+        found: int | None = await self.connection.fetchval(f"SELECT last_value FROM {name} WHERE is_called")  # noqa: S608
+        return found
+
+    async def _sequence_of(self, table: Table) -> str | None:
+        column = table.autoincrement_column
+        if column is None:
+            return None
+        name = self.dialect.identifier_preparer.format_table(table)
+        found: str | None = await self.connection.fetchval("SELECT pg_get_serial_sequence($1, $2)", name, column.name)
+        return found
+
+    async def state(self) -> dict[str, str] | None:
+        if STATE_TABLE not in await self.tables():
+            return None
+        return {name: value for name, value in await self.connection.fetch(f"SELECT name, value FROM {STATE_TABLE}")}  # noqa: C416, S608
+
+    async def note(self, values: Mapping[str, str]) -> None:
+        await self.connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {STATE_TABLE} (name text PRIMARY KEY, value text NOT NULL)"
+        )
+        await self.connection.executemany(
+            f"INSERT INTO {STATE_TABLE} VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",  # noqa: S608
+            list(values.items()),
+        )
+
+    async def forget(self) -> None:
+        await self.connection.execute(f"DROP TABLE IF EXISTS {STATE_TABLE}")
+
+    async def begin_loading(self, tables: Sequence[Table]) -> None:
+        state = await self.state() or {}
+        if state.get("foreign_keys"):
+            return
+        names = [self.dialect.identifier_preparer.format_table(table) for table in tables]
+        # One transaction: whoever dies here has dropped nothing, and whoever dies later finds all in the state.
+        async with self.connection.transaction():
+            keys = [list(row) for row in await self.connection.fetch(FOREIGN_KEYS, names)]
+            await self.note({"foreign_keys": json.dumps(keys), "loading": "yes"})
+            for table, name, _ in keys:
+                await self.connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {self.quote(name)}")
+            for name in names:
+                await self.connection.execute(f"ALTER TABLE {name} DISABLE TRIGGER USER")
+            if names and "loading" not in state:
+                await self.connection.execute(f"TRUNCATE {', '.join(names)}")
+
+    async def empty(self, shape: Shape, noted: Mapping[str, str]) -> None:
+        async with self.connection.transaction():
+            await self.connection.execute(f"TRUNCATE {shape.name}")
+            await self.note(noted)
+
+    async def load(self, shape: Shape, rows: Sequence[Any], noted: Mapping[str, str]) -> None:
+        table = shape.table
+        async with self.connection.transaction():
+            try:
+                await self.connection.copy_records_to_table(
+                    table.name,
+                    schema_name=table.schema,
+                    columns=[column.name for column in shape.columns],
+                    records=rows,
+                )
+            except FAILURES as error:
+                raise MovingError(f"table {table.name!r}: PostgreSQL refuses a row: {error}") from error
+            await self.note(noted)
+
+    async def end_loading(self, tables: Sequence[Table], sequences: Mapping[str, int]) -> None:
+        keys = json.loads((await self.state() or {}).get("foreign_keys") or "[]")
+        async with self.connection.transaction():
+            for table in tables:
+                name = self.dialect.identifier_preparer.format_table(table)
+                await self.connection.execute(f"ALTER TABLE {name} ENABLE TRIGGER USER")
+                await self._let_go_on(table, sequences.get(table.name, 0))
+            for table_name, name, definition in keys:
+                await self._put_back(table_name, name, definition)
+            await self.note({"foreign_keys": ""})
+
+    async def _let_go_on(self, table: Table, last: int) -> None:
+        """Give keys behind the largest, and behind *last*: that one's row may be gone, and its number is known."""
+        sequence, column = await self._sequence_of(table), table.autoincrement_column
+        if sequence is None or column is None:
+            return
+        name = self.dialect.identifier_preparer.format_table(table)
+        largest = f"SELECT greatest(max({self.quote(column.name)}), $2) AS last FROM {name}"  # noqa: S608
+        await self.connection.execute(
+            f"SELECT setval($1::text::regclass, last) FROM ({largest}) AS found WHERE last > 0",  # noqa: S608
+            sequence,
+            last,
+        )
+
+    async def _put_back(self, table: str, name: str, definition: str) -> None:
+        try:
+            await self.connection.execute(f"ALTER TABLE {table} ADD CONSTRAINT {self.quote(name)} {definition}")
+        except FAILURES as error:
+            detail = getattr(error, "detail", None) or error
+            raise MovingError(
+                f"table {table} has a row that refers to one that is not there ({name}): {detail} "
+                "Mend it in the source and run this again"
+            ) from error
+
+
+_TABLES = """
+SELECT relname FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
+WHERE relkind IN ('r', 'p') AND nspname NOT IN ('pg_catalog', 'information_schema') AND nspname NOT LIKE 'pg_t%'
+"""
+
+FOREIGN_KEYS = """
+SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
+WHERE contype = 'f' AND conparentid = 0 AND conrelid = ANY (SELECT unnest($1::text[])::regclass)
+ORDER BY 1, 2
+"""

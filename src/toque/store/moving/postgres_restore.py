@@ -1,0 +1,131 @@
+"""A backup's tables back into PostgreSQL, all in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toque.store.moving.archive import Archive, Manifest, Part
+from toque.store.moving.postgres import FOREIGN_KEYS, PostgresSite, open_site
+from toque.store.moving.postgres_backup import columns_of
+from toque.store.moving.site import MovingError, is_ours
+from toque.store.postgres_errors import FAILURES
+from toque.store.preparation import MIGRATIONS
+from toque.store.schema import VERSION_TABLE
+
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+
+__all__ = ["read"]
+
+# How long other programs may keep a table: what is waited for here also waits for us, and the app with it.
+LOCK_TIMEOUT_MS = 5000
+
+
+async def read(
+    url: str, archive: Archive, metadata: MetaData, folder: Path, *, replace: bool, progress: Callable[[str], None]
+) -> None:
+    """Make the rows of the database at *url* those that *archive* holds."""
+    manifest = archive.manifest
+    if manifest.database != "postgresql":
+        raise MovingError("the backup is of SQLite; restore it into a file, and bring it here by `toque db copy`")
+    site = await open_site(url, is_new=True)
+    try:
+        if await _is_empty(site):
+            await _make_tables(url, manifest, metadata, folder)
+        else:
+            await _check_target(site, manifest, replace=replace)
+        parts = _parts(manifest, metadata)
+        await _check_columns(site, parts)
+        async with site.connection.transaction():
+            await site.connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+            await _load(site, archive, parts, progress)
+    except FAILURES as error:
+        raise MovingError(f"the backup does not fit this database, which is as it was: {error}") from error
+    finally:
+        await site.close()
+
+
+def _parts(manifest: Manifest, metadata: MetaData) -> list[Part]:
+    """The tables that are put back: all but our own notes, of which only kept answers are the app's (`replies`)."""
+    return [part for part in manifest.parts if part.table in metadata.tables or not is_ours(part.table)]
+
+
+async def _is_empty(site: PostgresSite) -> bool:
+    return not await site.tables()
+
+
+async def _make_tables(url: str, manifest: Manifest, metadata: MetaData, folder: Path) -> None:
+    if manifest.revision is not None:
+        from toque.store import migrations
+
+        await migrations.upgrade(url, metadata, folder / MIGRATIONS, manifest.revision)
+    else:
+        from toque.store.schema import create_missing
+
+        await create_missing(url, metadata)
+
+
+async def _check_target(site: PostgresSite, manifest: Manifest, *, replace: bool) -> None:
+    there = sorted(name for name in await site.tables() if not is_ours(name))
+    full = [name for name in there if await site.has_row(site.quote(name))]
+    if full and not replace:
+        raise MovingError(
+            f"the database has rows, in {', '.join(full)}; --replace puts the backup in the place of all of them"
+        )
+    if strange := [name for name in full if name not in manifest.tables]:
+        raise MovingError(f"the database has rows in tables that the backup lacks: {', '.join(strange)}; remove them")
+    at = None
+    if VERSION_TABLE in await site.tables():
+        at = await site.connection.fetchval(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608
+    if at != manifest.revision:
+        raise MovingError(
+            f"the database is at migration {at or 'none'} and the backup at {manifest.revision or 'none'}; "
+            "restore into an empty database, then run `toque db upgrade`"
+        )
+
+
+async def _check_columns(site: PostgresSite, parts: list[Part]) -> None:
+    for part in parts:
+        if missing := sorted(set(part.columns) - set(await columns_of(site.connection, part.table))):
+            raise MovingError(
+                f"table {part.table!r} of the backup has columns that the models lack: {', '.join(missing)}; "
+                "restore with the release that made it"
+            )
+
+
+async def _load(site: PostgresSite, archive: Archive, parts: list[Part], progress: Callable[[str], None]) -> None:
+    connection = site.connection
+    names = [site.quote(part.table) for part in parts]
+    keys = [tuple(row) for row in await connection.fetch(FOREIGN_KEYS, names)]
+    for table, name, _ in keys:
+        await connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {site.quote(name)}")
+    for name in names:
+        await connection.execute(f"ALTER TABLE {name} DISABLE TRIGGER USER")
+    if names:
+        await connection.execute(f"TRUNCATE {', '.join(names)}")
+    for part in parts:
+        progress(part.table)
+        await _table(site, archive, part)
+    for name in names:
+        await connection.execute(f"ALTER TABLE {name} ENABLE TRIGGER USER")
+    for table, name, definition in keys:
+        await connection.execute(f"ALTER TABLE {table} ADD CONSTRAINT {site.quote(name)} {definition}")
+    for sequence in archive.manifest.sequences:
+        await connection.execute(
+            "SELECT setval(to_regclass($1), $2, $3)", sequence.name, sequence.last, sequence.is_called
+        )
+
+
+async def _table(site: PostgresSite, archive: Archive, part: Part) -> None:
+    status: str = await site.connection.copy_to_table(
+        part.table, columns=part.columns, source=_later(archive.chunks(part)), format="binary"
+    )
+    if status != f"COPY {part.rows}":
+        raise MovingError(f"table {part.table!r} has other rows than the manifest says: {status}, not {part.rows}")
+
+
+async def _later(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk

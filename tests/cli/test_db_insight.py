@@ -1,0 +1,62 @@
+"""`toque db advise` and `toque db status`: what a database says, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from shell import Toque, write
+from test_db import APP, MODELS
+
+BOWLS = (
+    MODELS
+    + """
+
+from sqlalchemy import ForeignKey
+
+
+class Bowl(Base):
+    __tablename__ = "bowl"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pot_id: Mapped[int] = mapped_column(ForeignKey("pot.id"))
+"""
+)
+
+
+@pytest.fixture
+def pottery(toque: Toque, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = write(tmp_path, {"app.py": APP, "models.py": BOWLS})
+    monkeypatch.setenv("TOQUE_DATABASE_URL", database_url)
+    assert toque("call", "count").code == 0
+    return folder
+
+
+def test_advice_is_a_table_and_for_programs_json(toque: Toque, pottery: Path) -> None:
+    told = toque("db", "advise")
+    listed = toque("db", "advise", "--format", "json")
+
+    assert (told.code, told.err, listed.code) == (0, "", 0)
+    assert "1 statements known (recorded statements)" in told.out
+    assert "ix_bowl_pot_id ON bowl (pot_id)" in told.out
+    (one,) = json.loads(listed.out)["advice"]
+    assert (one["act"], one["table"], one["columns"]) == ("create", "bowl", ["pot_id"])
+
+
+def test_a_database_that_is_not_there_is_named(toque: Toque, pottery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOQUE_DATABASE_URL", f"sqlite:///{pottery / 'none.db'}")
+
+    said = toque("db", "advise")
+
+    assert (said.code, "Traceback" in said.err) == (1, False)
+    assert "there is no database" in said.err
+    assert not (pottery / "none.db").exists()
+
+
+def test_the_status_is_a_table_and_for_programs_json(toque: Toque, pottery: Path) -> None:
+    told = toque("db", "status")
+    listed = toque("db", "status", "--format", "json")
+
+    assert (told.code, told.err, listed.code) == (0, "", 0)
+    assert "size_bytes" in told.out
+    assert any(one["name"] == "size_bytes" and one["value"] > 0 for one in json.loads(listed.out))
