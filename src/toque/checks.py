@@ -13,7 +13,7 @@ from toque.contract.access import Access
 from toque.contract.complaints import Complaint
 from toque.contract.errors import Error
 from toque.contract.module import Module
-from toque.contract.operation import ISOLATIONS, Kind, Operation
+from toque.contract.operation import ISOLATIONS, PRIORITIES, Kind, Operation
 from toque.contract.signature import Signature, path_names
 from toque.store.database import DATABASES
 
@@ -68,6 +68,12 @@ def of_operation(operation: Operation) -> Iterator[Complaint]:
             yield complaint(f"{name} is {limit}", "choose more than nothing, or leave it to the settings")
     if (problem := _isolation_problem(operation)) is not None:
         yield complaint(*problem)
+    if operation.priority not in PRIORITIES:
+        near = get_close_matches(str(operation.priority), PRIORITIES, 1)
+        yield complaint(
+            f"priority={operation.priority!r} is none",
+            f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(PRIORITIES)}",
+        )
     for error in operation.errors:
         if not (isinstance(error, type) and issubclass(error, Error)):
             yield complaint(f"errors= holds {error!r}", "list subclasses of toque.Error")

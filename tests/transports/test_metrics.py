@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+from math import inf
 from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from toque.call.context import Context
 from toque.call.observation import BOUNDS_S, Figures
+from toque.call.waiting import Waiting
+from toque.contract.errors import Overloaded
 from toque.transports import metrics
 from toque.transports.metrics import Metrics
 
@@ -199,3 +204,27 @@ def test_every_living_worker_is_described_as_a_process(tmp_path: Path) -> None:
         {"pid": str(os.getpid())}
     ]
     assert families["process_cpu_seconds"].samples[0].value >= 0
+
+
+async def test_a_line_shows_who_uses_who_waits_and_who_was_refused(tmp_path: Path) -> None:
+    held: list[None] = [None, None]
+    waiting: Waiting[None] = Waiting("boats", 2, 1, give_back=held.append, in_use=lambda: len(held))
+    served = asyncio.ensure_future(waiting.turn(Context("sail", inf)))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await waiting.turn(Context("sail", inf))
+    sibling = Metrics({}, tmp_path, [waiting])
+    sibling.flush()
+
+    shown = Metrics({}, tmp_path, [waiting]).expose()[0].decode()
+
+    assert 'toque_slots{of="boats"} 4.0' in shown
+    assert 'toque_slots_in_use{of="boats"} 4.0' in shown
+    assert 'toque_calls_waiting{of="boats"} 2.0' in shown
+    assert 'toque_calls_refused_total{of="boats",priority="critical",reason="full"} 2.0' in shown
+
+    assert waiting.hand_over(None)
+    await served
+    shown = Metrics({}, lines=[waiting]).expose()[0].decode()
+    assert 'toque_calls_waiting{of="boats"} 0.0' in shown
+    assert 'toque_wait_seconds_count{of="boats"} 1.0' in shown

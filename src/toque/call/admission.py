@@ -16,9 +16,12 @@ from time import monotonic
 from typing import Any
 
 from toque.call.context import CURRENT, Context
+from toque.call.notice import Notice
 from toque.call.observation import BOUNDS_S, OK, CallerLeft, Figures, Report, code_of, silent
 from toque.call.plan import Arguments, Handler
+from toque.call.waiting import RETRY_AFTER_S
 from toque.contract.errors import DeadlineExceeded, Overloaded, RequestTimeout
+from toque.contract.operation import Priority
 
 __all__ = ["Gate"]
 
@@ -33,8 +36,9 @@ RECEIVING_RATIO = 4
 """How many calls may be under way for each that may work: the others wait for bodies, which slow clients take their
 time to send. A body is a megabyte at most unless an app says otherwise, so memory stays bounded."""
 
-RETRY_AFTER_S = 1.0
-"""What a refused caller is told to wait: the shortest that `Retry-After` can say (RFC 9110, 10.2.3)."""
+ROOM_RATIOS = {Priority.CRITICAL: 1.25, Priority.NORMAL: 1.0, Priority.SHEDDABLE: 0.75}
+"""How many calls of each class are admitted for each that a worker can hold. Nobody waits at the gate, so room is all
+it has to give: a quarter is enough to tell the classes apart, and little enough to be held."""
 
 
 class Gate:
@@ -46,6 +50,7 @@ class Gate:
         self._ages: dict[Context, int] = {}
         self._watchers: dict[Context, Task[None]] = {}
         self._is_ticking = False
+        self._notice = Notice("%d calls refused because as many as allowed are under way")
         self.on_tick: Callable[[], None] = lambda: None
         """What else is to be done now and then while there are calls."""
 
@@ -55,10 +60,8 @@ class Gate:
 
     @property
     def is_full(self) -> bool:
-        count = len(self._calls)
-        if count < self.calls_max or count >= self.calls_max * RECEIVING_RATIO:
-            return count >= self.calls_max
-        return sum(not context.is_receiving for context in self._calls) >= self.calls_max
+        """Whether it would refuse a normal call."""
+        return self._holds(self.calls_max)
 
     def stage(
         self,
@@ -66,6 +69,7 @@ class Gate:
         figures: Figures,
         report: Report = silent,
         *,
+        priority: Priority = Priority.NORMAL,
         report_above_s: float = inf,
     ) -> Handler:
         """*call*, observed and admitted: counted in *figures*, known to logs as the current one while it runs, and
@@ -74,19 +78,28 @@ class Gate:
         Two policies in one step, because every call passes both and each step costs as much as a small function.
 
         Args:
+            priority: how important a call is unless its caller asks for less.
             report: told of every call that did not end well, and of those that took *report_above_s* or longer.
         """
-        calls, calls_max = self._calls, self.calls_max
+        calls = self._calls
+        rooms = [max(1, int(self.calls_max * ROOM_RATIOS[each])) for each in Priority]
         buckets, bounds = figures.buckets, BOUNDS_S
 
         async def admitted(context: Context, arguments: Arguments) -> Any:
-            if len(calls) >= calls_max and self.is_full:
+            around = CURRENT.get()
+            # A call within a call is as important as the one that waits for it; a caller may ask for less.
+            if around is not None and around in calls:
+                context.priority = around.priority
+            else:
+                context.priority = max(context.priority, priority)
+            room = rooms[context.priority]
+            if len(calls) >= room and self._holds(room):
                 figures.record(Overloaded.code, 0.0)
                 report(context, Overloaded.code, 0.0)
+                self._notice.happened(monotonic())
                 raise Overloaded(f"{len(calls)} calls are under way already", retry_after_s=RETRY_AFTER_S)
             if not self._is_ticking:
                 self._start()
-            around = CURRENT.get()
             CURRENT.set(context)
             figures.in_flight += 1
             task = calls[context] = current_task()
@@ -126,6 +139,13 @@ class Gate:
                     CURRENT.set(around)
 
         return admitted
+
+    def _holds(self, calls_max: int) -> bool:
+        """Whether *calls_max* are at work, or so many more wait for bodies that memory needs the end of it."""
+        count = len(self._calls)
+        if count < calls_max or count >= calls_max * RECEIVING_RATIO:
+            return count >= calls_max
+        return sum(not context.is_receiving for context in self._calls) >= calls_max
 
     def _start(self) -> None:
         self._is_ticking = True

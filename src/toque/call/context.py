@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from toque.call.trace import Trace
+from toque.contract.operation import Priority
 from toque.contract.principal import ANONYMOUS, Principal
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Context(Struct, eq=False):
     """The moment, on the same clock, at which the call came in."""
     principal: Principal | None = None
     """Who is calling: set by the authenticate policy, or given by a caller in this process."""
+    priority: Priority = Priority.CRITICAL
+    """How important it is; until the admit policy has set it, how important it may be at most."""
     sink: Sink | None = None
     """Where a streamed operation's items go."""
     database: Database | None = None
@@ -95,6 +98,12 @@ class Context(Struct, eq=False):
     @property
     def tenant(self) -> str:
         return self.caller.tenant
+
+    @property
+    def share(self) -> str:
+        """Whose call it is where callers take turns: the tenant's, or the caller's own where there are no tenants."""
+        caller = self.principal
+        return "" if caller is None else caller.tenant or caller.subject
 
     @property
     def remaining_s(self) -> float:

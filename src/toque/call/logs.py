@@ -18,7 +18,7 @@ import msgspec
 
 from toque.call.context import CURRENT, Context
 from toque.call.observation import CANCELLED, INTERNAL, OK, Report, silent
-from toque.contract.errors import CODES
+from toque.contract.errors import CODES, Overloaded
 
 __all__ = ["Calls", "Format", "configure", "reporter"]
 
@@ -72,6 +72,8 @@ def reporter(calls: Calls, slow_ms: float) -> tuple[Report, float]:
 
 
 def _level_of(code: str, is_slow: bool) -> int:
+    if code == Overloaded.code:
+        return logging.INFO  # They come by the thousand, and are told of together (`notice.py`).
     known = CODES.get(code)
     if code == INTERNAL or (known is not None and known.http >= 500):
         return logging.ERROR

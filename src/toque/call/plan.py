@@ -37,13 +37,14 @@ ORDER: tuple[StageName, ...] = (
     "authenticate",
     "receive for the rule",
     "authorise",
+    "room",
     "receive",
     "watch",
     "transact",
     "deduplicate",
 )
 """The policies, outermost first (design, section 3). Inputs are received once the caller is known to be
-allowed; only a rule that looks at them has them received before it."""
+allowed, and that there is room for them; only a rule that looks at them has them received before it."""
 
 RECEIVING = frozenset({"receive", "receive for the rule"})
 

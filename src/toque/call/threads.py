@@ -1,4 +1,9 @@
-"""Plain `def` operations: a bounded number of threads, and a bounded number of calls that wait for one."""
+"""Plain `def` operations: a bounded number of threads, and a line of calls that wait for one.
+
+Threads and the database cannot wait for one another. A call that is in a thread cannot ask for a connection, because a
+plain `def` with a Database is refused when the app starts (`checks.of_signature`), and one that has a connection runs
+in the event loop, where it cannot ask for a thread. So nobody has one of the two and waits for the other.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from toque.contract.errors import Overloaded
+from toque.call.context import CURRENT, UNCALLED
+from toque.call.waiting import Waiting
 
 __all__ = ["Threads"]
 
@@ -25,22 +31,24 @@ class Threads:
     """
 
     def __init__(self, threads_max: int, waiting_max: int) -> None:
-        self._taken_max = threads_max + waiting_max
-        self._taken = 0
         self._threads_max = threads_max
+        self._taken = 0
         self._pool: ThreadPoolExecutor | None = None
         self._outlasting: set[Task[Any]] = set()
+        self.waiting: Waiting[None] = Waiting(
+            "threads", threads_max, waiting_max, give_back=lambda _: self._give_back(), in_use=lambda: self._taken
+        )
 
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """The result of *function*, run in a thread with this call's context variables.
 
-        Raises: Overloaded when every thread is busy and as many calls as allowed wait already.
+        Raises: Overloaded when every thread is busy and the line says so.
         """
-        return await asyncio.wrap_future(self._submit(function, arguments))
+        return await asyncio.wrap_future(await self._submit(function, arguments))
 
     async def run_to_its_end(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """As `run`; but whoever is cancelled meanwhile goes on only when *function* has ended, or will not begin."""
-        work = self._submit(function, arguments)
+        work = await self._submit(function, arguments)
         result = asyncio.wrap_future(work)
         try:
             return await asyncio.shield(result)
@@ -67,14 +75,15 @@ class Threads:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
-        if self._taken >= self._taken_max:
-            raise Overloaded("every thread is busy", retry_after_s=1)
+    async def _submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
+        if self._taken < self._threads_max:
+            self._taken += 1
+        else:
+            await self.waiting.turn(CURRENT.get() or UNCALLED)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads_max, thread_name_prefix="toque")
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
-        self._taken += 1
         work = self._pool.submit(context.run, function, *arguments)
         work.add_done_callback(lambda _: _from_thread(loop, self._give_back))
         return work
@@ -85,7 +94,8 @@ class Threads:
             log.error("a call that was stopped could not end what it had begun", exc_info=failure)
 
     def _give_back(self) -> None:
-        self._taken -= 1
+        if not self.waiting.hand_over(None):
+            self._taken -= 1
 
 
 def _from_thread(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:

@@ -117,6 +117,7 @@ def _limits(serving: Serving, plan: Plan) -> Iterator[Row]:
         at_hand = tp in serving.system.pantry.at_hand
         yield "resource", tp.__name__, "at hand in every call" if at_hand else "@app.resource"
     yield "deadline", f"{plan.deadline_s:g} s", origin("calls.deadline_s", operation.deadline_s)
+    yield "priority", operation.priority, "priority="
     yield "calls at once", f"{settings.calls.in_flight_max} a worker", origin("calls.in_flight_max")
     if not signature.is_async:
         yield "threads", f"{settings.calls.threads_max} a worker", origin("calls.threads_max")

@@ -111,6 +111,7 @@ class OperationEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     gives: tuple[str, ...] = ()
     errors: tuple[ErrorEntry, ...] = ()
     deadline_s: float
+    priority: str = "normal"
     body_bytes_max: int = 0
     is_idempotent: bool = False
     """Whether it takes an idempotency key."""
@@ -196,6 +197,7 @@ def _entry(one: Offered, shapes: _Shapes) -> OperationEntry:
         gives=one.gives,
         errors=tuple(_errors(one)),
         deadline_s=one.deadline_s,
+        priority=operation.priority,
         body_bytes_max=one.body_bytes_max if takes_body else 0,
         is_idempotent=operation.is_idempotent,
         is_deprecated=operation.is_deprecated,

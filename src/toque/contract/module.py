@@ -16,6 +16,7 @@ __all__ = ["Lifetime", "Module", "Mount", "Recipe", "StaticFiles"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Lifetime = Literal["app", "call"]
+PriorityWord = Literal["critical", "normal", "sheddable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Module:
         errors: Sequence[type[Error]] = (),
         deadline_s: float | None = None,
         isolation: Isolation | None = None,
+        priority: PriorityWord = "normal",
         is_deprecated: bool = False,
     ) -> Callable[[Function], Function]:
         """Offer a function that only reads.
@@ -91,11 +93,12 @@ class Module:
             errors: what it raises besides the table's own codes; they join the documentation.
             deadline_s: seconds until the call is stopped; the settings' `calls.deadline_s` unless given.
             isolation: `serializable` for a snapshot that fits into the order of serializable commands.
+            priority: where there is too much to do, `critical` goes first and `sheddable` is refused first.
         """
         return self._declare(
             Kind.QUERY, path, "GET", allow, name,
             page=page, media_type=media_type, errors=tuple(errors), deadline_s=deadline_s,
-            isolation=isolation, is_deprecated=is_deprecated,
+            isolation=isolation, priority=priority, is_deprecated=is_deprecated,
         )  # fmt: skip
 
     def command(
@@ -114,6 +117,7 @@ class Module:
         isolation: Isolation | None = None,
         is_idempotent: bool = False,
         has_outside_effects: bool = False,
+        priority: PriorityWord = "normal",
         is_deprecated: bool = False,
     ) -> Callable[[Function], Function]:
         """Offer a function that writes, in one transaction which is committed before the answer leaves.
@@ -126,12 +130,12 @@ class Module:
             isolation: how much of other commands it may see; `read committed` unless given.
             is_idempotent: under one `Idempotency-Key` it is done once, and its answer is given again.
             has_outside_effects: it does something that no rollback undoes, so it is never run again by itself.
-            path, allow, name, media_type, errors, deadline_s: as for `query`.
+            path, allow, name, media_type, errors, deadline_s, priority: as for `query`.
         """
         return self._declare(
             Kind.COMMAND, path, method, allow, name,
             status=status, location=location, media_type=media_type, errors=tuple(errors),
-            deadline_s=deadline_s, body_bytes_max=body_bytes_max, isolation=isolation,
+            deadline_s=deadline_s, body_bytes_max=body_bytes_max, isolation=isolation, priority=priority,
             is_idempotent=is_idempotent, has_outside_effects=has_outside_effects, is_deprecated=is_deprecated,
         )  # fmt: skip
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any, Literal
 
 from toque.contract.access import Access
 from toque.contract.errors import Error
 
-__all__ = ["ISOLATIONS", "Header", "InBody", "InQuery", "Isolation", "Kind", "Operation"]
+__all__ = ["ISOLATIONS", "PRIORITIES", "Header", "InBody", "InQuery", "Isolation", "Kind", "Operation", "Priority"]
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 """How much of others' work a transaction may see: the SQL standard's names, those that PostgreSQL tells apart."""
@@ -31,6 +31,20 @@ ISOLATIONS: Mapping[Kind, tuple[Isolation, ...]] = {
 }
 """What an operation may ask for; the first is what it has without asking. A query reads one state of the database, so
 less than one snapshot is not to be had."""
+
+
+class Priority(IntEnum):
+    """Who goes first, and who is refused first, where there is too much to do. The smaller the more important."""
+
+    CRITICAL = 0
+    """The app fails its purpose without it: goes first everywhere."""
+    NORMAL = 1
+    SHEDDABLE = 2
+    """Nobody is hurt when it has to come again later: refused first."""
+
+
+PRIORITIES = {priority.name.lower(): priority for priority in Priority}
+"""The words that an author declares and a caller asks with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,8 @@ class Operation:
     media_type: str | None = None
     errors: tuple[type[Error], ...] = ()
     deadline_s: float | None = None
+    priority: str = "normal"
+    """A word of `PRIORITIES`."""
     body_bytes_max: int | None = None
     isolation: Isolation | None = None
     is_idempotent: bool = False

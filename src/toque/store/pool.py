@@ -2,18 +2,19 @@
 warm.
 
 asyncpg's own pool resets a connection on every release, which costs half of a one-row request
-(data_formats.md 1.1). Ours resets only what was not left clean: nothing in Toque sets session state. How long
-the line may be and who in it comes first is decided here alone; admission belongs in this place.
+(data_formats.md 1.1). Ours resets only what was not left clean: nothing in Toque sets session state. A call is admitted
+here rather than at the door, because here alone the capacity is known: who waits, and who is refused, is the line's to
+say (`call/line.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
-from toque.contract.errors import Overloaded
+from toque.call.context import UNCALLED, Context
+from toque.call.waiting import Waiting
 
 __all__ = ["Pool", "Pooled"]
 
@@ -35,6 +36,9 @@ class Pooled(Protocol):
     async def mend(self) -> None:
         """Wait until the server has stopped what was cancelled, roll back, and forget the session's state."""
 
+    async def settle(self, timeout_s: float) -> None:
+        """Wait until the server has been told of every cancellation, after `terminate` too, but no longer than that."""
+
 
 C = TypeVar("C", bound=Pooled)
 
@@ -45,11 +49,13 @@ class Pool(Generic[C]):
     def __init__(self, connect: Callable[[], Awaitable[C]], size: int, waiting_max: int) -> None:
         self._connect = connect
         self._size = size
-        self._waiting_max = waiting_max
         self._idle: list[C] = []
         self._slots_used = 0
-        self._line: deque[asyncio.Future[C | None]] = deque()
         self._mending: set[asyncio.Task[None]] = set()
+        # None is a slot without a connection: whoever is handed it opens one.
+        self.waiting: Waiting[C | None] = Waiting(
+            "connections", size, waiting_max, give_back=self._pass_on, in_use=lambda: self.in_use
+        )
 
     @property
     def slots_used(self) -> int:
@@ -61,27 +67,25 @@ class Pool(Generic[C]):
         """Connections that a call has, or that are being mended."""
         return self._slots_used - len(self._idle)
 
-    async def take(self) -> C:
-        """A connection that nobody else uses; waits for one when all are taken."""
-        while True:
-            while self._idle:
-                connection = self._idle.pop()
-                if not connection.is_closed():
-                    return connection
-                self._slots_used -= 1
-            if self._slots_used < self._size:
-                return await self._open()
-            handed = await self._stand_in_line()
-            if handed is not None:
-                return handed
+    async def take(self, context: Context = UNCALLED) -> C:
+        """A connection that nobody else uses; waits for one when all are taken.
+
+        Raises: Overloaded when the line says so.
+        """
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+            self._slots_used -= 1
+        if self._slots_used < self._size:
+            self._slots_used += 1
+            return await self._open()
+        handed = await self.waiting.turn(context)
+        return await self._open() if handed is None or handed.is_closed() else handed
 
     def give(self, connection: C) -> None:
         """Take back a connection that is outside of any transaction."""
-        if connection.is_closed():
-            self._slots_used -= 1
-            self._hand_over(None)
-        elif not self._hand_over(connection):
-            self._idle.append(connection)
+        self._pass_on(None if connection.is_closed() else connection)
 
     def mend(self, connection: C) -> None:
         """Take back a connection in an unknown state: it is used again when it is clean, or replaced."""
@@ -91,7 +95,7 @@ class Pool(Generic[C]):
 
     async def close(self) -> None:
         """Close every connection; calls must have ended."""
-        if self._mending:
+        while self._mending:
             await asyncio.wait(self._mending)
         while self._idle:
             connection = self._idle.pop()
@@ -102,38 +106,21 @@ class Pool(Generic[C]):
                 connection.terminate()
 
     async def _open(self) -> C:
-        self._slots_used += 1
+        """Open a connection in a slot that is ours already, so that nobody who comes later can take it."""
         try:
             return await self._connect()
         except BaseException:
+            self._pass_on(None)
+            raise
+
+    def _pass_on(self, connection: C | None) -> None:
+        """A slot is free, with its connection if it has one: it goes to who waits, or to who comes next."""
+        if self.waiting.hand_over(connection):
+            return
+        if connection is None:
             self._slots_used -= 1
-            self._hand_over(None)
-            raise
-
-    async def _stand_in_line(self) -> C | None:
-        if len(self._line) >= self._waiting_max:
-            raise Overloaded("Too many calls are waiting for the database.", retry_after_s=1)
-        turn: asyncio.Future[C | None] = asyncio.get_running_loop().create_future()
-        self._line.append(turn)
-        try:
-            return await turn
-        except asyncio.CancelledError:
-            if not turn.done() or turn.cancelled():
-                self._line.remove(turn)
-            elif (handed := turn.result()) is not None:
-                self.give(handed)
-            else:
-                self._hand_over(None)
-            raise
-
-    def _hand_over(self, connection: C | None) -> bool:
-        """Give *connection*, or None for the right to open one, to whoever waits longest."""
-        while self._line:
-            turn = self._line.popleft()
-            if not turn.done():
-                turn.set_result(connection)
-                return True
-        return False
+        else:
+            self._idle.append(connection)
 
     async def _mend(self, connection: C) -> None:
         try:
@@ -142,3 +129,4 @@ class Pool(Generic[C]):
         except BaseException:
             connection.terminate()
         self.give(connection)
+        await connection.settle(CLOSE_S)

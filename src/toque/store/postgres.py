@@ -7,11 +7,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from toque.call.context import UNCALLED, Context
+from toque.call.waiting import Waiting
 from toque.contract.errors import Unavailable
-from toque.contract.operation import Isolation
+from toque.contract.operation import Isolation, Kind
 from toque.store.attempts import Attempts
 from toque.store.dialects import postgresql
 from toque.store.guard import Guard
@@ -139,6 +140,13 @@ class PostgresStore:
             if not is_repeatable:
                 raise
         return await on_primary()
+
+    @property
+    def lines(self) -> Sequence[Waiting[Any]]:
+        return [self.pool.waiting, *(replica.pool.waiting for replica in self._on_replica)]
+
+    def waiting(self, kind: Kind) -> Waiting[Any] | None:
+        return None if kind is Kind.QUERY and self.has_replicas else self.pool.waiting
 
     async def ping(self) -> None:
         reading = self._reading(UNCALLED, None, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
@@ -62,6 +63,12 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         # Any statement waits until the server has answered the cancellation of the one before.
         await self.execute("SELECT 1")
         await self.reset()
+
+    async def settle(self, timeout_s: float) -> None:
+        # Each has a connection of its own (PostgreSQL's manual, "Canceling Requests in Progress"), which lives on when
+        # this one is cut; asyncpg keeps their tasks here, and has no public word for them.
+        if self._cancellations:
+            await asyncio.wait(set(self._cancellations), timeout=timeout_s)
 
 
 async def connect(url: str, *, is_pooled: bool = False, name: str = "toque") -> Connection:

@@ -13,9 +13,12 @@ from toque.store.transaction import Cause
 
 __all__ = ["FAILURES", "cause_of", "is_from_client", "is_lost", "is_stale_plan", "translate"]
 
+BROKEN = asyncpg.InternalClientError
+"""What asyncpg raises on a connection that the server has ended between two statements, before it has closed it."""
+
 FAILURES = (
     *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.OutdatedSchemaCacheError),
-    *(OSError, ValueError, OverflowError),
+    *(BROKEN, OSError, ValueError, OverflowError),
 )
 """What a statement may raise that `translate` knows."""
 
@@ -27,7 +30,7 @@ def is_stale_plan(error: BaseException) -> bool:
 
 def is_lost(error: BaseException) -> bool:
     """Whether the connection ends with *error*, also where the end itself is still to come."""
-    is_end = isinstance(error, (asyncpg.PostgresConnectionError, OSError))
+    is_end = isinstance(error, (asyncpg.PostgresConnectionError, BROKEN, OSError))
     return is_end or getattr(error, "severity_en", None) in ("FATAL", "PANIC")
 
 
@@ -57,7 +60,7 @@ def translate(error: BaseException) -> BaseException:
     if isinstance(error, (ValueError, OverflowError)):
         # asyncpg refuses a value that its type cannot hold before it is sent.
         return Invalid("A value is outside what the database can hold.")
-    if isinstance(error, (asyncpg.InterfaceError, OSError)):
+    if isinstance(error, (asyncpg.InterfaceError, BROKEN, OSError)):
         return _unavailable(error)
     return error
 

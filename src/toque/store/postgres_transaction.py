@@ -225,7 +225,7 @@ class PostgresTransaction:
             return self._connection
         self._has_begun = True
         try:
-            connection = await self._pool.take()
+            connection = await self._pool.take(self.context)
         except FAILURES as error:
             raise translate(error) from error
         if self._is_closed:
@@ -262,7 +262,7 @@ class PostgresTransaction:
         # Without a COMMIT nothing was kept, so a lost connection is no more than a reason to run again.
         self.cause = "connection lost" if self._is_lost else cause_of(error)
         # A value that asyncpg cannot encode leaves the implicit transaction of the Parse before it open.
-        self._is_unsynced = is_from_client(error) and not is_closed
+        self._is_unsynced = is_from_client(error) and not self._is_lost
 
 
 async def _leave(mark: Mark, connection: Connection) -> None:

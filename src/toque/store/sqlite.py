@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from toque.call.context import Context
-from toque.contract.operation import Isolation
+from toque.call.waiting import Waiting
+from toque.contract.operation import Isolation, Kind
 from toque.store.attempts import Attempts
 from toque.store.dialects import sqlite
 from toque.store.guard import Guard
@@ -114,6 +115,13 @@ class SqliteStore:
             self._presence.end()
         if self._folder is not None:
             await asyncio.to_thread(self._folder.cleanup)
+
+    @property
+    def lines(self) -> Sequence[Waiting[Any]]:
+        return [self._readers.waiting, self.writer.waiting]
+
+    def waiting(self, kind: Kind) -> Waiting[Any] | None:
+        return self._readers.waiting if kind is Kind.QUERY else self.writer.waiting
 
     async def ping(self) -> None:
         reader = await self._readers.take()

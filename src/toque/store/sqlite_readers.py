@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
 
-from toque.contract.errors import Overloaded
+from toque.call.context import UNCALLED, Context
+from toque.call.waiting import Waiting
 from toque.store.sqlite_connection import open_reader
 from toque.store.sqlite_errors import is_interrupted
 
@@ -92,39 +92,30 @@ class Readers:
     def __init__(self, path: Path, size: int, waiting_max: int) -> None:
         self._path = path
         self._size = size
-        self._waiting_max = waiting_max
         self._idle: list[Reader] = []
         self._all: list[Reader] = []
-        self._line: deque[asyncio.Future[Reader]] = deque()
+        self.waiting: Waiting[Reader] = Waiting(
+            "readers", size, waiting_max, give_back=self.give, in_use=lambda: len(self._all) - len(self._idle)
+        )
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="toque-sqlite-reader")
 
-    async def take(self) -> Reader:
-        """A connection that nobody else uses; waits for one when all are taken."""
+    async def take(self, context: Context = UNCALLED) -> Reader:
+        """A connection that nobody else uses; waits for one when all are taken.
+
+        Raises: Overloaded when the line says so.
+        """
         if self._idle:
             return self._idle.pop()
         if len(self._all) < self._size:
             reader = Reader(self._path)
             self._all.append(reader)
             return reader
-        if len(self._line) >= self._waiting_max:
-            raise Overloaded("Too many calls are waiting for the database.", retry_after_s=1)
-        turn: asyncio.Future[Reader] = asyncio.get_running_loop().create_future()
-        self._line.append(turn)
-        try:
-            return await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.give(turn.result())
-            raise
+        return await self.waiting.turn(context)
 
     def give(self, reader: Reader) -> None:
-        """Take a connection back and hand it to whoever waits longest."""
-        while self._line:
-            turn = self._line.popleft()
-            if not turn.done():
-                turn.set_result(reader)
-                return
-        self._idle.append(reader)
+        """Take a connection back and hand it to whose turn it is."""
+        if not self.waiting.hand_over(reader):
+            self._idle.append(reader)
 
     def submit(self, reader: Reader, act: Callable[[], T]) -> asyncio.Future[T]:
         """Start *act*, which uses *reader*, in a thread."""

@@ -142,7 +142,7 @@ class SqliteReading:
             raise RestartInSnapshot
         is_first, self._has_begun = not self._has_begun, True
         if self._reader is None:
-            reader = await self._readers.take()
+            reader = await self._readers.take(self.context)
             if self._is_closed:
                 self._readers.give(reader)
                 raise RuntimeError(ENDED)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 from time import monotonic
 from typing import Any
 
-from toque.contract.errors import Overloaded
+from toque.call.context import UNCALLED, Context
+from toque.call.waiting import Waiting
 from toque.store.sqlite_batch import Act, Batch, Command
 from toque.store.sqlite_readers import STOP_AGAIN_S
 
@@ -39,8 +39,9 @@ class Writer:
     def __init__(self, open_connection: Callable[[], sqlite3.Connection], waiting_max: int) -> None:
         self.commands = 0
         self._open_connection = open_connection
-        self._waiting_max = waiting_max
-        self._line: deque[asyncio.Future[None]] = deque()
+        self.waiting: Waiting[None] = Waiting(
+            "turns to write", 1, waiting_max, give_back=lambda _: self._pass_turn(), in_use=lambda: int(self._is_taken)
+        )
         self._holder: Command | None = None
         self._is_taken = False
         self._unsettled = 0
@@ -70,10 +71,10 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
         self._batch.connection.close()
 
-    async def take_turn(self, command: Command) -> None:
-        """Come back when *command* is the one that writes."""
+    async def take_turn(self, command: Command, context: Context = UNCALLED) -> None:
+        """Come back when *command* is the one that writes. Raises: Overloaded when the line says so."""
         if self._is_taken:
-            await self._stand_in_line()
+            await self.waiting.turn(context)
         self._is_taken = True
         self._holder = command
         if not self._unsettled:
@@ -110,31 +111,14 @@ class Writer:
             self._batch.connection.interrupt()
         self._loop.call_later(STOP_AGAIN_S, self._stop, command)
 
-    async def _stand_in_line(self) -> None:
-        if len(self._line) >= self._waiting_max:
-            raise Overloaded("Too many commands are waiting to write.", retry_after_s=1)
-        turn: asyncio.Future[None] = self._loop.create_future()
-        self._line.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._pass_turn()
-            raise
-
     def _pass_turn(self) -> None:
-        """Commit if it is time to, and let the next one write. Its statements queue up behind the COMMIT."""
+        """Let the next one write, and commit if it is time to: its statements queue up behind the COMMIT."""
         self._holder = None
-        while self._line and self._line[0].done():
-            self._line.popleft()
+        self._is_taken = self.waiting.hand_over(None)
         is_old = monotonic() - self._since > BATCH_AGE_S
-        if self._unsettled and (not self._line or self._unsettled >= BATCH_MAX or is_old):
+        if self._unsettled and (not self._is_taken or self._unsettled >= BATCH_MAX or is_old):
             self._jobs.put(self._batch.settle)
             self._unsettled = 0
-        if self._line:
-            self._line.popleft().set_result(None)
-        else:
-            self._is_taken = False
 
     def _part(self) -> None:
         holder = self._holder

@@ -137,7 +137,7 @@ class SqliteWriting:
     async def _take_turn(self) -> None:
         async with self._lock:
             if not self._has_turn:
-                await self._writer.take_turn(self._command)
+                await self._writer.take_turn(self._command, self.context)
                 self._has_turn = True
 
     def _tell(self, failure: BaseException | None) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from toque.call.context import UNCALLED, Context
-from toque.contract.operation import Isolation
+from toque.call.waiting import Waiting
+from toque.contract.operation import Isolation, Kind
 from toque.store.database import Database
 from toque.store.release import Release
 from toque.store.statement import StatementObserver
@@ -83,6 +84,15 @@ class Store(Protocol):
 
         Raises: OutcomeUnknown when the database was lost while it committed, and cannot be asked any more.
         """
+        ...
+
+    @property
+    def lines(self) -> Sequence[Waiting[Any]]:
+        """Everything in it that calls wait for."""
+        ...
+
+    def waiting(self, kind: Kind) -> Waiting[Any] | None:
+        """Where an operation of *kind* will wait if it has to; None where that is decided for each call."""
         ...
 
     async def ping(self) -> None:

@@ -1,4 +1,4 @@
-"""The policy that puts a call into one snapshot of the store, or into one transaction."""
+"""The policies that admit a call to the store, and put it into one snapshot or one transaction of it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,28 @@ from toque.store.database import AllRows
 if TYPE_CHECKING:
     from toque.call.context import Context
     from toque.call.plan import Arguments, Handler
+    from toque.call.waiting import Waiting
     from toque.store.database import Database
     from toque.store.store import Store
 
-__all__ = ["transact"]
+__all__ = ["room", "transact"]
+
+
+def room(waiting: Waiting[Any]) -> Callable[[Handler], Handler]:
+    """A call that will wait in *waiting*, refused at once where it would be refused there: before its body is read,
+    and without the price of getting so far."""
+    line = waiting.line
+
+    def wrap(call: Handler) -> Handler:
+        # Plain, not async: what it costs where nobody waits is one look.
+        def with_room(context: Context, arguments: Arguments) -> Any:
+            if line.count:
+                waiting.check(context)
+            return call(context, arguments)
+
+        return with_room
+
+    return wrap
 
 
 def transact(

@@ -13,18 +13,18 @@ from toque.call.context import Context
 from toque.call.observation import CallerLeft
 from toque.call.plan import Arguments, Plan
 from toque.call.receive import Pending
-from toque.contract.errors import BadRequest, Error, Internal
+from toque.contract.errors import BadRequest, Error, Internal, Overloaded
 from toque.contract.manifest import success_status
-from toque.contract.operation import Kind
+from toque.contract.operation import PRIORITIES, Kind, Priority
 from toque.contract.signature import path_names
 from toque.transports.arguments import PlainReader
 from toque.transports.bodies import BodyReader
 from toque.transports.marks import mark_headers, mark_of
-from toque.transports.replies import Headers, Offer, Offers, compressed, send_problem
+from toque.transports.replies import Headers, Offer, Offers, compressed, send_overloaded, send_problem
 from toque.transports.router import Endpoint
 from toque.transports.sending import Sending
 
-__all__ = ["KEY_HEADER", "TIMEOUT_HEADER", "HttpOperation", "shortened"]
+__all__ = ["KEY_HEADER", "PRIORITY_HEADER", "TIMEOUT_HEADER", "HttpOperation", "lowered", "shortened"]
 
 log = logging.getLogger("toque.http")
 
@@ -33,6 +33,10 @@ _Header = Callable[[str], str | None]
 
 TIMEOUT_HEADER = "x-timeout-ms"
 """How a caller shortens a call's deadline, in milliseconds; never lengthens it."""
+
+PRIORITY_HEADER = "x-priority"
+"""How a caller makes a call less important than its operation is; never more. Not `Priority` (RFC 9218): browsers send
+that one by themselves, and mean the order of answers on one connection."""
 
 
 KEY_HEADER = "idempotency-key"
@@ -162,6 +166,8 @@ class HttpOperation:
             context.deadline = shortened(context.deadline, timeout)
         if self._is_command and (key := header(KEY_HEADER)) is not None:
             context.idempotency_key = self.plan.key(key)
+        if (wanted := header(PRIORITY_HEADER)) is not None:
+            context.priority = lowered(wanted)
         accept = header("accept")
         offer = self._offers.by_accept.get(accept) or self._offers.choose(accept)
         if self._read_plain is None:
@@ -178,6 +184,9 @@ class HttpOperation:
 
     def _fail(self, scope: Any, proto: Any, context: Context, error: Exception) -> None:
         if isinstance(error, CallerLeft):
+            return
+        if type(error) is Overloaded and context.traceparent is None and not error.extra:
+            send_overloaded(scope, proto, error)
             return
         if not isinstance(error, Error):
             log.error("%s failed", self._name, exc_info=error, extra={"call": context})
@@ -196,6 +205,13 @@ def shortened(deadline: float, timeout_ms: str) -> float:
     if not timeout_ms.isascii() or not timeout_ms.isdigit() or len(timeout_ms) > 9 or not int(timeout_ms):
         raise BadRequest(f"{TIMEOUT_HEADER} is a number of milliseconds from 1 on, received {timeout_ms[:20]!r}")
     return min(deadline, monotonic() + int(timeout_ms) / 1000)
+
+
+def lowered(priority: str) -> Priority:
+    """The most that a call may be whose caller asks for *priority*. Raises: BadRequest."""
+    if priority not in PRIORITIES:
+        raise BadRequest(f"{PRIORITY_HEADER} is one of {', '.join(PRIORITIES)}, received {priority[:20]!r}")
+    return PRIORITIES[priority]
 
 
 def _location_of(template: str | None) -> Callable[[Any], str] | None:

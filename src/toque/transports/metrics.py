@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from toque.call.observation import BOUNDS_S, Figures
+from toque.call.waiting import Waiting
+from toque.transports.line_metrics import LineSnapshot, families, line_snapshot
 from toque.transports.replies import DATA_HEADERS
 from toque.transports.router import Endpoint
 
@@ -55,6 +57,7 @@ class WorkerFile(msgspec.Struct, array_like=True):
 
     pid: int
     figures: list[Snapshot]
+    lines: list[LineSnapshot] = []
 
 
 class Metrics:
@@ -63,13 +66,20 @@ class Metrics:
     Args:
         figures: the live figures of every operation; they may grow in number.
         folder: where the workers of one server write; None where there is only this one.
+        lines: where calls wait for one another.
         measuring: looks at the app's database; None where it has none.
     """
 
     def __init__(
-        self, figures: Mapping[str, Figures], folder: Path | None = None, *, measuring: Measuring | None = None
+        self,
+        figures: Mapping[str, Figures],
+        folder: Path | None = None,
+        lines: Sequence[Waiting[Any]] = (),
+        *,
+        measuring: Measuring | None = None,
     ) -> None:
         self._figures = figures
+        self._lines = lines
         self._measuring = measuring
         self._folder = folder
         self.begin()
@@ -128,7 +138,7 @@ class Metrics:
     def own(self) -> WorkerFile:
         """What this worker counted, of the operations that were called at all."""
         begun = (figures for figures in self._figures.values() if figures.in_flight or figures.calls)
-        return WorkerFile(os.getpid(), [_snapshot(figures) for figures in begun])
+        return WorkerFile(os.getpid(), [_snapshot(figures) for figures in begun], list(map(line_snapshot, self._lines)))
 
     def _all(self, own: WorkerFile) -> list[WorkerFile]:
         """Every worker's figures: this one's live, its siblings' as they last wrote them."""
@@ -170,6 +180,7 @@ class _Collector:
         workers = self._workers()
         living = [worker for worker in workers if _is_alive(worker.pid)]
         yield from _calls(_added(workers), _added(living))
+        yield from families(_lines_of(workers), _lines_of(living))
         yield from _processes([worker.pid for worker in living])
         yield from _database(self._measured)
 
@@ -202,6 +213,10 @@ def _database(measured: Iterable[Measure]) -> Iterable[Metric]:
             families[name] = make(name, each.help, labels=tuple(each.labels))
         families[name].add_metric(tuple(each.labels.values()), each.value)
     return families.values()
+
+
+def _lines_of(workers: Iterable[WorkerFile]) -> list[LineSnapshot]:
+    return [line for worker in workers for line in worker.lines]
 
 
 def _processes(pids: Iterable[int]) -> Iterable[Metric]:
@@ -260,7 +275,8 @@ def _read(file: Path) -> WorkerFile | None:
         worker = msgspec.msgpack.decode(file.read_bytes(), type=WorkerFile)
     except (OSError, msgspec.DecodeError):
         return None
-    is_ours = all(len(each.buckets) == len(BOUNDS_S) + 1 for each in worker.figures)
+    counted = [each.buckets for each in worker.figures] + [each.buckets for each in worker.lines]
+    is_ours = all(len(buckets) == len(BOUNDS_S) + 1 for buckets in counted)
     return worker if is_ours else None
 
 

@@ -10,9 +10,19 @@ from typing import Any
 from toque.codecs import compression
 from toque.codecs.codec import CODECS, StreamEncoder
 from toque.codecs.negotiation import choose, choose_coding
-from toque.contract.errors import CODES, Error, NotAcceptable
+from toque.contract.errors import CODES, Error, NotAcceptable, Overloaded
 
-__all__ = ["DATA_HEADERS", "PAGE_HEADERS", "Headers", "Offer", "Offers", "coding_of", "compressed", "send_problem"]
+__all__ = [
+    "DATA_HEADERS",
+    "PAGE_HEADERS",
+    "Headers",
+    "Offer",
+    "Offers",
+    "coding_of",
+    "compressed",
+    "send_overloaded",
+    "send_problem",
+]
 
 Headers = list[tuple[str, str]]
 
@@ -84,6 +94,11 @@ _PROBLEM_MEDIA_TYPES = tuple(codec.media_types[0] for codec in _PROBLEM_CODECS)
 
 def send_problem(scope: Any, proto: Any, error: Error, trace_id: str, headers: Sequence[tuple[str, str]] = ()) -> None:
     """Answer with *error* as a problem document, in the format that the caller prefers (RFC 9457)."""
+    reply, body = _encoded(scope, error, trace_id, headers)
+    proto.response_bytes(CODES[error.code].http, reply, body)
+
+
+def _encoded(scope: Any, error: Error, trace_id: str, headers: Sequence[tuple[str, str]] = ()) -> tuple[Headers, bytes]:
     problem = error.problem(trace_id)
     codec = _PROBLEM_CODECS[choose(scope.headers.get("accept") or "", _PROBLEM_MEDIA_TYPES) or 0]
     content_type = ("content-type", codec.problem_media_type)
@@ -96,7 +111,25 @@ def send_problem(scope: Any, proto: Any, error: Error, trace_id: str, headers: S
         reply.append(("connection", "close"))
     encode = codec.encoder(type(problem))
     assert encode is not None, "a codec with a problem media type encodes problems"
-    proto.response_bytes(CODES[error.code].http, reply, encode(problem))
+    return reply, encode(problem)
+
+
+# Accept is the client's to choose, so what is remembered is bounded; of the rest there are a few dozen at most.
+OVERLOADED_REMEMBERED_MAX = 256
+_overloaded: dict[tuple[str, str, float], tuple[Headers, bytes]] = {}
+
+
+def send_overloaded(scope: Any, proto: Any, error: Overloaded) -> None:
+    """Answer with *error* as `send_problem` does, but without a trace id, so that all who come in one second get the
+    same bytes: whoever has too much to do cannot afford to say so to each in new words."""
+    key = (scope.headers.get("accept") or "", error.detail, error.retry_after_s or 0.0)
+    reply = _overloaded.get(key)
+    if reply is None:
+        reply = _encoded(scope, error, "")
+        if len(_overloaded) >= OVERLOADED_REMEMBERED_MAX:
+            _overloaded.clear()
+        _overloaded[key] = reply
+    proto.response_bytes(503, *reply)
 
 
 def compressed(scope: Any, headers: Headers, body: bytes) -> tuple[Headers, bytes]:

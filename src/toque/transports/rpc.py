@@ -12,8 +12,9 @@ from toque.call.plan import Plan
 from toque.call.trace import Trace
 from toque.codecs.negotiation import parse_media_type
 from toque.contract.errors import BadRequest, Error, UnsupportedMediaType
+from toque.contract.operation import Priority
 from toque.transports.bodies import BodyLimits, read_bytes_in_time
-from toque.transports.http import KEY_HEADER, TIMEOUT_HEADER, shortened
+from toque.transports.http import KEY_HEADER, PRIORITY_HEADER, TIMEOUT_HEADER, lowered, shortened
 from toque.transports.jsonrpc import KEY_MEMBER, JsonRpc
 from toque.transports.marks import mark_headers, mark_of
 from toque.transports.replies import DATA_HEADERS, Headers, compressed, send_problem
@@ -34,7 +35,7 @@ def http_endpoint(jsonrpc: JsonRpc, limits: BodyLimits, compress_from: int) -> E
     async def answer(scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
         caller = _Caller(scope, proto)
         try:
-            caller.read_deadline()
+            caller.read_wishes()
             _check_media_type(scope.headers.get("content-type"))
             if KEY_HEADER in scope.headers:
                 raise BadRequest(f'a request may hold many calls: give each its own member "{KEY_MEMBER}"')
@@ -65,9 +66,11 @@ class _Caller:
         "_deadline",
         "_known",
         "_mark",
+        "_priority",
         "_proto",
         "_timeout",
         "_traceparent",
+        "_wanted_priority",
         "_watcher",
         "trace",
     )
@@ -77,6 +80,8 @@ class _Caller:
         self._began = monotonic()
         self._deadline = inf
         self._timeout = header(TIMEOUT_HEADER)
+        self._priority = Priority.CRITICAL
+        self._wanted_priority = header(PRIORITY_HEADER)
         self._credential = header("authorization")
         self._traceparent = header("traceparent")
         self._mark = mark_of(header)
@@ -85,10 +90,12 @@ class _Caller:
         self._watcher: asyncio.Task[None] | None = None
         self.trace = Trace.incoming(self._traceparent)
 
-    def read_deadline(self) -> None:
-        """Learn when the caller wants all calls to be done. Raises: BadRequest."""
+    def read_wishes(self) -> None:
+        """Learn when the caller wants all calls to be done, and how important they are. Raises: BadRequest."""
         if self._timeout is not None:
             self._deadline = shortened(inf, self._timeout)
+        if self._wanted_priority is not None:
+            self._priority = lowered(self._wanted_priority)
 
     def context(self, plan: Plan) -> Context:
         return Context(
@@ -99,6 +106,7 @@ class _Caller:
             credential=self._credential if plan.reads_credential else None,
             left=self._left,
             mark=self._mark if plan.carries_mark else None,
+            priority=self._priority,
         )
 
     def mark_headers(self, scheme: str) -> Headers:
