@@ -356,7 +356,7 @@ async def test_contract_waits_for_the_release_before(database_url: str, folder: 
     assert stopped.ran == steps[:-1]
 
     # What production asks before it starts: the contraction may wait.
-    await check(database_url, folder.parent)
+    await check(database_url, MetaData(), folder.parent)
     await released("2.0", steps[-1])
     assert (await upgrade(database_url, without_note(), folder, way=way)).waits is not None
 
@@ -392,7 +392,7 @@ async def test_a_rename_waits_and_the_next_release_waits_for_it(database_url: st
     assert stopped.waits is not None
     assert stopped.waits.phase == "switch"
     with pytest.raises(Exception, match="1 migrations wait"):
-        await check(database_url, folder.parent)
+        await check(database_url, MetaData(), folder.parent)
 
 
 def test_a_process_that_was_killed_is_not_alive(tmp_path: Path) -> None:
