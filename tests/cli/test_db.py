@@ -16,8 +16,6 @@ from toque.testing.postgres import PrivatePostgres
 MODELS = """
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from toque.store.rows import SHARED, declare
-
 
 class Base(DeclarativeBase):
     pass
@@ -27,9 +25,6 @@ class Pot(Base):
     __tablename__ = "pot"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
-
-
-declare(Pot.__table__, SHARED)
 """
 
 APP = """
@@ -37,7 +32,10 @@ from sqlalchemy import func, select
 
 from models import Base, Pot
 from toque import App, Database, public
+from toque.store.rows import SHARED, declare
 
+for table in Base.metadata.tables.values():
+    declare(table, SHARED)
 app = App("pottery", metadata=Base.metadata)
 
 

@@ -92,8 +92,7 @@ def _undeclared(table: Table) -> Complaint:
     return Complaint(
         f"model {table.name}",
         "it does not say whose rows its table holds",
-        "give it shared=True, tenant=..., owner=... or __rows__ (docs/guides/policies.md); "
-        "a table without a model: declare(table, ...)",
+        "give it shared=True, tenant=..., owner=... or __rows__, or call declare (docs/guides/policies.md)",
         place_of(table),
     )
 
