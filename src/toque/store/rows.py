@@ -18,6 +18,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import ColumnElement, Table, and_, false, true
 
@@ -97,8 +98,9 @@ class Guarded:
         return rule if rule is self.read else and_(self.read, rule)
 
 
-_KEY = "toque.rows"
-_CLASS = "toque.class"
+# Beside the tables, not in their `info`, which Alembic writes into migrations.
+_SAID: WeakKeyDictionary[Table, Any] = WeakKeyDictionary()
+_MADE_BY: WeakKeyDictionary[Table, type] = WeakKeyDictionary()
 
 Say = Callable[[Me], Rows]
 
@@ -133,11 +135,11 @@ def declare(
     if isinstance(rows, Shared):
         if tenant or owner or sensitive:
             raise TypeError(f"table {table.name!r} is shared: without tenant, owner or secret; say one or the other.")
-        table.info[_KEY] = SHARED
+        _SAID[table] = SHARED
     elif rows is None and not tenant and not owner:
         raise TypeError(f"table {table.name!r} does not say whose rows it holds; give rows, tenant or owner.")
     else:
-        table.info[_KEY] = _Saying(rows, tenant, owner, sensitive)
+        _SAID[table] = _Saying(rows, tenant, owner, sensitive)
 
 
 def declared(table: Table) -> Guarded | Shared | None:
@@ -145,18 +147,18 @@ def declared(table: Table) -> Guarded | Shared | None:
 
     Raises: TypeError where a column that they name is not there.
     """
-    said: Any = table.info.get(_KEY)
+    said: Any = _SAID.get(table)
     return _guarded(table, said) if isinstance(said, _Saying) else said
 
 
 def made_by(table: Table, model: type) -> None:
     """Note which class *table* was made from, for `place_of`."""
-    table.info[_CLASS] = model
+    _MADE_BY[table] = model
 
 
 def place_of(table: Table) -> str:
     """`file.py:12`, where the model of *table* is declared; empty where that cannot be known."""
-    model = table.info.get(_CLASS)
+    model = _MADE_BY.get(table)
     if model is None:
         return ""
     try:
