@@ -16,23 +16,23 @@ class Priced:
     price_cents: Mapped[int]
 
 
-class Dish(Priced, Model):
+class Dish(Priced, Model, shared=True):
     __tablename__ = "dishes"
 
 
-class Table(Priced, Model):
+class Table(Priced, Model, shared=True):
     __tablename__ = "tables"
 
 
-class Order(Priced, Model):
+class Order(Priced, Model, shared=True):
     __tablename__ = "orders"
 
 
-class Station(Priced, Model):
+class Station(Priced, Model, shared=True):
     __tablename__ = "stations"
 
 
-class Waiter(Priced, Model):
+class Waiter(Priced, Model, shared=True):
     __tablename__ = "waiters"
 
 

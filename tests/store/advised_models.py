@@ -12,14 +12,14 @@ class Base(Conventions, DeclarativeBase):
     metadata = MetaData(naming_convention=NAMES)
 
 
-class Customer(Base):
+class Customer(Base, shared=True):
     id: Mapped[int] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(unique=True)
     city: Mapped[str]
     shoe_size: Mapped[int] = mapped_column(index=True)
 
 
-class Purchase(Base):
+class Purchase(Base, shared=True):
     __table_args__ = (
         Index("ix_purchase_state", "state"),
         Index("ix_purchase_state_day", "state", "day"),

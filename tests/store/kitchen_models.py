@@ -12,6 +12,7 @@ from sqlalchemy import CheckConstraint, Column, ForeignKey, MetaData, Numeric, T
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from toque.store.models import NAMES, Conventions
+from toque.store.rows import SHARED, declare
 
 
 class KitchenModel(Conventions, DeclarativeBase):
@@ -32,13 +33,15 @@ dish_tag = Table(
     Column("tag_id", ForeignKey("tag.id"), primary_key=True),
 )
 
+declare(dish_tag, SHARED)
 
-class Tag(KitchenModel):
+
+class Tag(KitchenModel, shared=True):
     id: Mapped[int] = mapped_column(primary_key=True)
     word: Mapped[str] = mapped_column(unique=True)
 
 
-class Dish(KitchenModel):
+class Dish(KitchenModel, shared=True):
     __table_args__ = (CheckConstraint("price >= 0", name="price"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -49,13 +52,13 @@ class Dish(KitchenModel):
     tags: Mapped[list[Tag]] = relationship(secondary=dish_tag, order_by=Tag.id)
 
 
-class Order(KitchenModel):
+class Order(KitchenModel, shared=True):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     table_no: Mapped[int] = mapped_column("table_number")
     items: Mapped[list[Item]] = relationship(order_by="Item.id", back_populates="order")
 
 
-class Item(KitchenModel):
+class Item(KitchenModel, shared=True):
     id: Mapped[int] = mapped_column(primary_key=True)
     order_id: Mapped[UUID] = mapped_column(ForeignKey("order.id"))
     dish_id: Mapped[int] = mapped_column(ForeignKey("dish.id"))
@@ -64,12 +67,12 @@ class Item(KitchenModel):
     dish: Mapped[Dish] = relationship()
 
 
-class Account(KitchenModel):
+class Account(KitchenModel, shared=True):
     id: Mapped[int] = mapped_column(primary_key=True)
     balance: Mapped[int]
 
 
-class Sample(KitchenModel):
+class Sample(KitchenModel, shared=True):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     text: Mapped[str]
     number: Mapped[int]

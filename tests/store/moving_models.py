@@ -12,6 +12,7 @@ from sqlalchemy import JSON, Column, Computed, ForeignKey, Integer, MetaData, Nu
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from toque.store.models import NAMES, Conventions
+from toque.store.rows import SHARED, declare
 
 
 class Base(Conventions, DeclarativeBase):
@@ -23,7 +24,7 @@ class Mood(enum.Enum):
     BAD = "bad"
 
 
-class Person(Base):
+class Person(Base, shared=True):
     """Refers to itself, and to a team that refers back."""
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -32,14 +33,14 @@ class Person(Base):
     team_id: Mapped[int | None] = mapped_column(ForeignKey("team.id", use_alter=True))
 
 
-class Team(Base):
+class Team(Base, shared=True):
     __table_args__ = {"sqlite_autoincrement": True}
 
     id: Mapped[int] = mapped_column(primary_key=True)
     lead_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
 
 
-class Thing(Base):
+class Thing(Base, shared=True):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     person_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
     text: Mapped[str]
@@ -60,7 +61,7 @@ class Thing(Base):
     anything: Mapped[Any] = mapped_column(JSON)
 
 
-class Order(Base):
+class Order(Base, shared=True):
     """Named like a word of SQL."""
 
     __tablename__ = "order"
@@ -71,6 +72,8 @@ class Order(Base):
 
 log = Table("log", Base.metadata, Column("line", String), Column("number", Integer))
 """A table without a key, which may hold equal rows."""
+
+declare(log, SHARED)
 
 
 def things(count: int) -> list[dict[str, Any]]:

@@ -17,8 +17,10 @@ from kitchen_models import Account, Dish, KitchenModel, Tag
 from sqlalchemy import func, insert, select, text, update
 
 from toque.contract.errors import Conflict
+from toque.store import sqlite_writer
 from toque.store.schema import create_missing
 from toque.store.sqlite import SqliteStore, copy_file
+from toque.store.sqlite_writer import BATCH_MAX
 
 
 @pytest.fixture
@@ -39,12 +41,16 @@ async def words(store: SqliteStore) -> set[str]:
     return {*await store.query(lambda db: db.all(str, select(Tag.word)))}
 
 
-async def test_commands_that_come_together_share_commits(sqlite: SqliteStore) -> None:
+async def test_commands_that_come_together_share_commits(sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a busy machine a batch is old before it is full, and what is counted here is the sharing.
+    monkeypatch.setattr(sqlite_writer, "BATCH_AGE_S", 60.0)
+    monkeypatch.setattr(sqlite_writer, "PART_AFTER_S", 60.0)
+
     await asyncio.gather(*(add(sqlite, f"w{i}") for i in range(200)))
 
     assert len(await words(sqlite)) == 200
     assert sqlite.writer.commands == 200
-    assert sqlite.writer.commits < 100
+    assert sqlite.writer.commits <= 200 / BATCH_MAX + 2
 
 
 async def test_a_command_alone_is_committed_at_once(sqlite: SqliteStore) -> None:

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import MetaData, func, insert, select, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from toque import App, Conflict, Database, File, Principal, Struct, authenticated, public
+from toque import AllRows, App, Conflict, Database, File, Principal, Struct, authenticated, public
 from toque.contract.complaints import SetupError
 from toque.contract.errors import BadRequest, Error, InProgress, KeyReused
 from toque.store import replies
@@ -29,7 +29,7 @@ class Base(Conventions, DeclarativeBase):
     metadata = MetaData(naming_convention=NAMES)
 
 
-class Order(Base):
+class Order(Base, shared=True):
     id: Mapped[int] = mapped_column(primary_key=True)
     table_no: Mapped[int]
 
@@ -236,7 +236,7 @@ async def test_what_is_kept_is_what_was_declared(keys: Harness) -> None:
     await keys.post("/orders", **order())
 
     kept = await keys.serving.system.store.query(  # type: ignore[union-attr]
-        lambda db: db.scalar(text(f"SELECT answer FROM {replies.TABLE}"))
+        lambda db: AllRows.of(db).scalar(text(f"SELECT answer FROM {replies.TABLE}"))
     )
     assert msgspec.msgpack.decode(kept) == {"id": 1, "tableNo": 4}
 
@@ -341,7 +341,7 @@ async def test_old_answers_are_deleted_in_small_steps(keys: Harness, monkeypatch
     async def fill(db: Any) -> None:
         statement = text(f"INSERT INTO {replies.TABLE} (id, request, made_at) VALUES (:id, :request, :made_at)")
         rows = [{"id": id, "request": request, "made_at": made_at} for id, request, _, made_at in many]
-        await db.execute(statement, rows)
+        await AllRows.of(db).execute(statement, rows)
 
     await store.command(fill)
 
@@ -350,7 +350,7 @@ async def test_old_answers_are_deleted_in_small_steps(keys: Harness, monkeypatch
     await store.command(fill)
     for i in range(5):
         await keys.post("/orders", **order(f"k{i}"))
-    left = await store.query(lambda db: db.scalar(text(f"SELECT count(*) FROM {replies.TABLE}")))
+    left = await store.query(lambda db: AllRows.of(db).scalar(text(f"SELECT count(*) FROM {replies.TABLE}")))
     assert left < 5
 
 
@@ -427,7 +427,7 @@ async def test_the_change_and_the_kept_answer_stand_or_fall_together(keys: Harne
 
     async def both(db: Any) -> tuple[int, int]:
         kept = text(f"SELECT count(*) FROM {replies.TABLE} WHERE answer IS NOT NULL")
-        return await db.scalar(kept), await db.scalar(select(func.count()).select_from(Order))
+        return await AllRows.of(db).scalar(kept), await db.scalar(select(func.count()).select_from(Order))
 
     assert await store.query(both) == (7, 7)
     await store.command(lambda db: db.execute(update(Order).values(table_no=0)))

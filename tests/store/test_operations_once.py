@@ -10,7 +10,7 @@ import pytest
 from kitchen_models import Account, KitchenModel
 from sqlalchemy import insert, select, text, update
 
-from toque import App, Database, File, public
+from toque import AllRows, App, Database, File, public
 from toque.contract.errors import Unavailable
 from toque.testing import Harness, running
 
@@ -75,7 +75,7 @@ async def balance(db: Database) -> int:
 
 
 @app.query(allow=public, isolation="serializable")
-async def strict(db: Database) -> str:
+async def strict(db: AllRows) -> str:
     return await db.scalar(text("SHOW transaction_isolation"))  # type: ignore[no-any-return]
 
 

@@ -30,7 +30,7 @@ from toque.transports.websocket import IN_FLIGHT_MAX, WebSockets
 
 MESSAGE_BYTES_MAX = 10_000
 SETTINGS = Settings()
-TOKEN = mint(SETTINGS, subject="ana", lifetime_s=600)
+TOKEN = mint(SETTINGS, subject="ana", lifetime_s=3600)
 
 
 class Kitchen:

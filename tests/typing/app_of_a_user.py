@@ -47,6 +47,7 @@ from toque import (
     role,
     scope,
 )
+from toque.store.rows import SHARED, declare
 from toque.testing import Answer, Client, Harness, client, running
 
 # Errors, access and settings.
@@ -82,6 +83,9 @@ class Order(Base):
     table: Mapped[int]
     placed_at: Mapped[datetime]
 
+
+for mapped in Base.metadata.tables.values():
+    declare(mapped, SHARED)
 
 assert_type(Model.metadata, MetaData)
 

@@ -170,7 +170,8 @@ class Reading(Compiler):  # type: ignore[misc]
 
         Raises: Refused for a name that the database may take for such a column, or for the row as a whole.
         """
-        table, name = column.table, str.__str__(column.name or "").casefold()
+        table: Any = column.table
+        name = str.__str__(column.name or "").casefold()
         for entry in reversed(self.stack):
             writing: Any = entry["selectable"]
             if not isinstance(writing, UpdateBase):
@@ -182,9 +183,10 @@ class Reading(Compiler):  # type: ignore[misc]
                 continue
             if table is not None and table._deannotate() is rules.table:
                 return rules if column.key in rules.hidden else None
-            is_named = is_qualified and table is not None and table.named_with_column
-            is_other = is_named and str.__str__(table.name).casefold() != rules.table.name.casefold()
-            is_given = isinstance(writing, Insert) and is_named and table.name == "excluded"
+            named: Any = table if is_qualified and getattr(table, "named_with_column", False) else None
+            called = "" if named is None else str.__str__(named.name)
+            is_other = called != "" and called.casefold() != rules.table.name.casefold()
+            is_given = isinstance(writing, Insert) and called == "excluded"
             if (is_other and table in entry["asfrom_froms"]) or is_given:
                 continue
             hidden = {rules.table.c[key].name.casefold() for key in rules.hidden}

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, MetaData, create_engine, event, inspect, text
@@ -72,7 +71,11 @@ def _with_sqlite(url: str, act: Callable[[Connection], T], is_kept: bool) -> T:
     path = path_of(url)
     if path is None:
         raise ValueError("a database in memory is known by its store's url only; pass store.url.")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    # A look makes no folder, and so no database in a place that was never meant.
+    if is_kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    elif not path.parent.is_dir():
+        raise Unavailable(f"the database cannot be reached: there is no folder {path.parent}; check TOQUE_DATABASE_URL")
     engine = create_engine(f"sqlite:///{path}")
 
     # sqlite3 begins transactions behind SQLAlchemy's back and commits before DDL. SQLAlchemy's documentation,

@@ -160,7 +160,7 @@ def _batch(connection: Connection, filling: _Filling, place: _Place) -> _Place |
             f"WHERE {beyond} ORDER BY {keys} LIMIT {filling.rows}) AS page "
             f"ORDER BY {', '.join(f'{key} DESC' for key in filling.keys)} LIMIT 1"
         )
-        found = connection.execute(_verbatim(window)).one_or_none()
+        found: Any = connection.execute(_verbatim(window)).one_or_none()
         if found is None:
             return None
         key, rows = found
