@@ -4,6 +4,9 @@ PostgreSQL."""
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,44 @@ def postgres() -> Iterator[PrivatePostgres]:
         yield server
     finally:
         server.stop()
+
+
+CONFIGURATION = """
+[databases]
+* = host={server} user={role}
+[pgbouncer]
+listen_addr =
+unix_socket_dir = {folder}
+pool_mode = transaction
+default_pool_size = 2
+auth_type = any
+"""
+
+
+@pytest.fixture
+def pooler(postgres: PrivatePostgres, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """The folder of a PgBouncer's socket, in transaction mode and with two sessions, for the role in the parameter."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI must test with PgBouncer: install pgbouncer.")
+        pytest.skip("no PgBouncer to start: install pgbouncer")
+    folder = Path(tempfile.mkdtemp(prefix="toque-pgb-"))
+    role = getattr(request, "param", "postgres")
+    server = postgres.url().partition("host=")[2]
+    (folder / "pgbouncer.ini").write_text(CONFIGURATION.format(server=server, folder=folder, role=role))
+    # It refuses to run as root, as PostgreSQL does.
+    user = "nobody" if os.geteuid() == 0 else None
+    if user:
+        shutil.chown(folder, user)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([program, folder / "pgbouncer.ini"], user=user, stdout=log, stderr=log)
+    try:
+        yield folder
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

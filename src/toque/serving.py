@@ -74,6 +74,8 @@ class Serving:
         url = database_url(settings, app.folder)
         tables = Tables(app.metadata, app.sql)
         self.system: System = compile_system(app.modules, settings, url, complaints, _release(app), tables=tables)
+        if self.system.store is not None and app.metadata is not None:
+            self.system.store.enforce(app.metadata)
         self.metrics = Metrics(self.system.figures, figures_folder, self.system.lines, measuring=self._measuring())
         self._limits = BodyLimits(settings.http.body_bytes_max, settings.http.body_timeout_s)
         self._offers = {name: offers_of(plan, pages) for name, plan in self.system.plans.items()}

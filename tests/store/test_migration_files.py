@@ -397,8 +397,11 @@ async def test_contributed_operations_join_the_revision(
 
     from toque.store.migrations import difference
 
-    contributed = [("expand", ExecuteSQLOp("SELECT 1"), ExecuteSQLOp("SELECT 2"))]
-    monkeypatch.setattr(difference, "CONTRIBUTORS", [lambda connection, models: contributed])
+    def contribute(connection: Any, models: MetaData, drafts: dict[str, Any]) -> None:
+        drafts["expand"].up.append(ExecuteSQLOp("SELECT 1"))
+        drafts["expand"].down.append(ExecuteSQLOp("SELECT 2"))
+
+    monkeypatch.setattr(difference, "CONTRIBUTORS", [contribute])
     monkeypatch.setattr("toque.store.migrations.writing._remaining", lambda *_: [])
 
     files = await revision(database_url, orders(), folder, "first")

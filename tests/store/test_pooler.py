@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from math import inf
@@ -43,41 +39,6 @@ EVERYTHING = {
     "missing": None,
 }
 TOTAL = select(func.sum(Account.balance))
-CONFIGURATION = """
-[databases]
-* = host={server} user=postgres
-[pgbouncer]
-listen_addr =
-unix_socket_dir = {folder}
-pool_mode = transaction
-default_pool_size = 2
-auth_type = any
-"""
-
-
-@pytest.fixture
-def pooler(postgres: PrivatePostgres) -> Iterator[Path]:
-    """The folder of a PgBouncer's socket."""
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI must test with PgBouncer: install pgbouncer.")
-        pytest.skip("no PgBouncer to start: install pgbouncer")
-    folder = Path(tempfile.mkdtemp(prefix="toque-pgb-"))
-    server = postgres.url().partition("host=")[2]
-    (folder / "pgbouncer.ini").write_text(CONFIGURATION.format(server=server, folder=folder))
-    # It refuses to run as root, as PostgreSQL does.
-    user = "nobody" if os.geteuid() == 0 else None
-    if user:
-        shutil.chown(folder, user)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, folder / "pgbouncer.ini"], user=user, stdout=log, stderr=log)
-    try:
-        yield folder
-    finally:
-        process.terminate()
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

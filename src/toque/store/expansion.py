@@ -78,7 +78,7 @@ class Expansion:
         parts = tuple(
             _Part(*places.get(name, (name, _WHOLE)), processors.get(name)) for name in state.positiontup or ()
         )
-        return _Text(Prepared(state.statement, self._prepared.is_write, self._prepared.tables), parts)
+        return _Text(self._prepared.written(state.statement), parts)
 
 
 def processed(process: Callable[[Any], Any], value: Any) -> Any:

@@ -43,6 +43,8 @@ class Plans:
         self.dialect = dialect
         self.guarded = self if guard is None else Plans(guarded(dialect.name, guard))
         """The plans of what calls run: guarded where there is a guard. No plan knows whom it is run for."""
+        self.is_system = guard is not None
+        """Whether these are the app's own, beside guarded ones: the database's own walls let them through."""
         self._plans: dict[Any, Plan] = {}
         self._of: WeakKeyDictionary[Any, dict[Any, _Found]] = WeakKeyDictionary()
 
@@ -102,6 +104,7 @@ class Plan(Compilation):
         self.arrange: Callable[[Iterable[Any]], Iterable[Any]] = list
         if shape is not None:
             self.arrange = self._arranger(shape, selection, plans.dialect)
+        self.prepared.is_system = plans.is_system
         self.denials = denials_of(statement, plans.dialect, names)
         """What to ask after a write that a rule may have kept from some rows."""
         self.build = self._make if self.arrange is _as_they_are else self._build

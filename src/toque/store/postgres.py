@@ -7,7 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from toque.call.context import UNCALLED, Context
 from toque.call.waiting import Waiting
@@ -25,6 +25,11 @@ from toque.store.release import Release
 from toque.store.replicas import STALE_S, Replica, Replicas
 from toque.store.snapshot import Snapshots
 from toque.store.store import Run, StatementObserver
+
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+
+    from toque.store.row_security import Caller
 
 __all__ = ["PostgresStore", "open_store"]
 
@@ -87,6 +92,7 @@ class PostgresStore:
         self._find_out = partial(find_out, connect_here)
         # A statement without a transaction is asyncpg's two messages, and a pooler may send each to another session.
         self._single = SNAPSHOTS[None] if is_pooled else SINGLE
+        self._caller: Caller | None = None
         self._snapshots = Snapshots(self._reading, observer)
         self._on_replica = {
             Replica(pool): Snapshots(partial(self._reading, pool=pool), observer)
@@ -106,6 +112,13 @@ class PostgresStore:
     @property
     def has_replicas(self) -> bool:
         return self._replicas is not None
+
+    def enforce(self, metadata: MetaData) -> None:
+        from toque.store.row_security import Caller
+        from toque.store.rule_sql import sensitive
+
+        guards = sensitive(metadata)
+        self._caller = Caller(guards) if guards else None
 
     async def start(self) -> None:
         # One connection now, so that a wrong address is found before the first call; the others when they are
@@ -163,12 +176,18 @@ class PostgresStore:
         pool: Pool[Connection] | None = None,
     ) -> PostgresTransaction:
         begin = SNAPSHOTS[isolation] if needs_snapshot else self._single
-        return PostgresTransaction(pool or self.pool, self._plans, context, begin)
+        return PostgresTransaction(pool or self.pool, self._plans, context, begin, caller=self._caller)
 
     def _writing(self, context: Context, isolation: Isolation | None) -> PostgresTransaction:
         mark = context.mark if self._replicas is not None else None
         return PostgresTransaction(
-            self.pool, self._plans, context, COMMANDS[isolation], find_out=self._find_out, mark=mark
+            self.pool,
+            self._plans,
+            context,
+            COMMANDS[isolation],
+            find_out=self._find_out,
+            mark=mark,
+            caller=self._caller,
         )
 
     async def _ask(self, pool: Pool[Connection], question: str) -> str | None:

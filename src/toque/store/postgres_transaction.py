@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from toque.contract.errors import OutcomeUnknown
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from toque.call.context import Context, Mark
     from toque.contract.operation import Isolation
     from toque.store.plans import Plans
+    from toque.store.row_security import Caller
 
 __all__ = ["COMMANDS", "SINGLE", "SNAPSHOTS", "PostgresTransaction"]
 
@@ -59,6 +61,7 @@ class PostgresTransaction:
         *,
         find_out: FindOut | None = None,
         mark: Mark | None = None,
+        caller: Caller | None = None,
     ) -> None:
         """*find_out* is there for a command: it may have to ask what became of its COMMIT. *mark* is let know where in
         the log that was (see `replicas`)."""
@@ -74,6 +77,7 @@ class PostgresTransaction:
         self._mark = mark
         self._number: int | None = None
         self._depth = 0
+        self._caller = caller
         self._connection: Connection | None = None
         self._has_begun = False
         self._is_running = False
@@ -94,28 +98,24 @@ class PostgresTransaction:
 
     async def fetch(self, prepared: Prepared, arguments: Sequence[Any], rows_max: int, build: Build) -> Any:
         async with self._lock:
-            connection = await self._next(prepared.is_write)
-            return build(await self._run(connection.rows(prepared.sql, arguments, rows_max)))
+            return build(await self._ask(prepared, lambda at: at.rows(prepared.sql, arguments, rows_max)))
 
     async def execute(self, prepared: Prepared, arguments: Sequence[Any]) -> int:
         async with self._lock:
-            connection = await self._next(prepared.is_write)
-            return await self._run(connection.affected(prepared.sql, arguments))
+            return await self._ask(prepared, lambda at: at.affected(prepared.sql, arguments))
 
     async def execute_many(self, prepared: Prepared, rows: Sequence[Sequence[Any]]) -> int:
         async with self._lock:
-            connection = await self._next(prepared.is_write)
-            return await self._run(connection.affected_many(prepared.sql, rows, prepared.is_write))
+            return await self._ask(prepared, lambda at: at.affected_many(prepared.sql, rows, prepared.is_write))
 
     async def stream(self, prepared: Prepared, arguments: Sequence[Any], build: Build) -> AsyncIterator[Any]:
         # PostgreSQL has cursors inside of transactions only.
         self.announce_more()
         async with self._lock:
-            connection = await self._next()
-            cursor = await self._run(connection.cursor(prepared.sql, *arguments))
+            cursor = await self._ask(prepared, lambda at: at.cursor(prepared.sql, *arguments))
         while True:
             async with self._lock:
-                rows = await self._run(cursor.fetch(STREAM_ROWS))
+                rows = await self._ask(prepared, lambda _: cursor.fetch(STREAM_ROWS))
             if not rows:
                 return
             yield build(rows)
@@ -211,6 +211,25 @@ class PostgresTransaction:
                 raise
         self._pool.give(connection)
 
+    async def _ask(self, prepared: Prepared, ask: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run *prepared*, on behalf of whoever it is for."""
+        is_sensitive = self._caller is not None and self._caller.concerns(prepared)
+        if is_sensitive:
+            # The server knows who is calling until the transaction ends, so there must be one.
+            self.announce_more()
+        connection = await self._next(prepared.is_write)
+        if self._caller is None or not (is_sensitive and prepared.is_system):
+            return await self._run(ask(connection))
+        # For this statement alone: nothing else of the call, and no savepoint undone, ever finds it switched on.
+        await self._run(connection.execute(self._caller.system_on))
+        try:
+            return await self._run(ask(connection))
+        finally:
+            if not self._is_running:
+                # In a transaction that has failed this fails too, and undoing it undoes the switch.
+                with suppress(*FAILURES):
+                    await connection.execute(self._caller.system_off)
+
     async def _next(self, is_write: bool = False) -> Connection:
         """The connection for the next statement."""
         if self._is_closed:
@@ -233,10 +252,14 @@ class PostgresTransaction:
             raise RuntimeError(ENDED)
         self._connection = connection
         if is_write and self.is_command:
-            self._number = await self._run(connection.begin_numbered(self._begin))
+            self._number = await self._run(connection.begin_numbered(self._opening()))
         elif self._begin != SINGLE:
-            await self._run(connection.execute(self._begin))
+            await self._run(connection.execute(self._opening()))
         return connection
+
+    def _opening(self) -> str:
+        """BEGIN and, in the same round trip, who is calling."""
+        return self._begin if self._caller is None else f"{self._begin};{self._caller.told(self.context.caller)}"
 
     async def _run(self, statement: Awaitable[T]) -> T:
         # Left set by a cancellation: nobody knows what the server is doing on this connection then. PostgreSQL answers

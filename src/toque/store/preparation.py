@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +13,11 @@ from toque.contract.complaints import Complaint, SetupError
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
-__all__ = ["MIGRATIONS", "check", "head", "prepare"]
+__all__ = ["MIGRATIONS", "check", "check_tables", "head", "prepare"]
 
 _ASSIGNED = re.compile(r"(?m)^(revision|down_revision)(?:: [^=]+)? = ['\"]([^'\"]*)['\"]")
+
+_log = logging.getLogger("toque.store")
 
 MIGRATIONS = "migrations"
 """The folder of an app's migrations, beside the app."""
@@ -37,9 +41,12 @@ async def prepare(url: str, metadata: MetaData, folder: Path) -> bool:
 
             is_new = await migrations.current(url) is None
             await migrations.upgrade(url, metadata, folder / MIGRATIONS)
-            return is_new
-        made = await create_missing(url, metadata)
-        return len(made) > 0 and len(made) == len(metadata.tables)
+        else:
+            made = await create_missing(url, metadata)
+            is_new = len(made) > 0 and len(made) == len(metadata.tables)
+        for complaint in await _unenforced(url, metadata):
+            _log.warning("%s: %s; production would not start", complaint.subject, complaint.problem)
+        return is_new
     except (SchemaDrift, Refused) as drift:
         raise SetupError([Complaint("database", str(drift))]) from drift
     except (SQLAlchemyError, OSError) as error:
@@ -52,29 +59,55 @@ async def prepare(url: str, metadata: MetaData, folder: Path) -> bool:
 async def check(url: str, metadata: MetaData, folder: Path) -> None:
     """Look whether a production database is fit for the app; production never changes a schema by starting.
 
-    Raises: SetupError where migrations wait to be run, or where the models need what the tables do not have: the
-    app would start, and then fail call by call.
+    Raises: SetupError where migrations wait to be run, or where the models need what the tables do not have (the app
+    would start, and then fail call by call), or where the database would not enforce the rules of sensitive tables.
     """
-    await _check_migrations(url, folder)
+    wrong = [*await _unlike(url, metadata, folder), *await _unenforced(url, metadata)]
+    if wrong:
+        raise SetupError(wrong)
+
+
+async def check_tables(url: str, metadata: MetaData, folder: Path) -> None:
+    """Look whether the tables are those of the models, whoever asks and whatever he may see. Raises: SetupError."""
+    if wrong := await _unlike(url, metadata, folder):
+        raise SetupError(wrong)
+
+
+async def _unlike(url: str, metadata: MetaData, folder: Path) -> list[Complaint]:
+    """The migrations that wait; where none do, what the tables lack."""
+    if waiting := await _waiting(url, folder):
+        return waiting
     from toque.store.schema import lacking
 
     remedy = "write a migration with `toque db revision`, and run it with `toque db upgrade`"
-    if wrong := await lacking(url, metadata):
-        raise SetupError([Complaint("database", problem, remedy) for problem in wrong])
+    return [Complaint("database", problem, remedy) for problem in await lacking(url, metadata)]
 
 
-async def _check_migrations(url: str, folder: Path) -> None:
+async def _waiting(url: str, folder: Path) -> list[Complaint]:
     if not _has_migrations(folder):
-        return
+        return []
     from toque.store import migrations
 
     waiting = list(await migrations.pending(url, folder / MIGRATIONS))
     # Contracting waits for the release before this one to end, and so must not wait to be done before this one.
     while waiting and waiting[-1].phase == "contract":
         waiting.pop()
-    if waiting:
-        problem = f"{len(waiting)} migrations wait: {', '.join(step.revision for step in waiting)}"
-        raise SetupError([Complaint("database", problem, "run `toque db upgrade`")])
+    if not waiting:
+        return []
+    problem = f"{len(waiting)} migrations wait: {', '.join(step.revision for step in waiting)}"
+    return [Complaint("database", problem, "run `toque db upgrade`")]
+
+
+async def _unenforced(url: str, metadata: MetaData) -> list[Complaint]:
+    """What keeps the database from enforcing the rules of sensitive tables, where there are any."""
+    from toque.store.rule_sql import sensitive
+
+    if url.startswith("sqlite") or not sensitive(metadata):
+        return []
+    from toque.store.row_security_check import complaints
+    from toque.store.schema import with_connection
+
+    return await asyncio.to_thread(with_connection, url, lambda connection: list(complaints(connection, metadata)))
 
 
 def head(folder: Path) -> str:

@@ -10,12 +10,24 @@ __all__ = ["Prepared"]
 class Prepared:
     """One SQL text. A store may keep what it learns about the text in `lane`."""
 
-    __slots__ = ("is_write", "lane", "sql", "tables")
+    __slots__ = ("is_sensitive", "is_system", "is_write", "lane", "sql", "tables", "walled")
 
     def __init__(self, sql: str, is_write: bool = False, tables: tuple[Any, ...] = ()) -> None:
         self.sql = sql
         self.is_write = is_write
         self.tables = tables
         """The tables it writes to, for naming the constraint that a change broke."""
+        self.is_system = False
+        """Whether the app runs it for itself, so that every row is open to it."""
+        self.is_sensitive: bool | None = None
+        """Whether it can meet a table whose rules the database enforces too; None until somebody has looked."""
+        self.walled: str | None = None
+        """The text that SQLite runs behind its wall; None until somebody has looked."""
         self.lane = 0
         """Where SQLite runs it; 0 until somebody has looked (`sqlite_plan`)."""
+
+    def written(self, sql: str) -> Prepared:
+        """The same statement with another text: its lists written out."""
+        prepared = Prepared(sql, self.is_write, self.tables)
+        prepared.is_system = self.is_system
+        return prepared

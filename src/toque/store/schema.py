@@ -17,6 +17,8 @@ from sqlalchemy import Connection, MetaData, create_engine, event, inspect, text
 from sqlalchemy.engine.reflection import ObjectKind
 
 from toque.contract.errors import Unavailable
+from toque.store.row_security import SYSTEM_ON
+from toque.store.row_security_check import align
 from toque.store.sqlite import path_of
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ async def _with_postgres(url: str, act: Callable[[Connection], T], is_kept: bool
     try:
         async with aclosing(await connected(engine)) as connection, connection.begin() as transaction:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": LOCK_ID})
+            # A migration that fills a column must see every row; the rules of sensitive tables hold their owner too.
+            await connection.execute(text(SYSTEM_ON))
             result = await connection.run_sync(act)
             if not is_kept:
                 await transaction.rollback()
@@ -138,6 +142,7 @@ def _create(connection: Connection, metadata: MetaData) -> list[str]:
             "Write a migration (toque db revision, toque db upgrade), or remove the development database."
         )
     metadata.create_all(connection, tables=missing, checkfirst=False)
+    align(connection, metadata)
     return [table.name for table in missing]
 
 

@@ -30,6 +30,7 @@ from toque.store.transaction import ALL
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
+    from toque.store.plans import Plans
     from toque.store.transaction import Transaction
 
 __all__ = ["open_session"]
@@ -135,7 +136,7 @@ class Cursor:
 
     def run(self, sql: str, arguments: Sequence[Any], context: Any) -> None:
         """Run one statement; rows, if it has any, are all fetched."""
-        compiled, prepared = context.compiled, _prepared(sql, context)
+        compiled, prepared = context.compiled, _prepared(sql, context, self._transaction.plans)
         arguments = self._filled(arguments)
         if not compiled._result_columns:
             self.rowcount = await_only(self._transaction.execute(prepared, arguments))
@@ -151,7 +152,9 @@ class Cursor:
     def run_many(self, sql: str, rows: Sequence[Sequence[Any]], context: Any) -> None:
         """Run one statement once per row of arguments."""
         self.rowcount = await_only(
-            self._transaction.execute_many(_prepared(sql, context), [self._filled(row) for row in rows])
+            self._transaction.execute_many(
+                _prepared(sql, context, self._transaction.plans), [self._filled(row) for row in rows]
+            )
         )
         check_session(context.compiled.statement, context.dialect, len(rows), self.rowcount)
 
@@ -171,10 +174,12 @@ class Cursor:
         self._rows = []
 
 
-def _prepared(sql: str, context: Any) -> Prepared:
+def _prepared(sql: str, context: Any, plans: Plans) -> Prepared:
     compiled = context.compiled
     if compiled is None or not hasattr(compiled, "_result_columns"):
         raise TypeError("a session runs statements that SQLAlchemy compiles; this one is text or DDL.")
     is_write = compiled.isinsert or compiled.isupdate or compiled.isdelete
     tables = (compiled.compile_state.dml_table,) if is_write else ()
-    return Prepared(sql, is_write, tables)
+    prepared = Prepared(sql, is_write, tables)
+    prepared.is_system = plans.is_system and context.dialect is plans.dialect
+    return prepared

@@ -8,9 +8,8 @@ import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toque.call.context import Context
 from toque.call.waiting import Waiting
@@ -21,7 +20,7 @@ from toque.store.guard import Guard
 from toque.store.plans import Plans
 from toque.store.release import Release
 from toque.store.snapshot import Snapshots
-from toque.store.sqlite_connection import open_writer
+from toque.store.sqlite_connection import Connection, open_writer
 from toque.store.sqlite_errors import translate
 from toque.store.sqlite_presence import Presence
 from toque.store.sqlite_readers import Readers
@@ -29,6 +28,11 @@ from toque.store.sqlite_reading import SqliteReading
 from toque.store.sqlite_writer import Writer
 from toque.store.sqlite_writing import SqliteWriting
 from toque.store.store import StatementObserver
+
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+
+    from toque.store.sqlite_wall import Wall
 
 __all__ = ["SqliteStore", "copy_file", "open_store", "path_of"]
 
@@ -81,10 +85,11 @@ class SqliteStore:
         self._folder = tempfile.TemporaryDirectory(prefix="toque-") if path is None else None
         self.path = Path(self._folder.name) / "memory.db" if self._folder else path or Path()
         self._presence = Presence(self.path, release) if release is not None else None
-        is_durable = is_durable and path is not None
         self._plans = Plans(sqlite(), guard)
         self._readers = Readers(self.path, slots, waiting_max)
-        self.writer = Writer(partial(open_writer, self.path, is_durable=is_durable), waiting_max)
+        self._wall: Wall | None = None
+        self._is_durable = is_durable and path is not None
+        self.writer = Writer(self._open_writer, waiting_max)
         self._snapshots = Snapshots(self._reading, observer)
         self._attempts = Attempts(self._writing, observer)
         self.query = self._snapshots.query
@@ -98,6 +103,13 @@ class SqliteStore:
     def url(self) -> str:
         """Its address, for migrations and other stores; a database in memory has one as long as its store."""
         return f"sqlite:///{self.path}"
+
+    def enforce(self, metadata: MetaData) -> None:
+        from toque.store.rule_sql import sensitive
+        from toque.store.sqlite_wall import Wall
+
+        guards = sensitive(metadata)
+        self._readers.wall = self._wall = Wall(guards) if guards else None
 
     async def start(self) -> None:
         try:
@@ -123,6 +135,9 @@ class SqliteStore:
     def waiting(self, kind: Kind) -> Waiting[Any] | None:
         return self._readers.waiting if kind is Kind.QUERY else self.writer.waiting
 
+    def _open_writer(self) -> Connection:
+        return open_writer(self.path, is_durable=self._is_durable, wall=self._wall)
+
     async def ping(self) -> None:
         reader = await self._readers.take()
         try:
@@ -138,4 +153,4 @@ class SqliteStore:
         return SqliteReading(self._readers, self._plans, context, needs_snapshot)
 
     def _writing(self, context: Context, isolation: Isolation | None) -> SqliteWriting:
-        return SqliteWriting(self.writer, self._plans, context)
+        return SqliteWriting(self.writer, self._plans, context, self._wall)

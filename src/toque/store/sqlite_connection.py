@@ -5,12 +5,15 @@ from __future__ import annotations
 import sqlite3
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote
 
 from toque.store.sqlite_errors import FORBIDDEN_FUNCTION, is_busy
 
-__all__ = ["READER_BUSY_MS", "open_reader", "open_writer"]
+if TYPE_CHECKING:
+    from toque.store.sqlite_wall import Wall, Walled
+
+__all__ = ["READER_BUSY_MS", "Connection", "open_reader", "open_writer"]
 
 # A reader waits only for a recovery after a crash; a writer waits for the other processes' batches in short
 # turns, so that it can be called off in between (`sqlite_writer`).
@@ -22,21 +25,31 @@ START_TIMEOUT_S = 10.0
 CACHED_STATEMENTS = 1024
 
 
-def open_writer(path: Path, *, is_durable: bool) -> sqlite3.Connection:
+class Connection(sqlite3.Connection):
+    """A connection of the module's, which knows the wall that is up on it."""
+
+    walled: Walled | None = None
+
+
+def open_writer(path: Path, *, is_durable: bool, wall: Wall | None = None) -> Connection:
     """The one connection that writes: WAL; a commit is on the disk when it returns, unless *is_durable* is
     false."""
     connection = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, cached_statements=CACHED_STATEMENTS
+        path,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=CACHED_STATEMENTS,
+        factory=Connection,
     )
     connection.execute(f"PRAGMA busy_timeout = {WRITER_BUSY_MS}")
     _switch_to_wal(connection)
     connection.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'OFF'}")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.create_function(FORBIDDEN_FUNCTION, 0, _forbid)
-    return connection
+    return _behind(wall, connection)
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
+def open_reader(path: Path, wall: Wall | None = None) -> Connection:
     """A connection that refuses to write. One thread at a time may use it."""
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode=ro",
@@ -44,8 +57,15 @@ def open_reader(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
         cached_statements=CACHED_STATEMENTS,
+        factory=Connection,
     )
     connection.execute(f"PRAGMA busy_timeout = {READER_BUSY_MS}")
+    return _behind(wall, connection)
+
+
+def _behind(wall: Wall | None, connection: Connection) -> Connection:
+    if wall is not None:
+        connection.walled = wall.around(connection)
     return connection
 
 

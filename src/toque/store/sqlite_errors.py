@@ -13,12 +13,14 @@ from typing import Any
 from toque.contract.errors import DeadlineExceeded, Error, Invalid, Unavailable
 from toque.store.constraints import broken, forbidden, unique_name
 
-__all__ = ["FORBIDDEN_FUNCTION", "is_busy", "is_interrupted", "translate"]
+__all__ = ["FORBIDDEN_FUNCTION", "NOT_YOURS", "is_busy", "is_interrupted", "translate"]
 
 
 FORBIDDEN_FUNCTION = "toque_forbidden"
 """The only function that our connections add. It fails: a rule refused what was written."""
 _FUNCTION_FAILED = "user-defined function raised exception"
+NOT_YOURS = "toque: the row may not be written"
+"""What the wall around sensitive tables says of a row that a write would leave behind (`sqlite_wall`)."""
 
 
 def is_interrupted(error: BaseException) -> bool:
@@ -57,9 +59,17 @@ def _constraint(code: int, message: str, tables: tuple[Any, ...]) -> Error:
     name = message.partition(": ")[2]
     if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
         return broken(unique_name(name, tables))
+    if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER and message == NOT_YOURS:
+        return forbidden()
     if code == sqlite3.SQLITE_CONSTRAINT_NOTNULL:
         return broken(f"{name} may not be empty")
     return broken(name if code == sqlite3.SQLITE_CONSTRAINT_CHECK else "")
+
+
+def _past_the_wall() -> BaseException:
+    return PermissionError(
+        "a statement reaches past the rules of a sensitive table, or for the schema or its settings."
+    )
 
 
 def _read_only() -> BaseException:
@@ -71,6 +81,7 @@ def _unavailable() -> BaseException:
 
 
 _BY_CODE: dict[int, Callable[[], BaseException]] = {
+    sqlite3.SQLITE_AUTH: _past_the_wall,
     sqlite3.SQLITE_BUSY: _unavailable,
     sqlite3.SQLITE_LOCKED: _unavailable,
     sqlite3.SQLITE_FULL: _unavailable,

@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from toque.call.context import UNCALLED, Context
 from toque.call.waiting import Waiting
 from toque.store.sqlite_connection import open_reader
 from toque.store.sqlite_errors import is_interrupted
+
+if TYPE_CHECKING:
+    from toque.store.sqlite_wall import Wall
 
 __all__ = ["OverBudget", "Reader", "Readers", "fetch", "stop_statement"]
 
@@ -38,10 +42,22 @@ class OverBudget(Exception):
 class Reader:
     """One read-only connection, used by one call at a time."""
 
-    def __init__(self, path: Path) -> None:
-        self.connection = open_reader(path)
+    def __init__(self, path: Path, wall: Wall | None) -> None:
+        self.connection = open_reader(path, wall)
         self._is_guarded = False
         self._looked_at = 0.0
+
+    @contextmanager
+    def own_work(self) -> Iterator[None]:
+        """Let the store itself look at the schema, which a wall hides."""
+        walled = self.connection.walled
+        if walled is not None:
+            walled.is_own_work = True
+        try:
+            yield
+        finally:
+            if walled is not None:
+                walled.is_own_work = False
 
     def fetch_here(self, sql: str, arguments: Sequence[Any], rows_max: int) -> list[Any]:
         """Run it in this thread. Raises OverBudget when that takes too long."""
@@ -90,6 +106,8 @@ class Readers:
     """The connections that read, and the threads for what is not cheap."""
 
     def __init__(self, path: Path, size: int, waiting_max: int) -> None:
+        self.wall: Wall | None = None
+        """What is put around sensitive tables."""
         self._path = path
         self._size = size
         self._idle: list[Reader] = []
@@ -107,7 +125,7 @@ class Readers:
         if self._idle:
             return self._idle.pop()
         if len(self._all) < self._size:
-            reader = Reader(self._path)
+            reader = Reader(self._path, self.wall)
             self._all.append(reader)
             return reader
         return await self.waiting.turn(context)

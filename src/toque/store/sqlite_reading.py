@@ -75,13 +75,14 @@ class SqliteReading:
 
     async def _fetch(self, prepared: Prepared, arguments: Sequence[Any], rows_max: int, build: Build) -> Any:
         reader = await self._next()
+        sql = self._admitted(reader, prepared)
         try:
-            if self._lane(reader, prepared, arguments) == IN_LOOP:
+            if self._lane(reader, prepared, sql, arguments) == IN_LOOP:
                 try:
-                    return build(reader.fetch_here(prepared.sql, arguments, rows_max))
+                    return build(reader.fetch_here(sql, arguments, rows_max))
                 except OverBudget:
                     prepared.lane = IN_THREAD
-            act = partial(fetch, reader.connection, prepared.sql, arguments, rows_max)
+            act = partial(fetch, reader.connection, sql, arguments, rows_max)
             return await self._in_thread(reader, lambda: build(act()))
         except (sqlite3.Error, OverflowError, UnicodeError) as error:
             raise translate(error) from error
@@ -96,9 +97,12 @@ class SqliteReading:
         reader = await self._next()
         cursor = None
         try:
-            cursor = await self._in_thread(reader, partial(reader.connection.execute, prepared.sql, arguments))
+            sql = self._admitted(reader, prepared)
+            cursor = await self._in_thread(reader, partial(reader.connection.execute, sql, arguments))
             while rows := await self._in_thread(reader, partial(cursor.fetchmany, STREAM_ROWS)):
                 yield build(rows)
+                # Its reader may have run something else meanwhile.
+                self._admitted(reader, prepared)
         except (sqlite3.Error, OverflowError, UnicodeError) as error:
             raise translate(error) from error
         finally:
@@ -151,9 +155,19 @@ class SqliteReading:
             self._reader.connection.execute("BEGIN")
         return self._reader
 
-    def _lane(self, reader: Reader, prepared: Prepared, arguments: Sequence[Any]) -> int:
+    def _admitted(self, reader: Reader, prepared: Prepared) -> str:
+        """The text to run, when the reader's wall knows on whose behalf."""
+        walled = reader.connection.walled
+        if walled is None or self._readers.wall is None:
+            return prepared.sql
+        sql = self._readers.wall.text(prepared)
+        walled.admit(prepared, self.context.caller)
+        return sql
+
+    def _lane(self, reader: Reader, prepared: Prepared, sql: str, arguments: Sequence[Any]) -> int:
         if not prepared.lane:
-            prepared.lane = IN_LOOP if is_cheap(reader.connection, prepared.sql, arguments) else IN_THREAD
+            with reader.own_work():
+                prepared.lane = IN_LOOP if is_cheap(reader.connection, sql, arguments) else IN_THREAD
         return prepared.lane
 
     async def _in_thread(self, reader: Reader, act: Callable[[], T]) -> T:

@@ -19,7 +19,9 @@ from toque.store.transaction import ENDED, FAILED, AfterCommit, Build, Cause
 
 if TYPE_CHECKING:
     from toque.call.context import Context
+    from toque.contract.principal import Principal
     from toque.store.plans import Plans
+    from toque.store.sqlite_wall import Wall
 
 __all__ = ["SqliteWriting"]
 
@@ -29,12 +31,13 @@ class SqliteWriting:
 
     is_command = True
 
-    def __init__(self, writer: Writer, plans: Plans, context: Context) -> None:
+    def __init__(self, writer: Writer, plans: Plans, context: Context, wall: Wall | None = None) -> None:
         self.plans = plans
         self.context = context
         self.after: list[AfterCommit] = []
         self.cause: Cause | None = None
         self._writer = writer
+        self._wall = wall
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._command = Command(self._tell)
@@ -51,22 +54,22 @@ class SqliteWriting:
         """A command is one transaction whatever it runs."""
 
     async def fetch(self, prepared: Prepared, arguments: Sequence[Any], rows_max: int, build: Build) -> Any:
-        rows = await self._run(prepared, partial(_fetch, prepared.sql, arguments, rows_max))
+        rows = await self._run(prepared, partial(_fetch, self._text(prepared), arguments, rows_max))
         return build(rows)
 
     async def execute(self, prepared: Prepared, arguments: Sequence[Any]) -> int:
-        affected: int = await self._run(prepared, partial(_execute, prepared.sql, arguments))
+        affected: int = await self._run(prepared, partial(_execute, self._text(prepared), arguments))
         return affected
 
     async def execute_many(self, prepared: Prepared, rows: Sequence[Sequence[Any]]) -> int:
-        affected: int = await self._run(prepared, partial(_execute_many, prepared.sql, rows))
+        affected: int = await self._run(prepared, partial(_execute_many, self._text(prepared), rows))
         return affected
 
     async def stream(self, prepared: Prepared, arguments: Sequence[Any], build: Build) -> AsyncIterator[Any]:
         # Its rows are not noted, so that memory stays constant: the command cannot be run again from its
         # notes.
         self._command.is_repeatable = False
-        cursor = await self._run(prepared, partial(_open, prepared.sql, arguments))
+        cursor = await self._run(prepared, partial(_open, self._text(prepared), arguments))
         while rows := await self._run(prepared, lambda _: cursor.fetchmany(STREAM_ROWS)):
             self._command.notes.clear()
             yield build(rows)
@@ -118,6 +121,8 @@ class SqliteWriting:
         if self.has_failed:
             raise RuntimeError(FAILED)
         self._tables = prepared.tables or self._tables
+        if self._wall is not None:
+            act = partial(_admitted, prepared, self.context.caller, act)
         return await self._act(act, prepared.tables)
 
     async def _act(self, act: Act, tables: tuple[Any, ...] = ()) -> Any:
@@ -133,6 +138,9 @@ class SqliteWriting:
             self.has_failed = True
             self.cause = _cause_of(error)
             raise translate(error, tables) from error
+
+    def _text(self, prepared: Prepared) -> str:
+        return prepared.sql if self._wall is None else self._wall.text(prepared)
 
     async def _take_turn(self) -> None:
         async with self._lock:
@@ -166,6 +174,12 @@ def _end(done: asyncio.Future[None], failure: BaseException | None) -> None:
         done.set_result(None)
     else:
         done.set_exception(failure)
+
+
+def _admitted(prepared: Prepared, caller: Principal, act: Act, connection: Any) -> Any:
+    """Run *act* when the writer's wall knows on whose behalf; also when it is run again from the notes of a batch."""
+    connection.walled.admit(prepared, caller)
+    return act(connection)
 
 
 def _fetch(sql: str, arguments: Sequence[Any], rows_max: int, connection: sqlite3.Connection) -> list[Any]:

@@ -15,6 +15,8 @@ from toque.store.release import Release
 from toque.store.statement import StatementObserver
 
 if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+
     from toque.store.guard import Guard
 
 __all__ = ["Run", "StatementObserver", "Store", "open_store"]
@@ -45,6 +47,12 @@ class Store(Protocol):
     def repeats(self) -> Counter[str]:
         """How often a command was run again, by cause (`transaction.Cause`)."""
         ...
+
+    def enforce(self, metadata: MetaData) -> None:
+        """Have the database itself enforce the rules of the sensitive tables of *metadata*, before it is started.
+
+        Raises: TypeError where a rule cannot be written for that.
+        """
 
     async def start(self) -> None:
         """Open it. Raises Unavailable when it does not answer."""

@@ -1,13 +1,12 @@
 """The difference between what the migrations add up to and what the models say, split into files' worth of operations.
 
-`CONTRIBUTORS` is where more may join: what no table, column or constraint says (row policies, grants), each as
-operations that know their own way back.
+`CONTRIBUTORS` is where more may join: what no table, column or constraint says (row security, grants).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from alembic.autogenerate import produce_migrations
@@ -17,6 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import CheckConstraint, Column, Connection, Enum, MetaData, Table
 from sqlalchemy.sql.naming import conv
 
+from toque.store.migrations import enforcing
 from toque.store.migrations import operations as ops
 from toque.store.migrations.facts import EnumKey, Facts, Key, TableFacts, enums_of, facts, is_ours, native_enum
 from toque.store.migrations.questions import Questions
@@ -28,11 +28,11 @@ from toque.store.migrations.stages import Draft
 
 __all__ = ["CONTRIBUTORS", "Contributor", "difference", "schemas_of"]
 
-Contributor = Callable[[Connection, MetaData], Iterable[tuple[str, MigrateOperation, MigrateOperation]]]
-"""Looks at the scratch database and the models: for each operation the stage it belongs to (`stages.STAGES`), the
-operation, and its way back."""
+Contributor = Callable[[Connection, MetaData, dict[str, Draft]], None]
+"""Looks at the scratch database, the models, and what was found so far: adds its operations, and their way back, to the
+drafts by stage (`stages.STAGES`)."""
 
-CONTRIBUTORS: list[Contributor] = []
+CONTRIBUTORS: list[Contributor] = [enforcing.contribute]
 
 
 def schemas_of(models: MetaData) -> list[str | None]:
@@ -61,8 +61,7 @@ def difference(models: MetaData, wanted: Facts, questions: Questions, connection
         _split_facts(splitting, models, before, wanted)
         _drop_enums(splitting, models, before)
         for contribute in CONTRIBUTORS:
-            for stage, up, down in contribute(connection, models):
-                splitting.put(stage, up, down)
+            contribute(connection, models, splitting.drafts)
         questions.close()
         transaction.rollback()
     return splitting.drafts

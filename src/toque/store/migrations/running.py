@@ -13,7 +13,8 @@ from sqlalchemy import Connection, MetaData
 
 # They join Alembic's by being imported, and must before Alembic chooses its own for a connection.
 import toque.store.migrations.postgres_operations
-import toque.store.migrations.sqlite_operations  # noqa: F401
+import toque.store.migrations.sqlite_operations
+import toque.store.row_security_steps  # noqa: F401
 from toque.store.migrations.limits import limited
 from toque.store.migrations.phases import LIMITS
 from toque.store.migrations.refused import Refused

@@ -65,7 +65,7 @@ async def copy(
         leave: tables of the source that no model has and that may stay behind.
     Raises: MovingError, SetupError where the source's schema is not that of the models, Unavailable.
     """
-    await preparation.check(source_url, metadata, folder)
+    await preparation.check_tables(source_url, metadata, folder)
     source = await open_site(source_url)
     try:
         target = await open_site(target_url, is_new=True)

@@ -13,13 +13,14 @@ from toque.store.dialects import postgresql
 from toque.store.moving.site import BATCH_ROWS, STATE_TABLE, MovingError
 from toque.store.postgres_connection import Connection, connect_to_move
 from toque.store.postgres_errors import FAILURES
+from toque.store.row_security import SYSTEM_ON
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
 
     from toque.store.moving.shape import Shape
 
-__all__ = ["FOREIGN_KEYS", "PostgresSite", "open_site"]
+__all__ = ["FOREIGN_KEYS", "PostgresSite", "force", "open_site", "unforced"]
 
 
 async def open_site(url: str, *, is_new: bool = False) -> PostgresSite:
@@ -55,11 +56,19 @@ class PostgresSite:
 
     async def has_row(self, name: str) -> bool:
         """Whether the table *name*, written as in SQL, has any row."""
-        return bool(await self.connection.fetchval(f"SELECT EXISTS (SELECT 1 FROM {name})"))  # noqa: S608
+        async with self.snapshot():
+            return bool(await self.connection.fetchval(f"SELECT EXISTS (SELECT 1 FROM {name})"))  # noqa: S608
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[None]:
         async with self.connection.transaction(isolation="repeatable_read", readonly=True):
+            # Sensitive tables show their rows to the app's own work; what others keep rows back with is not known here.
+            await self.connection.execute(SYSTEM_ON)
+            if hiding := [row[0] for row in await self.connection.fetch(_HIDING)]:
+                raise MovingError(
+                    f"row level security that is not the models' may keep rows of {', '.join(hiding)} from this role; "
+                    "connect as one with BYPASSRLS"
+                )
             yield
 
     async def rows(self, shape: Shape) -> AsyncIterator[list[Any]]:
@@ -110,7 +119,8 @@ class PostgresSite:
         # One transaction: whoever dies here has dropped nothing, and whoever dies later finds all in the state.
         async with self.connection.transaction():
             keys = [list(row) for row in await self.connection.fetch(FOREIGN_KEYS, names)]
-            await self.note({"foreign_keys": json.dumps(keys), "loading": "yes"})
+            forced = await unforced(self.connection, names)
+            await self.note({"foreign_keys": json.dumps(keys), "forced": json.dumps(forced), "loading": "yes"})
             for table, name, _ in keys:
                 await self.connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {self.quote(name)}")
             for name in names:
@@ -138,7 +148,8 @@ class PostgresSite:
             await self.note(noted)
 
     async def end_loading(self, tables: Sequence[Table], sequences: Mapping[str, int]) -> None:
-        keys = json.loads((await self.state() or {}).get("foreign_keys") or "[]")
+        state = await self.state() or {}
+        keys, forced = (json.loads(state.get(name) or "[]") for name in ("foreign_keys", "forced"))
         async with self.connection.transaction():
             for table in tables:
                 name = self.dialect.identifier_preparer.format_table(table)
@@ -146,7 +157,8 @@ class PostgresSite:
                 await self._let_go_on(table, sequences.get(table.name, 0))
             for table_name, name, definition in keys:
                 await self._put_back(table_name, name, definition)
-            await self.note({"foreign_keys": ""})
+            await force(self.connection, forced)
+            await self.note({"foreign_keys": "", "forced": ""})
 
     async def _let_go_on(self, table: Table, last: int) -> None:
         """Give keys behind the largest, and behind *last*: that one's row may be gone, and its number is known."""
@@ -171,6 +183,36 @@ class PostgresSite:
                 "Mend it in the source and run this again"
             ) from error
 
+
+async def unforced(connection: Connection, tables: Sequence[str]) -> list[str]:
+    """Lift the rules of sensitive ones among *tables* from their owner, and return these, for `force`.
+
+    COPY FROM a client is not done with row level security (PostgreSQL's manual, "COPY", Notes). All others stay held.
+    """
+    forced = [row[0] for row in await connection.fetch(_FORCED, tables)]
+    for table in forced:
+        await connection.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
+    return forced
+
+
+async def force(connection: Connection, tables: Sequence[str]) -> None:
+    """Let the rules of *tables* hold their owner again."""
+    for table in tables:
+        await connection.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
+
+
+_FORCED = """
+SELECT oid::regclass::text FROM pg_class
+WHERE relforcerowsecurity AND oid = ANY (SELECT unnest($1::text[])::regclass) ORDER BY 1
+"""
+
+_HIDING = r"""
+SELECT c.oid::regclass::text FROM pg_class AS c WHERE c.relrowsecurity AND row_security_active(c.oid) AND (
+    NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'toque_read')
+    OR EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname NOT LIKE 'toque\_%')
+) ORDER BY 1
+"""
+"""Tables with rules for this role, of which not all are ours."""
 
 _TABLES = """
 SELECT relname FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toque.store.moving.archive import Archive, Manifest, Part
-from toque.store.moving.postgres import FOREIGN_KEYS, PostgresSite, open_site
+from toque.store.moving.postgres import FOREIGN_KEYS, PostgresSite, force, open_site, unforced
 from toque.store.moving.postgres_backup import columns_of
 from toque.store.moving.site import MovingError, is_ours
 from toque.store.postgres_errors import FAILURES
@@ -103,6 +103,7 @@ async def _load(site: PostgresSite, archive: Archive, parts: list[Part], progres
         await connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {site.quote(name)}")
     for name in names:
         await connection.execute(f"ALTER TABLE {name} DISABLE TRIGGER USER")
+    forced = await unforced(connection, names)
     if names:
         await connection.execute(f"TRUNCATE {', '.join(names)}")
     for part in parts:
@@ -112,6 +113,7 @@ async def _load(site: PostgresSite, archive: Archive, parts: list[Part], progres
         await connection.execute(f"ALTER TABLE {name} ENABLE TRIGGER USER")
     for table, name, definition in keys:
         await connection.execute(f"ALTER TABLE {table} ADD CONSTRAINT {site.quote(name)} {definition}")
+    await force(connection, forced)
     for sequence in archive.manifest.sequences:
         await connection.execute(
             "SELECT setval(to_regclass($1), $2, $3)", sequence.name, sequence.last, sequence.is_called
