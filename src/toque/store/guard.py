@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
@@ -85,7 +85,19 @@ def guard_of(metadata: MetaData, sql: Sql, wrong: list[Complaint]) -> Guard | No
             wrong.append(_undeclared(table))
             continue
         tables[table.schema, table.name.casefold()] = (table, rules)
+    wrong += _misruled([rules for _, rules in tables.values() if isinstance(rules, Guarded)])
     return Guard(tables, sql, frozenset(_types(metadata))) if metadata.tables else None
+
+
+def _misruled(every: Sequence[Guarded]) -> Iterator[Complaint]:
+    """What is wrong with rules where some tables are sensitive."""
+    sensitive = {rules.table.name for rules in every if rules.is_sensitive}
+    if not sensitive:
+        return
+    from toque.store.rule_check import complaints
+
+    for rules in every:
+        yield from complaints(rules, sensitive)
 
 
 def _undeclared(table: Table) -> Complaint:
