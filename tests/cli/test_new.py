@@ -37,7 +37,7 @@ def test_a_new_app_passes_its_own_tests_and_has_nothing_wrong(tmp_path: Path) ->
     )
 
     assert tested.returncode == 0, tested.stdout + tested.stderr
-    assert "3 passed" in tested.stdout
+    assert "6 passed" in tested.stdout
     checked = process("check", cwd=tmp_path / "corner_shop")
     assert checked.out.strip() == "corner_shop 0.1.0: 3 operations, nothing wrong"
 

@@ -13,6 +13,7 @@ __all__ = ["new"]
 FILES = {
     "app.py.txt": "app.py",
     "models.py.txt": "models.py",
+    "tests/test_access.py.txt": "tests/test_access.py",
     "tests/test_app.py.txt": "tests/test_app.py",
     "toque.toml.txt": "toque.toml",
     "pyproject.toml.txt": "pyproject.toml",

@@ -6,19 +6,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from toque.testing.access import access_matrix
     from toque.testing.blocking import Client, client
     from toque.testing.harness import Harness, running
     from toque.testing.memory import Answer
     from toque.testing.statements import counted
 
-__all__ = ["Answer", "Client", "Harness", "client", "counted", "running"]
+__all__ = ["Answer", "Client", "Harness", "access_matrix", "client", "counted", "running"]
 
 _HOMES = {
     "Answer": "memory",
     "Client": "blocking",
+    "Harness": "harness",
+    "access_matrix": "access",
     "client": "blocking",
     "counted": "statements",
-    "Harness": "harness",
     "running": "harness",
 }
 

@@ -1,0 +1,73 @@
+"""The access matrix, on the example and on an app with holes that it must find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import leaky_app
+import pytest
+
+import toque.system
+from toque.cli.target import load_app
+from toque.testing import access_matrix
+
+STAFF = [f"{who} with roles" for who in ("its owner", "another owner", "another tenant")]
+LOOKS = ("read", "list", "count", "aggregate")
+
+test_the_restaurant = access_matrix(
+    load_app(str(Path(__file__).parents[2] / "examples" / "restaurant")),
+    # One house: its staff sees and moves every order, and has no tenants.
+    may={
+        "order": [f"{action} by {who}" for action in (*LOOKS, "change") for who in STAFF],
+        "order_item": [
+            *(f"{action} by {who}" for action in LOOKS for who in STAFF),
+            *(f"insert by {who}" for who in ("its owner", "another tenant", *STAFF)),
+        ],
+    },
+)
+
+
+def failures(test: Any) -> dict[str, str]:
+    """What each case of *test* says, where it fails."""
+    found = {}
+    for case in test.pytestmark[0].args[1]:
+        try:
+            test(case)
+        except AssertionError as error:
+            found[case] = str(error)
+    return found
+
+
+def test_planted_holes_are_found_and_nothing_else() -> None:
+    found = failures(access_matrix(leaky_app.app))
+
+    assert found.keys() == {"leaky.list_all_letters", "rows of parcel"}
+    shown = found["leaky.list_all_letters"]
+    for transport in ("HTTP", "ASGI", "JSON-RPC", "WebSocket"):
+        assert f"role reader over {transport} is shown a row" in shown
+    holes = found["rows of parcel"]
+    for action in ("read", "list", "count", "aggregate"):
+        for who in ("another owner", "nobody"):
+            assert f"{action} by {who} is let through" in holes
+    assert "delete by another owner is let through" in holes
+    assert "delete by nobody" not in holes
+    assert "insert by another" not in holes
+    assert "change" not in holes
+
+
+def test_what_is_declared_is_no_hole() -> None:
+    who = ("another owner", "nobody", "another tenant")
+    may = {f"{action} by {one}" for action in ("read", "list", "count", "aggregate", "delete") for one in who}
+    test = access_matrix(leaky_app.app, may={leaky_app.Parcel: may}, shows={"leaky.list_all_letters"})
+
+    assert failures(test) == {}
+
+
+@pytest.mark.parametrize("transport_sees", ["unauthenticated", "forbidden"])
+def test_an_app_whose_rules_are_not_enforced_is_found(monkeypatch: pytest.MonkeyPatch, transport_sees: str) -> None:
+    monkeypatch.setattr(toque.system, "authorise", lambda call, *_: call)
+    found = failures(access_matrix(leaky_app.app))
+
+    assert {"leaky.list_letters", "leaky.write_letter", "leaky.send_letters"} <= found.keys()
+    assert f"the rule says {transport_sees}" in found["leaky.list_letters"]
