@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 import pytest
+from sqlalchemy import MetaData
 
 from toque.app import App
 from toque.call.context import Context
@@ -63,7 +64,8 @@ async def flag(done: Annotated[bool, InQuery()]) -> None: ...
 
 
 def plan_of(function: Any, kind: str, access: Any, tmp_path: Path, *, traces: bool = False) -> Plan:
-    app = App("kitchen")
+    # Tables of its own: rules of whatever models this process has loaded would ask who is calling.
+    app = App("kitchen", metadata=MetaData())
     getattr(app, kind)(f"/{function.__name__}", allow=access)(function)
     settings = Settings(
         database=DatabaseSettings(url=Secret(f"sqlite:///{tmp_path / 'test.db'}")),

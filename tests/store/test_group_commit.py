@@ -216,7 +216,7 @@ async def test_reads_by_key_run_in_the_loop_and_others_in_threads(sqlite: Sqlite
 async def test_a_statement_that_outgrows_the_loop_is_sent_to_a_thread(sqlite: SqliteStore) -> None:
     from toque.store.sqlite_readers import OverBudget, Reader
 
-    reader = Reader(sqlite.path)
+    reader = Reader(sqlite.path, None)
     endless = "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r) SELECT count(*) FROM r"
     with pytest.raises(OverBudget):
         reader.fetch_here(endless, (), 0)
