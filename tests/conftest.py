@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,6 +16,10 @@ import pytest
 
 from toque.store import Store, open_store
 from toque.testing.postgres import PrivatePostgres, is_installed
+
+# Python knows a changed file by its second and its size; tests change files faster than that, and some to equal sizes.
+sys.dont_write_bytecode = True
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 
 @pytest.fixture
