@@ -36,27 +36,8 @@ __all__ = ["PostgresStore", "open_store"]
 T = TypeVar("T")
 
 
-def open_store(
-    url: str,
-    *,
-    slots: int,
-    waiting_max: int,
-    observer: StatementObserver | None,
-    replicas: Sequence[str],
-    is_pooled: bool,
-    release: Release | None,
-    guard: Guard | None,
-) -> PostgresStore:
-    return PostgresStore(
-        url,
-        slots=slots,
-        waiting_max=waiting_max,
-        observer=observer,
-        replicas=replicas,
-        is_pooled=is_pooled,
-        release=release,
-        guard=guard,
-    )
+def open_store(url: str, **options: Any) -> PostgresStore:
+    return PostgresStore(url, **options)
 
 
 class PostgresStore:
