@@ -23,6 +23,8 @@ from bench.works import Contender
 FOLDER = Path(__file__).parent / "contenders"
 PROGRAMS = Path(sys.executable).parent  # granian, uvicorn and toque lie beside the interpreter
 
+# A package that was installed has its bytecode; a shell that forbids writing it would have ours compiled at every start.
+BYTECODE = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 FIRST_ANSWER_WITHIN_S = 20
 ASK_AGAIN_AFTER_S = 0.001  # the error of a first answer's time
 STOP_WITHIN_S = 5
@@ -69,7 +71,7 @@ def start(command: list[str], environment: dict[str, str], core: int, log: IO[by
         return subprocess.Popen(
             [str(program), *command[1:]],
             cwd=FOLDER,
-            env={**os.environ, **environment},
+            env={**BYTECODE, **environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

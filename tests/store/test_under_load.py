@@ -232,16 +232,28 @@ async def test_connections_that_are_cut_under_load_are_replaced(server: PrivateP
     await store.start()
     await axe.start()
     cut = text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    asleep = text("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(20)%'")
+
+    async def all_asleep() -> None:
+        async with asyncio.timeout(GIVE_UP_S):
+            while await axe.query(lambda db: db.scalar(asleep)) != SLOTS:
+                await asyncio.sleep(0.005)
+
     try:
         found: Counter[str] = Counter()
-        for _ in range(12):
+        for _ in range(12):  # Wherever the axe finds them: connecting, between statements, in one, or done.
             calls = [asyncio.ensure_future(outcome(store.query(work(store), call()))) for _ in range(SLOTS * 2)]
             await asyncio.sleep(0.005)
             await axe.query(lambda db: db.scalar(cut))
             found.update(await asyncio.gather(*calls))
+        assert found["served"] + found["unavailable"] == 12 * SLOTS * 2
 
-        assert found["unavailable"] > 0
-        assert found["served"] > 0
+        sleep = text("SELECT 1 FROM pg_sleep(20)")
+        calls = [asyncio.ensure_future(outcome(store.query(lambda db: db.scalar(sleep), call()))) for _ in range(SLOTS)]
+        await all_asleep()
+        await axe.query(lambda db: db.scalar(cut))
+        assert Counter(await asyncio.gather(*calls)) == Counter(unavailable=SLOTS)
+
         await expect_whole(store)
         assert store.pool.slots_used <= SLOTS
     finally:
