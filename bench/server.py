@@ -23,7 +23,7 @@ from bench.works import Contender
 FOLDER = Path(__file__).parent / "contenders"
 PROGRAMS = Path(sys.executable).parent  # granian, uvicorn and toque lie beside the interpreter
 
-# A package that was installed has its bytecode; a shell that forbids writing it would have ours compiled at every start.
+# An installed package has its bytecode; a shell that forbids writing it would have ours compiled at every start.
 BYTECODE = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 FIRST_ANSWER_WITHIN_S = 20
 ASK_AGAIN_AFTER_S = 0.001  # the error of a first answer's time

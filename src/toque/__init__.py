@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from toque.app import App
     from toque.call.context import Context
+    from toque.call.delivery import Delivery
     from toque.codecs.file import File
     from toque.contract.access import Access, authenticated, predicate, public, role, scope
     from toque.contract.errors import (
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
         Unauthenticated,
         Unavailable,
     )
+    from toque.contract.event import Event
     from toque.contract.module import Module
     from toque.contract.operation import Header, InBody, InQuery
     from toque.contract.principal import Principal
+    from toque.messages.outbox import Outbox
     from toque.security.development import DevelopmentTokens
     from toque.settings import Settings
     from toque.store.database import AllRows, Database
@@ -44,6 +47,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "toque.app": ("App",),
     "toque.call.context": ("Context",),
+    "toque.call.delivery": ("Delivery",),
     "toque.codecs.multipart": ("File",),
     "toque.contract.access": ("Access", "authenticated", "predicate", "public", "role", "scope"),
     "toque.contract.errors": (
@@ -58,9 +62,11 @@ _HOMES = {
         "Unauthenticated",
         "Unavailable",
     ),
+    "toque.contract.event": ("Event",),
     "toque.contract.module": ("Module",),
     "toque.contract.operation": ("Header", "InBody", "InQuery"),
     "toque.contract.principal": ("Principal",),
+    "toque.messages.outbox": ("Outbox",),
     "toque.security.development": ("DevelopmentTokens",),
     "toque.settings": ("Settings",),
     "toque.store.database": ("AllRows", "Database"),
@@ -79,8 +85,10 @@ __all__ = [
     "Conflict",
     "Context",
     "Database",
+    "Delivery",
     "DevelopmentTokens",
     "Error",
+    "Event",
     "Fault",
     "File",
     "Forbidden",
@@ -93,6 +101,7 @@ __all__ = [
     "Model",
     "Module",
     "NotFound",
+    "Outbox",
     "Overloaded",
     "PreconditionFailed",
     "Principal",

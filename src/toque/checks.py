@@ -12,12 +12,13 @@ from toque.contract import schema
 from toque.contract.access import Access
 from toque.contract.complaints import Complaint
 from toque.contract.errors import Error
+from toque.contract.event import Event
 from toque.contract.module import Module
 from toque.contract.operation import ISOLATIONS, PRIORITIES, Kind, Operation
 from toque.contract.signature import Signature, path_names
 from toque.store.database import DATABASES
 
-__all__ = ["of_modules", "of_operation", "of_seed", "of_signature"]
+__all__ = ["of_handler", "of_modules", "of_operation", "of_seed", "of_signature"]
 
 OWN_PLACES = {("POST", "/rpc"): "JSON-RPC", ("GET", "/ws"): "the WebSocket"}
 """Where every app answers by itself, whatever its settings say."""
@@ -100,6 +101,21 @@ def of_seed(seed: Operation, signature: Signature) -> Iterator[Complaint]:
         yield Complaint(
             seed.name, f"nobody gives a seed its input {found.name!r}", "ask for resources only", seed.where
         )
+
+
+def of_handler(handler: Operation, signature: Signature) -> Iterator[Complaint]:
+    """A handler is given its event, and answers nobody."""
+    event = handler.event
+    if not (isinstance(event, type) and issubclass(event, Event)):
+        yield Complaint(handler.name, f"it is on {event!r}, which is no event", "on(...) takes an Event", handler.where)
+        return
+    taken = [found.name for found in signature.inputs if found.type is not event]
+    if taken or len(signature.inputs) != 1:
+        got = f"it takes {', '.join(taken)}" if taken else f"it takes no {event.__name__}"
+        remedy = f"let it take one input, event: {event.__name__}, and ask for resources by type"
+        yield Complaint(handler.name, got, remedy, handler.where)
+    if signature.is_stream or signature.output is not None:
+        yield Complaint(handler.name, "it answers, and nobody hears it", "let it return None", handler.where)
 
 
 def _shared_paths(operations: Sequence[Operation]) -> Iterator[Complaint]:

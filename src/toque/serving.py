@@ -16,7 +16,7 @@ from toque.call.context import Context
 from toque.call.plan import Plan
 from toque.codecs.codec import CODECS
 from toque.console.docs import docs_endpoints
-from toque.contract.complaints import Complaint
+from toque.contract.complaints import Complaint, SetupError
 from toque.contract.errors import Unavailable
 from toque.contract.manifest import Manifest, Offered, manifest
 from toque.contract.module import Module
@@ -178,6 +178,10 @@ class Serving:
             return
         from toque.store.preparation import prepare
 
+        if self.system.messages is not None:
+            from toque.log.layout import lay_out
+
+            await lay_out(store.url)
         if await prepare(store.url, self._metadata(), self.app.folder) and self.system.seeds:
             # A system lives in one event loop, from one start to one stop; this one's is still to come.
             await Serving(self.app, self.settings)._seed()
@@ -185,8 +189,20 @@ class Serving:
     async def _check_database(self) -> None:
         from toque.store.preparation import check
 
-        if self.system.store is not None:
-            await check(self.system.store.url, self._metadata(), self.app.folder)
+        store = self.system.store
+        if store is None:
+            return
+        wrong: list[Complaint] = []
+        if self.system.messages is not None:
+            from toque.log.layout import complaints
+
+            wrong += await complaints(store.url)
+        try:
+            await check(store.url, self._metadata(), self.app.folder)
+        except SetupError as error:
+            wrong += error.complaints
+        if wrong:
+            raise SetupError(wrong)
 
     def _metadata(self) -> MetaData:
         """The app's tables: none where it writes its own SQL, which needs a database all the same."""

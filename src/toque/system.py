@@ -11,6 +11,7 @@ from toque.call import logs
 from toque.call.access import authenticate, authorise
 from toque.call.admission import Gate
 from toque.call.context import Context
+from toque.call.delivery import Delivery
 from toque.call.observation import Figures
 from toque.call.plan import Handler, Plan, Stage, compile_plan
 from toque.call.receive import receive
@@ -25,6 +26,7 @@ from toque.contract.module import Module
 from toque.contract.operation import PRIORITIES, Kind, Operation
 from toque.contract.principal import Principal
 from toque.contract.signature import Place, Signature, SignatureError, read_signature
+from toque.messages.outbox import Bell, Outbox
 from toque.security.credentials import Verifier
 from toque.security.development import DevelopmentTokens
 from toque.settings import Settings, problems
@@ -40,12 +42,16 @@ from toque.store.transact import room, transact
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
+    from toque.messages.messages import Messages
     from toque.store.guard import Guard
     from toque.store.release import Release
     from toque.store.statement import Statement, StatementObserver
     from toque.store.store import Store
 
 __all__ = ["System", "Tables", "compile_system", "why_once"]
+
+TRANSACTED = (*DATABASES, Outbox)
+"""What an operation asks for that needs a snapshot or a transaction."""
 
 # Half of what makes a call slow (`log.slow_ms`).
 SLOW_MS = 500.0
@@ -68,6 +74,8 @@ class System:
     """Who hears of every call's statements; None where nobody asked for it."""
     seeds: tuple[Plan, ...] = ()
     guard: Guard | None = None
+    messages: Messages | None = None
+    """The app's events and what follows them; None where it has none."""
 
     @property
     def lines(self) -> tuple[Waiting[Any], ...]:
@@ -78,11 +86,15 @@ class System:
         """Make ready what calls need; the rest is made at its first use."""
         if self.store is not None:
             await self.store.start()
+        if self.messages is not None:
+            await self.messages.start()
 
     async def stop(self) -> None:
         """End everything that was begun, the last first."""
-        self.threads.close()
         try:
+            if self.messages is not None:
+                await self.messages.stop()
+            self.threads.close()
             await self.pantry.close()
         finally:
             for ear in self.ears:
@@ -117,18 +129,28 @@ def compile_system(
     Raises: SetupError with all that is wrong, each with its remedy.
     """
     wrong = [*complaints, *problems(settings), *checks.of_modules(modules)]
-    pantry = Pantry({Database: _database, AllRows: _all_rows}, given=[settings, DevelopmentTokens(settings)])
+    bell = Bell()
+    at_hand = {
+        Database: _database,
+        AllRows: _all_rows,
+        Outbox: lambda context: Outbox(context, bell),
+        Delivery: lambda context: context.delivery,
+    }
+    pantry = Pantry(at_hand, given=[settings, DevelopmentTokens(settings)])
     wrong += _learn_recipes(pantry, modules)
     modules = list(dict.fromkeys(modules))
     operations = list(_read([found for module in modules for found in module.operations], pantry, wrong))
     seeds = list(_read([seed for module in modules for seed in module.seeds], pantry, wrong))
     wrong += [complaint for seed, signature in seeds for complaint in checks.of_seed(seed, signature)]
+    handlers = list(_read([handler for module in modules for handler in module.handlers], pantry, wrong))
+    wrong += [complaint for handler, signature in handlers for complaint in checks.of_handler(handler, signature)]
     verifier = Verifier(settings)
     if any(isinstance(found.allow, Access) and found.allow.needs_principal for found, _ in operations):
         wrong += verifier.check()
     store, ears = None, tuple(_ears(settings, database_url))
     guard = _guard(tables, wrong)
-    if any(_transacts(pantry, operation, signature) for operation, signature in (*operations, *seeds)):
+    has_messages = bool(handlers) or any(_needs(pantry, signature, Outbox) for _, signature in operations)
+    if has_messages or any(_transacts(pantry, operation, signature) for operation, signature in (*operations, *seeds)):
         try:
             store = _open_store(settings, database_url, release, guard, ears)
         except ValueError as error:
@@ -145,7 +167,18 @@ def compile_system(
     seeding = tuple(workshop.plan(seed, signature, is_guarded=False) for seed, signature in seeds)
     workshop.figures.clear()  # A seed runs once, before there is anybody to look.
     plans = {operation.name: workshop.plan(operation, signature) for operation, signature in operations}
-    return System(settings, plans, workshop.figures, gate, threads, pantry, store, ears, watcher, seeding, guard)
+    messages = None
+    if has_messages and store is not None:
+        messages = _messages(store, bell, settings, [workshop.plan(*handler) for handler in handlers])
+    return System(
+        settings, plans, workshop.figures, gate, threads, pantry, store, ears, watcher, seeding, guard, messages
+    )
+
+
+def _messages(store: Store, bell: Bell, settings: Settings, handlers: Sequence[Plan]) -> Messages:
+    from toque.messages.messages import Messages
+
+    return Messages(store, bell, is_working=settings.messages.work)
 
 
 def _read(
@@ -206,6 +239,7 @@ class _Workshop:
         )
         if self.settings.observe.traces:
             yield Stage("trace", "observe.traces", self._traced(operation))
+        is_called = operation.kind in (Kind.QUERY, Kind.COMMAND)
         access = operation.allow
         assert access is not None, "an operation without an access rule is refused before"
         asks_who = [f"it asks for {tp.__name__}" for tp in (Principal, Context) if _needs(self.pantry, signature, tp)]
@@ -213,7 +247,7 @@ class _Workshop:
             asks_who.append("an idempotency key is its caller's own")
         if self.guard is not None and self.guard.has_rules and _needs(self.pantry, signature, Database):
             asks_who.append("it asks for Database, whose rows are their owners'")
-        if access.needs_principal or asks_who:
+        if is_called and (access.needs_principal or asks_who):
             why = f"allow={access.words}" if access.needs_principal else asks_who[0]
             yield Stage("authenticate", why, lambda call: authenticate(call, self.verifier.verify))
         if access.needs_principal:
@@ -232,7 +266,7 @@ class _Workshop:
                 yield Stage("watch", "database.watch", self.watcher.stage)
             is_repeatable = why_once(operation, signature) == ""
             wrap = transact(self.store, operation, is_repeatable=is_repeatable, is_guarded=is_guarded)
-            asked = [tp.__name__ for tp in DATABASES if _needs(self.pantry, signature, tp)]
+            asked = [tp.__name__ for tp in TRANSACTED if _needs(self.pantry, signature, tp)]
             asks = f"it asks for {' and '.join(asked)}" if asked else "is_idempotent=True"
             yield Stage("transact", f"{asks}: {why}", wrap)
         if self.replies is not None and operation.is_idempotent:
@@ -256,7 +290,7 @@ def why_once(operation: Operation, signature: Signature) -> str:
 
 
 def _transacts(pantry: Pantry, operation: Operation, signature: Signature) -> bool:
-    return operation.is_idempotent or _needs(pantry, signature, *DATABASES)
+    return operation.is_idempotent or _needs(pantry, signature, *TRANSACTED)
 
 
 def _needs(pantry: Pantry, signature: Signature, *types: type) -> bool:

@@ -15,6 +15,7 @@ from toque.contract.operation import Priority
 from toque.contract.principal import ANONYMOUS, Principal
 
 if TYPE_CHECKING:
+    from toque.call.delivery import Delivery
     from toque.store.database import Database
     from toque.store.insight.watch import Watch
 
@@ -66,6 +67,8 @@ class Context(Struct, eq=False):
     """The last commit that the caller knows of, where the store asks for that."""
     idempotency_key: str | None = None
     """What the caller names this call by, so that trying it again does nothing twice (`Plan.key`)."""
+    delivery: Delivery | None = None
+    """The message that started it, where one did."""
     is_replayed: bool = False
     """Whether the answer is that of an earlier call with the same key, set by the deduplicate policy."""
     watch: Watch | None = None

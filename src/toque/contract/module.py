@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from toque.contract.access import Access, public
 from toque.contract.errors import Error
+from toque.contract.event import Event
 from toque.contract.operation import Isolation, Kind, Operation
 
 __all__ = ["Lifetime", "Module", "Mount", "Recipe", "StaticFiles"]
@@ -66,6 +67,7 @@ class Module:
         self.static_files: list[StaticFiles] = []
         self.mounts: list[Mount] = []
         self.seeds: list[Operation] = []
+        self.handlers: list[Operation] = []
         self.folder = _folder_of(sys._getframe(1).f_globals)
 
     def query(
@@ -138,6 +140,39 @@ class Module:
             deadline_s=deadline_s, body_bytes_max=body_bytes_max, isolation=isolation, priority=priority,
             is_idempotent=is_idempotent, has_outside_effects=has_outside_effects, is_deprecated=is_deprecated,
         )  # fmt: skip
+
+    def on(
+        self, event: type[Event], *, name: str | None = None, deadline_s: float | None = None
+    ) -> Callable[[Function], Function]:
+        """Have a function run for every *event* that is published, once each, in the order of the events' keys.
+
+        It takes the event, and asks for what it needs by type, as a command does. It is one transaction, and acts on
+        behalf of whoever published the event. What it does in the database is done once; what it does elsewhere may be
+        done again after a crash, with the same `Delivery.idempotency_key`.
+
+        Args:
+            name: the last part of its name, under which it is known to have handled an event; the function's own unless
+                given. Under another name it is another handler, which begins with the events that come from then on.
+            deadline_s: as for `query`.
+        """
+
+        def declare(function: Function) -> Function:
+            self.handlers.append(
+                Operation(
+                    name=f"{self.name}.{name or function.__name__}",
+                    kind=Kind.HANDLER,
+                    function=function,
+                    allow=public,
+                    method="POST",
+                    deadline_s=deadline_s,
+                    event=event,
+                    tags=self.tags,
+                    namespace=_locals_around(function),
+                )
+            )
+            return function
+
+        return declare
 
     def resource(self, *, lifetime: Lifetime = "app") -> Callable[[Function], Function]:
         """Offer what a function makes to every operation that asks for its type.

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from toque.contract.access import Access
 from toque.contract.errors import Error
+from toque.contract.event import Event
 
 __all__ = ["ISOLATIONS", "PRIORITIES", "Header", "InBody", "InQuery", "Isolation", "Kind", "Operation", "Priority"]
 
@@ -23,11 +24,19 @@ class Kind(StrEnum):
     """Only reads: cacheable, retryable, may be run again for one consistent snapshot."""
     COMMAND = "command"
     """Writes: one transaction, committed before the answer leaves."""
+    HANDLER = "handler"
+    """A command that an event starts, once an event and handler."""
+    JOB = "job"
+    """A command that is started later, or on a schedule."""
+
+    @property
+    def writes(self) -> bool:
+        return self is not Kind.QUERY
 
 
 ISOLATIONS: Mapping[Kind, tuple[Isolation, ...]] = {
     Kind.QUERY: ("repeatable read", "serializable"),
-    Kind.COMMAND: ("read committed", "repeatable read", "serializable"),
+    **dict.fromkeys((Kind.COMMAND, Kind.HANDLER, Kind.JOB), ("read committed", "repeatable read", "serializable")),
 }
 """What an operation may ask for; the first is what it has without asking. A query reads one state of the database, so
 less than one snapshot is not to be had."""
@@ -89,6 +98,8 @@ class Operation:
     isolation: Isolation | None = None
     is_idempotent: bool = False
     has_outside_effects: bool = False
+    event: type[Event] | None = None
+    """What starts it, of a handler."""
     tags: tuple[str, ...] = ()
     is_deprecated: bool = False
     namespace: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from toque.settings.secret import Secret
 
-__all__ = ["SECTIONS", "App", "Auth", "Calls", "Database", "Http", "Log", "Observe", "Settings", "type_of"]
+__all__ = ["SECTIONS", "App", "Auth", "Calls", "Database", "Http", "Log", "Messages", "Observe", "Settings", "type_of"]
 
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -212,6 +212,13 @@ class Log(Struct, frozen=True, kw_only=True):
     """A call that takes longer gets a line in any case but `none`."""
 
 
+class Messages(Struct, frozen=True, kw_only=True):
+    """Events, and what is done because of them."""
+
+    work: bool = True
+    """Whether the served processes run handlers and jobs. Without, `toque worker` does."""
+
+
 class Observe(Struct, frozen=True, kw_only=True):
     """What others may watch."""
 
@@ -229,6 +236,7 @@ SECTIONS: Mapping[str, type[Struct]] = {
     "database": Database,
     "auth": Auth,
     "log": Log,
+    "messages": Messages,
     "observe": Observe,
 }
 """The sections by name, in the order in which they are listed."""
@@ -243,6 +251,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     database: Database = Database()
     auth: Auth = Auth()
     log: Log = Log()
+    messages: Messages = Messages()
     observe: Observe = Observe()
     folder: Path | None = None
     """The app's folder: toque.toml stands there, `.toque` is kept there, relative paths start there."""

@@ -30,6 +30,7 @@ class _Observed:
         self.plans = transaction.plans
         self.context = transaction.context
         self.after = transaction.after
+        self.attached = transaction.attached
         self.is_command = transaction.is_command
         self.announce_more = transaction.announce_more
         self.set_savepoint = transaction.set_savepoint

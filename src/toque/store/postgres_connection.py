@@ -50,9 +50,10 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         number: str = self.get_settings().application_name.rpartition(" ")[2]
         return int(number) if number.isdigit() else None
 
-    async def number(self) -> int | None:
-        """The number of the open transaction; None where it has written nothing."""
-        number: str | None = await self.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
+    async def number(self, *, is_assigned: bool = False) -> int | None:
+        """The number of the open transaction; None where it has written nothing, unless it *is_assigned* one now."""
+        ask = "pg_current_xact_id" if is_assigned else "pg_current_xact_id_if_assigned"
+        number: str | None = await self.fetchval(f"SELECT {ask}()::text")
         return None if number is None else int(number)
 
     async def forget_plans(self) -> None:

@@ -9,6 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from toque.contract.errors import OutcomeUnknown
+from toque.store import closing
+from toque.store.closing import Attached
 from toque.store.pool import Pool
 from toque.store.postgres_connection import Connection
 from toque.store.postgres_errors import FAILURES, cause_of, is_from_client, is_lost, translate
@@ -68,6 +70,7 @@ class PostgresTransaction:
         self.plans = plans
         self.context = context
         self.after: list[AfterCommit] = []
+        self.attached: list[Attached] = []
         self.is_command = find_out is not None
         self.has_failed = False
         self.cause: Cause | None = None
@@ -150,20 +153,20 @@ class PostgresTransaction:
         self.has_failed = True
 
     async def commit(self) -> None:
-        """Commit, and let the mark know where in the log that was.
+        """Commit together with what is attached, and let the mark know where in the log that was.
 
         Raises: RuntimeError when a statement had failed: PostgreSQL has undone everything then. OutcomeUnknown.
         """
+        if self.has_failed and self._connection is not None:
+            raise RuntimeError(FAILED)
+        connection = await self._next(is_write=True) if self.attached else self._connection
         self._is_closed = True
-        connection = self._connection
         if connection is None:
             return
-        if self.has_failed:
-            raise RuntimeError(FAILED)
         if self._number is None:
-            self._number = await self._run(connection.number())
+            self._number = await self._run(connection.number(is_assigned=bool(self.attached)))
         try:
-            await self._run(connection.execute("COMMIT"))
+            await self._run(connection.execute(f"{closing.sql(self.attached)}COMMIT"))
         except Exception as error:
             if not self._is_lost:
                 raise

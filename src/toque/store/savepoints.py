@@ -26,13 +26,14 @@ async def savepoint(transaction: Transaction) -> AsyncIterator[None]:
     if not transaction.is_command:
         raise PermissionError(READS)
     depth = await transaction.set_savepoint()
-    waiting = len(transaction.after)
+    waiting, attached = len(transaction.after), len(transaction.attached)
     try:
         yield
         if transaction.has_failed:
             raise RuntimeError(_SWALLOWED)
     except Exception:
         del transaction.after[waiting:]
+        del transaction.attached[attached:]
         await transaction.end_savepoint(depth, is_kept=False)
         raise
     except BaseException:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from toque.store.closing import Attached
 from toque.store.prepared import Prepared
 from toque.store.sqlite_errors import translate
 from toque.store.sqlite_plan import is_cheap
@@ -43,6 +44,7 @@ class SqliteReading:
         "_readers",
         "_running",
         "after",
+        "attached",
         "context",
         "must_restart",
         "plans",
@@ -52,6 +54,7 @@ class SqliteReading:
         self.plans = plans
         self.context = context
         self.after: list[AfterCommit] = []
+        self.attached: list[Attached] = []
         self.must_restart = False
         self._readers = readers
         self._reader: Reader | None = None

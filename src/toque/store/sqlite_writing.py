@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from toque.store import closing
+from toque.store.closing import Attached
 from toque.store.prepared import Prepared
 from toque.store.savepoints import NOT_INNERMOST
 from toque.store.sqlite_batch import Act, Command, Lost
@@ -35,6 +37,7 @@ class SqliteWriting:
         self.plans = plans
         self.context = context
         self.after: list[AfterCommit] = []
+        self.attached: list[Attached] = []
         self.cause: Cause | None = None
         self._writer = writer
         self._wall = wall
@@ -96,6 +99,8 @@ class SqliteWriting:
         self.has_failed = True
 
     async def commit(self) -> None:
+        if self.attached:
+            await self._run(_CLOSING, partial(closing.run, self.attached))
         self._is_closed = True
         if not self._has_turn:
             return
@@ -153,6 +158,8 @@ class SqliteWriting:
 
 
 _SAVEPOINT = Prepared("SAVEPOINT")
+_CLOSING = Prepared("INSERT", is_write=True)
+_CLOSING.is_system = True
 
 
 def _control(*args: Any) -> None:

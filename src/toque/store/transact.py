@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from toque.contract.operation import Kind, Operation
+from toque.contract.operation import Operation
 from toque.store.database import AllRows
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def transact(
         is_repeatable: whether nothing leaves the function before it ends, so that it may be run again.
         is_guarded: whether it keeps to the rows' rules; a seed does not.
     """
-    act = store.command if operation.kind is Kind.COMMAND else store.query
+    act = store.command if operation.kind.writes else store.query
     isolation = operation.isolation
 
     def wrap(call: Handler) -> Handler:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from toque.store.closing import Attached
 from toque.store.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Transaction(Protocol):
     """The call that it works for."""
     after: list[AfterCommit]
     """What waits for the commit of a command."""
+    attached: list[Attached]
+    """What is sent together with that commit."""
 
     @property
     def is_command(self) -> bool:

@@ -1,0 +1,1 @@
+"""The log: what every transaction wrote for others to follow, and how they follow it."""

@@ -1,0 +1,98 @@
+"""Toque's own tables: made and changed by Toque itself, apart from the app's models and their migrations.
+
+They are in the schema `toque` on PostgreSQL, and begin with `toque_` on SQLite. What was made is noted in a table of
+its own, so a new release adds what it needs and nobody's migrations mention it (decision 0023).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from toque.contract.complaints import Complaint
+from toque.log.event_table import EVENTS
+from toque.log.step import Step
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["STEPS", "complaints", "lay_out"]
+
+STEPS: tuple[Step, ...] = (EVENTS,)
+"""In the order in which they are made."""
+
+
+async def lay_out(url: str, steps: Sequence[Step] = STEPS) -> list[str]:
+    """Make what the database at *url* lacks: the names of the steps that were run."""
+    from toque.store.schema import with_connection
+
+    return await asyncio.to_thread(with_connection, url, _making(steps))
+
+
+async def complaints(url: str, steps: Sequence[Step] = STEPS) -> list[Complaint]:
+    """What keeps an app with messages from using the database at *url*."""
+    from toque.store.schema import with_connection
+
+    lacking = await asyncio.to_thread(with_connection, url, _looking(steps), is_kept=False)
+    if not lacking:
+        return []
+    problem = f"it lacks Toque's own tables for: {', '.join(lacking)}"
+    return [Complaint("database", problem, "run `toque db upgrade`, as a role that may create them")]
+
+
+def _making(steps: Sequence[Step]) -> Callable[[Connection], list[str]]:
+    def make(connection: Connection) -> list[str]:
+        dialect = connection.dialect.name
+        for statement in _BEFORE[dialect]:
+            connection.exec_driver_sql(statement)
+        there = set(connection.exec_driver_sql(f"SELECT name FROM {_TABLE[dialect]}").scalars())  # noqa: S608
+        missing = [step for step in steps if step.name not in there]
+        for step in missing:
+            for statement in step.sqlite if dialect == "sqlite" else step.postgresql:
+                connection.exec_driver_sql(statement)
+            # A step's name is ours, letters and dashes.
+            connection.exec_driver_sql(f"INSERT INTO {_TABLE[dialect]} (name) VALUES ('{step.name}')")  # noqa: S608
+        return [step.name for step in missing]
+
+    return make
+
+
+def _looking(steps: Sequence[Step]) -> Callable[[Connection], list[str]]:
+    def look(connection: Connection) -> list[str]:
+        dialect = connection.dialect.name
+        there: set[str] = set()
+        if connection.exec_driver_sql(_IS_THERE[dialect]).scalar():
+            there = set(connection.exec_driver_sql(f"SELECT name FROM {_TABLE[dialect]}").scalars())  # noqa: S608
+        return [step.name for step in steps if step.name not in there]
+
+    return look
+
+
+_TABLE = {"postgresql": "toque.layout", "sqlite": "toque_layout"}
+
+_LOCK_ID = 0x70C0E1
+"""Any number that nothing else locks: processes that start together lay out one after the other."""
+
+_BEFORE = {
+    "postgresql": (
+        f"SELECT pg_advisory_xact_lock({_LOCK_ID})",
+        # Asked first: creating what is there already takes a right that a running app need not have.
+        """
+        DO $$ BEGIN
+            IF to_regnamespace('toque') IS NULL THEN CREATE SCHEMA toque; END IF;
+            IF to_regclass('toque.layout') IS NULL THEN
+                CREATE TABLE toque.layout (name text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());
+            END IF;
+        END $$
+        """,
+    ),
+    "sqlite": (
+        "CREATE TABLE IF NOT EXISTS toque_layout (name TEXT PRIMARY KEY, at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)",
+    ),
+}
+
+_IS_THERE = {
+    "postgresql": "SELECT to_regclass('toque.layout') IS NOT NULL",
+    "sqlite": "SELECT count(*) FROM sqlite_master WHERE name = 'toque_layout'",
+}

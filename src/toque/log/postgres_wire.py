@@ -1,0 +1,114 @@
+"""A wire to PostgreSQL: one connection that looks, listens, and holds session advisory locks.
+
+Who is alive is for the server to say: the locks of a session end with it, so no clock is compared and an idle process
+writes nothing (manual, 13.3.5 "Advisory Locks"). It must not go through a pooler in transaction mode, which has no
+sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+from toque.contract.errors import Unavailable
+from toque.log.probe import Probe
+from toque.store.postgres_connection import Connection, connect
+from toque.store.postgres_errors import FAILURES
+
+__all__ = ["PostgresWire"]
+
+T = TypeVar("T")
+
+CHANNEL = "toque"
+
+ANSWER_S = 10.0
+"""How long the server may take to answer: a look costs it a millisecond."""
+
+FROZEN_S = 30
+"""A process that says nothing for so long is taken for dead, and its session ended (`idle_session_timeout`, from
+PostgreSQL 14 on). It says something every second, so thirty in a row must be missing."""
+
+# A machine that vanished answers no probe: 10 + 3 x 5 seconds (manual, 20.3.2 "TCP Settings").
+_SESSION = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+
+
+class PostgresWire:
+    """See `Wire`."""
+
+    def __init__(self, url: str, probes: Sequence[Probe], on_heard: Callable[[], None]) -> None:
+        self._url = url
+        self._on_heard = on_heard
+        self._sql = f"SELECT pg_current_snapshot()::text, {', '.join(f'({probe.postgresql})' for probe in probes)}"
+        self._xmax, self._xip = "1", list[str]()
+        self._connection: Connection | None = None
+        # One connection does one thing at a time.
+        self._lock = asyncio.Lock()
+
+    async def open(self) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                connection = await connect(self._url, name="toque tail")
+                self._connection = connection
+                await connection.execute(_SESSION)
+                if connection.get_server_version().major >= 14:
+                    await connection.execute(f"SET idle_session_timeout = '{FROZEN_S}s'")
+                await connection.add_listener(CHANNEL, self._hear)
+        except FAILURES as error:
+            self._cut()
+            raise Unavailable(f"the log cannot be reached: {error}") from error
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(*FAILURES):
+                await connection.close(timeout=1)
+
+    async def look(self) -> Sequence[float | None]:
+        row: Sequence[Any] = await self._ask(lambda at: at.fetchrow(self._sql, self._xmax, self._xip))
+        snapshot, *found = row
+        _, self._xmax, xip = snapshot.split(":")
+        self._xip = xip.split(",") if xip else []
+        return found
+
+    async def ring(self) -> None:
+        await self._ask(lambda at: at.execute(f"NOTIFY {CHANNEL}"))
+
+    async def claim(self, name: str) -> bool:
+        is_ours: bool = await self._ask(lambda at: at.fetchval("SELECT pg_try_advisory_lock($1)", _number_of(name)))
+        return is_ours
+
+    async def release(self, name: str) -> None:
+        await self._ask(lambda at: at.fetchval("SELECT pg_advisory_unlock($1)", _number_of(name)))
+
+    async def _ask(self, ask: Callable[[Any], Awaitable[T]]) -> T:
+        async with self._lock:
+            connection = self._connection
+            if connection is None or connection.is_closed():
+                raise Unavailable("the tail's connection is lost")
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    return await ask(connection)
+            except FAILURES as error:
+                # Whatever it was: a wire that is in doubt holds nothing.
+                self._cut()
+                raise Unavailable(f"the log cannot be followed: {error}") from error
+            except asyncio.CancelledError:
+                self._cut()
+                raise
+
+    def _hear(self, connection: Any, pid: int, *_: str) -> None:
+        if pid != connection.get_server_pid():
+            self._on_heard()
+
+    def _cut(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+
+def _number_of(name: str) -> int:
+    """Advisory locks have numbers: two names of one app meet in one of 2^64 with no chance worth a thought."""
+    return int.from_bytes(blake2b(f"toque {name}".encode(), digest_size=8).digest(), signed=True)

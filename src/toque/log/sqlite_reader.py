@@ -1,0 +1,59 @@
+"""Reading SQLite's log: positions are given in the order of commits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from toque.log.cursor import Cursor
+from toque.log.entry import Entry
+from toque.log.reader import PAGE
+from toque.store.database import Database, transaction_of
+from toque.store.prepared import Prepared
+from toque.store.store import Store
+
+__all__ = ["SqliteReader"]
+
+_READ = Prepared(
+    "SELECT pos, id, type, version, key, headers, data, at FROM toque_event WHERE pos > ? ORDER BY pos LIMIT ?"
+)
+# The table of AUTOINCREMENT remembers the last position when all rows are gone.
+_LAST = Prepared("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'toque_event'), 0)")
+_BEFORE = Prepared("SELECT min(pos) - 1 FROM toque_event WHERE at >= ?")
+
+
+class SqliteReader:
+    """See `Reader`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def read(self, cursor: Cursor, limit: int = PAGE) -> tuple[Sequence[Entry], Cursor]:
+        rows = await self._fetch(_READ, cursor.at, limit)
+        entries = [_entry(row) for row in rows]
+        return entries, Cursor(at=entries[-1].pos) if entries else cursor
+
+    async def now(self) -> Cursor:
+        return Cursor(at=(await self._fetch(_LAST))[0][0])
+
+    async def since(self, at: float) -> Cursor:
+        before = (await self._fetch(_BEFORE, at))[0][0]
+        return await self.now() if before is None else Cursor(at=before)
+
+    async def begin(self) -> int:
+        return 1
+
+    async def _fetch(self, prepared: Prepared, *arguments: Any) -> list[Any]:
+        async def run(database: Database) -> list[Any]:
+            rows: list[Any] = await transaction_of(database).fetch(prepared, arguments, 0, list)
+            return rows
+
+        return await self._store.query(run)
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    pos, id, type, version, key, headers, data, at = row
+    return Entry(pos, UUID(id), type, version, key, msgspec.json.decode(headers), data.encode(), at)

@@ -1,0 +1,48 @@
+"""The port: a process's own line to its database, beside those of its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from toque.log.probe import Probe
+from toque.store.store import Store
+
+__all__ = ["Wire", "wire_to"]
+
+
+class Wire(Protocol):
+    """Sees what is new, is heard by the wires of other processes, and holds names that nobody else can hold."""
+
+    def __init__(self, url: str, probes: Sequence[Probe], on_heard: Callable[[], None]) -> None: ...
+
+    async def open(self) -> None:
+        """Connect. Raises: Unavailable."""
+
+    async def close(self) -> None:
+        """Let go of everything that is held."""
+
+    async def look(self) -> Sequence[float | None]:
+        """What each probe says. Raises: Unavailable when the line is broken: nothing is held any more then."""
+        ...
+
+    async def ring(self) -> None:
+        """Have the other processes look. Raises: Unavailable."""
+
+    async def claim(self, name: str) -> bool:
+        """Hold *name*, unless somebody else does; it ends with this process, however that ends. Raises: Unavailable."""
+        ...
+
+    async def release(self, name: str) -> None:
+        """Let go of *name*. Raises: Unavailable."""
+
+
+def wire_to(store: Store, probes: Sequence[Probe], on_heard: Callable[[], None]) -> Wire:
+    """A wire to *store*'s database, not open yet."""
+    if store.dialect_name == "sqlite":
+        from toque.log.sqlite_wire import SqliteWire
+
+        return SqliteWire(store.url, probes, on_heard)
+    from toque.log.postgres_wire import PostgresWire
+
+    return PostgresWire(store.url, probes, on_heard)

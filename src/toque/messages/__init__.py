@@ -1,0 +1,1 @@
+"""Messages: events and who handles them, jobs, brokers, webhooks."""

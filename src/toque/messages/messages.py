@@ -1,0 +1,60 @@
+"""An app's messages in one process: its tail of the log, and what runs because of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Protocol
+
+from toque.log.probe import EVENTS, Probe
+from toque.log.reader import Reader, reader_of
+from toque.log.tail import Tail
+from toque.messages.outbox import Bell
+from toque.store.store import Store
+
+__all__ = ["Messages", "Service"]
+
+
+class Service(Protocol):
+    """Something that works on messages from start to stop."""
+
+    async def start(self) -> None:
+        """Begin, and go on by itself."""
+
+    async def stop(self) -> None:
+        """Take nothing new, let what runs end (or be taken over by others), and come back."""
+
+
+class Messages:
+    """The log of one store, as one process uses it.
+
+    Args:
+        bell: rung by the outboxes of this process.
+        is_working: whether handlers and jobs run in this process.
+    """
+
+    def __init__(self, store: Store, bell: Bell, *, is_working: bool = True, probes: Sequence[Probe] = ()) -> None:
+        self.store = store
+        self.reader: Reader = reader_of(store)
+        self.tail = Tail(store, (EVENTS, *probes))
+        self.services: list[Service] = []
+        """What runs because of the log, first to start first."""
+        self.is_working = is_working
+        self._bell = bell
+
+    async def start(self) -> None:
+        """Follow the log; the store was started before. Raises: Unavailable."""
+        await self.reader.begin()
+        await self.tail.start()
+        self._bell.ring = self.tail.ring
+        if self.is_working:
+            for service in self.services:
+                await service.start()
+
+    async def stop(self) -> None:
+        """Stop in the reverse order, each part even where another fails."""
+        async with AsyncExitStack() as ends:
+            ends.push_async_callback(self.tail.stop)
+            if self.is_working:
+                for service in self.services:
+                    ends.push_async_callback(service.stop)

@@ -1,0 +1,122 @@
+"""News are heard soon in every process, an idle tail looks once a second and writes nothing, and names have one holder."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from test_reading import publish
+
+from toque.log.probe import EVENTS
+from toque.log.tail import Tail
+from toque.store import Store
+
+GIVE_UP_S = 10
+
+
+@pytest.fixture
+async def tails(store: Store) -> AsyncIterator[Callable[[], Tail]]:
+    made: list[Tail] = []
+
+    def make() -> Tail:
+        made.append(Tail(store, [EVENTS]))
+        return made[-1]
+
+    yield make
+    for tail in made:
+        await tail.stop()
+
+
+async def heard(event: asyncio.Event) -> None:
+    async with asyncio.timeout(GIVE_UP_S):
+        await event.wait()
+
+
+def listening(tail: Tail) -> asyncio.Event:
+    event = asyncio.Event()
+    tail.on_news(event.set)
+    return event
+
+
+async def test_polling_alone_is_enough(store: Store, tails: Callable[[], Tail]) -> None:
+    tail = tails()
+    await tail.start()
+    await asyncio.sleep(0.1)
+    news = listening(tail)
+
+    await publish(store, 1)
+
+    await heard(news)
+
+
+async def test_a_ring_is_heard_here_at_once_and_by_others(store: Store, tails: Callable[[], Tail]) -> None:
+    here, there = tails(), tails()
+    await here.start()
+    await there.start()
+    await asyncio.sleep(0.1)
+    near, far = listening(here), listening(there)
+
+    await publish(store, 1)
+    here.ring()
+
+    assert near.is_set()
+    await heard(far)
+
+
+async def test_an_idle_tail_looks_once_a_second(store: Store, tails: Callable[[], Tail]) -> None:
+    tail = tails()
+    await tail.start()
+    await asyncio.sleep(5.5)
+    before = tail.looks
+
+    await asyncio.sleep(3.2)
+
+    assert tail.looks - before <= 4
+
+
+async def test_a_name_has_one_holder(store: Store, tails: Callable[[], Tail]) -> None:
+    one, other = tails(), tails()
+    await one.start()
+    await other.start()
+
+    assert await one.claim("consumer a")
+    assert await one.claim("consumer a")
+    assert not await other.claim("consumer a")
+    assert await other.claim("consumer b")
+    await one.release("consumer a")
+    assert await other.claim("consumer a")
+    assert not one.holds("consumer a")
+    await other.stop()
+    assert await one.claim("consumer b")
+
+
+async def test_a_tail_whose_database_was_lost_holds_nothing_and_comes_back(
+    store: Store, tails: Callable[[], Tail]
+) -> None:
+    if store.dialect_name == "sqlite":
+        pytest.skip("SQLite has no connection to lose")
+    one, other = tails(), tails()
+    await one.start()
+    await other.start()
+    await one.claim("consumer a")
+    lost = asyncio.Event()
+    one.on_lost(lost.set)
+
+    await _cut_all(store)
+
+    await heard(lost)
+    assert not one.holds("consumer a")
+    async with asyncio.timeout(GIVE_UP_S):
+        while not await other.claim("consumer a"):
+            await asyncio.sleep(0.02)
+    news = listening(one)
+    await publish(store, 1)
+    await heard(news)
+
+
+async def _cut_all(store: Store) -> None:
+    from sqlalchemy import text
+
+    cut = text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'toque tail'")
+    await store.query(lambda db: db.scalar(cut))
