@@ -62,8 +62,8 @@ class Outbox:
         data, key = _encode(event), str(key)
         if len(data) > DATA_BYTES_MAX:
             raise ValueError(f"an event has at most {DATA_BYTES_MAX} bytes, and this one has {len(data)}")
-        if len(key) > KEY_CHARS_MAX:
-            raise ValueError(f"a key has at most {KEY_CHARS_MAX} characters, and this one has {len(key)}")
+        if len(key) > KEY_CHARS_MAX or "\0" in key:
+            raise ValueError(f"a key has at most {KEY_CHARS_MAX} characters and no NUL, got {key[:60]!r}")
         if not self._is_used:
             self._is_used = True
             self._transaction.after.append(self._bell.ring)
