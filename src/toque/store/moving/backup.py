@@ -15,6 +15,8 @@ from toque.store.moving.archive import Manifest, open_archive, writing
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
+    from toque.store.moving.postgres_restore import LayOut
+
 __all__ = ["backup", "restore", "verify"]
 
 Progress = Callable[[str], None]
@@ -54,8 +56,19 @@ def verify(file: Path) -> Manifest:
         return archive.manifest
 
 
+async def _nothing(_: str) -> None:
+    pass
+
+
 async def restore(
-    url: str, file: Path, metadata: MetaData, folder: Path, *, replace: bool = False, progress: Progress = _silent
+    url: str,
+    file: Path,
+    metadata: MetaData,
+    folder: Path,
+    *,
+    replace: bool = False,
+    progress: Progress = _silent,
+    lay_out: LayOut = _nothing,
 ) -> Manifest:
     """Make the database at *url* what *file* holds, wholly or not at all: what it held.
 
@@ -64,6 +77,7 @@ async def restore(
     Args:
         folder: where the app's migrations are; they make PostgreSQL's tables.
         replace: whether the rows of a database that has some may go.
+        lay_out: makes Toque's own tables, which an app with messages has.
     Raises: MovingError.
     """
     manifest = verify(file)
@@ -75,7 +89,9 @@ async def restore(
         else:
             from toque.store.moving import postgres_restore
 
-            await postgres_restore.read(url, archive, metadata, folder, replace=replace, progress=progress)
+            await postgres_restore.read(
+                url, archive, metadata, folder, replace=replace, progress=progress, lay_out=lay_out
+            )
     return manifest
 
 

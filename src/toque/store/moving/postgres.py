@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from toque.store.moving.shape import Shape
 
-__all__ = ["FOREIGN_KEYS", "PostgresSite", "force", "open_site", "unforced"]
+__all__ = ["FOREIGN_KEYS", "OWN", "PostgresSite", "force", "open_site", "unforced"]
 
 
 async def open_site(url: str, *, is_new: bool = False) -> PostgresSite:
@@ -48,6 +48,14 @@ class PostgresSite:
     async def tables(self) -> set[str]:
         rows = await self.connection.fetch(_TABLES)
         return {row[0] for row in rows}
+
+    async def own_tables(self) -> list[str]:
+        """Toque's own tables with rows of the app's, written as in SQL: its log, and what follows it."""
+        return [f"{OWN}{row[0]}" for row in await self.connection.fetch(_OWN_TABLES)]
+
+    def sql_name(self, table: str) -> str:
+        """The name of one of `tables` or of `own_tables`, as in SQL."""
+        return table if table.startswith(OWN) else self.quote(table)
 
     async def has_rows(self, tables: Sequence[Table]) -> list[str]:
         there = await self.tables()
@@ -214,10 +222,20 @@ SELECT c.oid::regclass::text FROM pg_class AS c WHERE c.relrowsecurity AND row_s
 """
 """Tables with rules for this role, of which not all are ours."""
 
+OWN = "toque."
+"""Where Toque keeps its own tables (`toque.log.layout`)."""
+
 _TABLES = """
 SELECT relname FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
-WHERE relkind IN ('r', 'p') AND nspname NOT IN ('pg_catalog', 'information_schema') AND nspname NOT LIKE 'pg_t%'
+WHERE relkind IN ('r', 'p')
+    AND nspname NOT IN ('pg_catalog', 'information_schema', 'toque') AND nspname NOT LIKE 'pg_t%'
 """
+
+_OWN_TABLES = """
+SELECT relname FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
+WHERE relkind = 'r' AND nspname = 'toque' AND relname <> 'layout' ORDER BY relname
+"""
+"""Without the note of what was laid out: that is a fact of the database that they are in."""
 
 FOREIGN_KEYS = """
 SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from toque.store.moving.archive import Draft, Manifest, Sequence
-from toque.store.moving.postgres import PostgresSite, open_site
+from toque.store.moving.postgres import OWN, PostgresSite, open_site
 from toque.store.postgres_connection import Connection
 from toque.store.schema import VERSION_TABLE
 
@@ -18,7 +18,8 @@ async def write(url: str, draft: Draft, app: str, app_version: str, progress: Ca
     site = await open_site(url)
     try:
         async with site.snapshot():
-            counts = {name: await _table(site, draft, name, progress) for name in sorted(await site.tables())}
+            names = [*sorted(await site.tables()), *await site.own_tables()]
+            counts = {name: await _table(site, draft, name, progress) for name in names}
             return Manifest(
                 database="postgresql",
                 app=app,
@@ -33,23 +34,26 @@ async def write(url: str, draft: Draft, app: str, app_version: str, progress: Ca
 
 async def _table(site: PostgresSite, draft: Draft, name: str, progress: Callable[[str], None]) -> int:
     progress(name)
-    columns = await columns_of(site.connection, name)
+    columns = await columns_of(site, name)
     with draft.part(f"tables/{name}.copy", name, columns) as part:
 
         async def keep(data: bytes) -> None:
             part.write(data)
 
-        status: str = await site.connection.copy_from_table(name, columns=columns, output=keep, format="binary")
+        schema, _, table = name.rpartition(".") if name.startswith(OWN) else (None, None, name)
+        status: str = await site.connection.copy_from_table(
+            table, schema_name=schema, columns=columns, output=keep, format="binary"
+        )
         part.rows = int(status.rpartition(" ")[2])
     return part.rows
 
 
-async def columns_of(connection: Connection, table: str) -> list[str]:
+async def columns_of(site: PostgresSite, table: str) -> list[str]:
     """The columns that COPY takes: all but those that the database computes."""
-    rows = await connection.fetch(
-        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(quote_ident($1)) AND attnum > 0 "
+    rows = await site.connection.fetch(
+        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 "
         "AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
-        table,
+        site.sql_name(table),
     )
     return [row[0] for row in rows]
 
@@ -64,7 +68,7 @@ async def _revision(connection: Connection, counts: dict[str, int]) -> str | Non
 async def _sequences(connection: Connection) -> list[Sequence]:
     found: list[Any] = await connection.fetch(
         "SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-        "WHERE c.relkind = 'S' AND n.nspname = current_schema() ORDER BY 1"
+        "WHERE c.relkind = 'S' AND n.nspname IN (current_schema(), 'toque') ORDER BY 1"
     )
     sequences = []
     for (name,) in found:

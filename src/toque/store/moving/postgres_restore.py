@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toque.store.moving.archive import Archive, Manifest, Part
-from toque.store.moving.postgres import FOREIGN_KEYS, PostgresSite, force, open_site, unforced
+from toque.store.moving.postgres import FOREIGN_KEYS, OWN, PostgresSite, force, open_site, unforced
 from toque.store.moving.postgres_backup import columns_of
 from toque.store.moving.site import MovingError, is_ours
 from toque.store.postgres_errors import FAILURES
@@ -17,16 +17,26 @@ from toque.store.schema import VERSION_TABLE
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
-__all__ = ["read"]
+__all__ = ["LayOut", "read"]
+
+LayOut = Callable[[str], Awaitable[object]]
+"""Makes Toque's own tables in the database at an address."""
 
 # How long other programs may keep a table: what is waited for here also waits for us, and the app with it.
 LOCK_TIMEOUT_MS = 5000
 
 
 async def read(
-    url: str, archive: Archive, metadata: MetaData, folder: Path, *, replace: bool, progress: Callable[[str], None]
+    url: str,
+    archive: Archive,
+    metadata: MetaData,
+    folder: Path,
+    *,
+    replace: bool,
+    progress: Callable[[str], None],
+    lay_out: LayOut,
 ) -> None:
-    """Make the rows of the database at *url* those that *archive* holds."""
+    """Make the rows of the database at *url* those that *archive* holds; *lay_out* makes Toque's own tables."""
     manifest = archive.manifest
     if manifest.database != "postgresql":
         raise MovingError("the backup is of SQLite; restore it into a file, and bring it here by `toque db copy`")
@@ -37,6 +47,8 @@ async def read(
         else:
             await _check_target(site, manifest, replace=replace)
         parts = _parts(manifest, metadata)
+        if any(part.table.startswith(OWN) for part in parts):
+            await lay_out(url)
         await _check_columns(site, parts)
         async with site.connection.transaction():
             await site.connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
@@ -88,7 +100,7 @@ async def _check_target(site: PostgresSite, manifest: Manifest, *, replace: bool
 
 async def _check_columns(site: PostgresSite, parts: list[Part]) -> None:
     for part in parts:
-        if missing := sorted(set(part.columns) - set(await columns_of(site.connection, part.table))):
+        if missing := sorted(set(part.columns) - set(await columns_of(site, part.table))):
             raise MovingError(
                 f"table {part.table!r} of the backup has columns that the models lack: {', '.join(missing)}; "
                 "restore with the release that made it"
@@ -97,15 +109,16 @@ async def _check_columns(site: PostgresSite, parts: list[Part]) -> None:
 
 async def _load(site: PostgresSite, archive: Archive, parts: list[Part], progress: Callable[[str], None]) -> None:
     connection = site.connection
-    names = [site.quote(part.table) for part in parts]
+    names = [site.sql_name(part.table) for part in parts]
     keys = [tuple(row) for row in await connection.fetch(FOREIGN_KEYS, names)]
     for table, name, _ in keys:
         await connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {site.quote(name)}")
     for name in names:
         await connection.execute(f"ALTER TABLE {name} DISABLE TRIGGER USER")
     forced = await unforced(connection, names)
-    if names:
-        await connection.execute(f"TRUNCATE {', '.join(names)}")
+    # What followed the rows that go says nothing of those that come.
+    if emptied := sorted({*names, *await site.own_tables()}):
+        await connection.execute(f"TRUNCATE {', '.join(emptied)}")
     for part in parts:
         progress(part.table)
         await _table(site, archive, part)
@@ -121,8 +134,9 @@ async def _load(site: PostgresSite, archive: Archive, parts: list[Part], progres
 
 
 async def _table(site: PostgresSite, archive: Archive, part: Part) -> None:
+    schema, _, table = part.table.rpartition(".") if part.table.startswith(OWN) else (None, None, part.table)
     status: str = await site.connection.copy_to_table(
-        part.table, columns=part.columns, source=_later(archive.chunks(part)), format="binary"
+        table, schema_name=schema, columns=part.columns, source=_later(archive.chunks(part)), format="binary"
     )
     if status != f"COPY {part.rows}":
         raise MovingError(f"table {part.table!r} has other rows than the manifest says: {status}, not {part.rows}")
