@@ -155,6 +155,9 @@ def compile_system(
             store = _open_store(settings, database_url, release, guard, ears)
         except ValueError as error:
             wrong.append(Complaint("database.url", str(error), "check TOQUE_DATABASE_URL"))
+    if has_messages and settings.database.pooler != "none" and not settings.database.direct_url:
+        problem = "a pooler in transaction mode has no sessions, and an app with events or jobs needs one"
+        wrong.append(Complaint("database.direct_url", problem, "set TOQUE_DATABASE_DIRECT_URL to the database itself"))
     if wrong:
         raise SetupError(wrong)
     threads = Threads(settings.calls.threads_max, settings.calls.thread_queue_max)
@@ -178,7 +181,8 @@ def compile_system(
 def _messages(store: Store, bell: Bell, settings: Settings, handlers: Sequence[Plan]) -> Messages:
     from toque.messages.messages import Messages
 
-    return Messages(store, bell, is_working=settings.messages.work)
+    direct_url = settings.database.direct_url.reveal()
+    return Messages(store, bell, direct_url=direct_url, is_working=settings.messages.work)
 
 
 def _read(

@@ -20,7 +20,7 @@ async def tails(store: Store) -> AsyncIterator[Callable[[], Tail]]:
     made: list[Tail] = []
 
     def make() -> Tail:
-        made.append(Tail(store, [EVENTS]))
+        made.append(Tail(store.url, [EVENTS]))
         return made[-1]
 
     yield make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from toque import App, Conflict, Event, Outbox, Principal, public
 from toque.contract.complaints import SetupError
@@ -81,3 +82,12 @@ def test_a_handler_takes_its_event_and_answers_nobody(database_url: str) -> None
 
     with pytest.raises(SetupError, match="let it take one input, event: Rung"):
         app.serve()
+
+
+def test_a_pooler_needs_a_way_past_it() -> None:
+    pooled = Database(url=Secret("postgresql://pooler/app"), pooler="transaction")
+    app = bells("")
+    with pytest.raises(SetupError, match="TOQUE_DATABASE_DIRECT_URL"):
+        app.serve(Settings(database=pooled))
+
+    app.serve(Settings(database=structs.replace(pooled, direct_url=Secret("postgresql://server/app"))))

@@ -15,7 +15,6 @@ from random import uniform
 from toque.contract.errors import Unavailable
 from toque.log.probe import Probe
 from toque.log.wire import wire_to
-from toque.store.store import Store
 
 __all__ = ["Tail"]
 
@@ -35,12 +34,13 @@ class Tail:
     """One process's tail of one database's log.
 
     Args:
+        url: the database's address, past any pooler.
         probes: what each look asks for.
     """
 
-    def __init__(self, store: Store, probes: Sequence[Probe]) -> None:
+    def __init__(self, url: str, probes: Sequence[Probe]) -> None:
         self._probes = probes
-        self._wire = wire_to(store, probes, self._heard)
+        self._wire = wire_to(url, probes, self._heard)
         self._alarm = asyncio.Event()
         self._held: set[str] = set()
         self._is_open = False

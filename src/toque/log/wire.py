@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from toque.log.probe import Probe
-from toque.store.store import Store
 
 __all__ = ["Wire", "wire_to"]
 
@@ -37,12 +36,12 @@ class Wire(Protocol):
         """Let go of *name*. Raises: Unavailable."""
 
 
-def wire_to(store: Store, probes: Sequence[Probe], on_heard: Callable[[], None]) -> Wire:
-    """A wire to *store*'s database, not open yet."""
-    if store.dialect_name == "sqlite":
+def wire_to(url: str, probes: Sequence[Probe], on_heard: Callable[[], None]) -> Wire:
+    """A wire to the database at *url*, not open yet."""
+    if url.startswith("sqlite"):
         from toque.log.sqlite_wire import SqliteWire
 
-        return SqliteWire(store.url, probes, on_heard)
+        return SqliteWire(url, probes, on_heard)
     from toque.log.postgres_wire import PostgresWire
 
-    return PostgresWire(store.url, probes, on_heard)
+    return PostgresWire(url, probes, on_heard)

@@ -30,13 +30,16 @@ class Messages:
 
     Args:
         bell: rung by the outboxes of this process.
+        direct_url: the database's address past the pooler, where the store goes through one.
         is_working: whether handlers and jobs run in this process.
     """
 
-    def __init__(self, store: Store, bell: Bell, *, is_working: bool = True, probes: Sequence[Probe] = ()) -> None:
+    def __init__(
+        self, store: Store, bell: Bell, *, direct_url: str = "", is_working: bool = True, probes: Sequence[Probe] = ()
+    ) -> None:
         self.store = store
         self.reader: Reader = reader_of(store)
-        self.tail = Tail(store, (EVENTS, *probes))
+        self.tail = Tail(direct_url or store.url, (EVENTS, *probes))
         self.services: list[Service] = []
         """What runs because of the log, first to start first."""
         self.is_working = is_working

@@ -135,6 +135,9 @@ class Database(Struct, frozen=True, kw_only=True):
     pooler: Literal["none", "transaction"] = "none"
     """`transaction` where PgBouncer or its like stands in between, in transaction mode."""
 
+    direct_url: Secret = Secret("")
+    """The same database past the pooler: an app with events or jobs follows it on one session of its own."""
+
     # Ten rounds: at 10 ms a transaction the last one waits 100 ms.
     waiting_max: Count = 100
     """Most calls that wait for a connection; more are refused."""
