@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+from msgspec import structs
 
 from toque.call import logs
 from toque.call.context import Context
@@ -179,12 +180,14 @@ class Serving:
         from toque.store.preparation import prepare
 
         if self.system.messages is not None:
-            from toque.log.layout import lay_out
+            from toque.messages.tables import lay_out
 
             await lay_out(store.url)
         if await prepare(store.url, self._metadata(), self.app.folder) and self.system.seeds:
             # A system lives in one event loop, from one start to one stop; this one's is still to come.
-            await Serving(self.app, self.settings)._seed()
+            # What seeds publish is handled by those that are served.
+            idle = structs.replace(self.settings.messages, work=False)
+            await Serving(self.app, structs.replace(self.settings, messages=idle))._seed()
 
     async def _check_database(self) -> None:
         from toque.store.preparation import check
@@ -194,7 +197,7 @@ class Serving:
             return
         wrong: list[Complaint] = []
         if self.system.messages is not None:
-            from toque.log.layout import complaints
+            from toque.messages.tables import complaints
 
             wrong += await complaints(store.url)
         try:

@@ -26,6 +26,7 @@ from toque.contract.module import Module
 from toque.contract.operation import PRIORITIES, Kind, Operation
 from toque.contract.principal import Principal
 from toque.contract.signature import Place, Signature, SignatureError, read_signature
+from toque.messages.inbox import Inbox
 from toque.messages.outbox import Bell, Outbox
 from toque.security.credentials import Verifier
 from toque.security.development import DevelopmentTokens
@@ -165,24 +166,37 @@ def compile_system(
     replies = None if store is None else Replies(store)
     watches = not settings.is_production if settings.database.watch is None else settings.database.watch
     watcher = Watcher() if watches else None
-    workshop = _Workshop(settings, pantry, threads, gate, store, verifier, replies, guard, watcher)
+    inbox = Inbox(store) if handlers and store is not None else None
+    workshop = _Workshop(settings, pantry, threads, gate, store, verifier, replies, guard, watcher, inbox)
     # Nobody calls a seed: it fills the tables for all.
     seeding = tuple(workshop.plan(seed, signature, is_guarded=False) for seed, signature in seeds)
     workshop.figures.clear()  # A seed runs once, before there is anybody to look.
     plans = {operation.name: workshop.plan(operation, signature) for operation, signature in operations}
     messages = None
     if has_messages and store is not None:
-        messages = _messages(store, bell, settings, [workshop.plan(*handler) for handler in handlers])
+        messages = _messages(store, bell, settings, inbox, [workshop.plan(*handler) for handler in handlers])
     return System(
         settings, plans, workshop.figures, gate, threads, pantry, store, ears, watcher, seeding, guard, messages
     )
 
 
-def _messages(store: Store, bell: Bell, settings: Settings, handlers: Sequence[Plan]) -> Messages:
+def _messages(store: Store, bell: Bell, settings: Settings, inbox: Inbox | None, handlers: Sequence[Plan]) -> Messages:
     from toque.messages.messages import Messages
 
-    direct_url = settings.database.direct_url.reveal()
-    return Messages(store, bell, direct_url=direct_url, is_working=settings.messages.work)
+    probes = []
+    if inbox is not None:
+        from toque.messages.consumers import PARKED, Consumers
+
+        probes.append(PARKED)
+    direct_url, is_working = settings.database.direct_url.reveal(), settings.messages.work
+    messages = Messages(store, bell, direct_url=direct_url, is_working=is_working, probes=probes)
+    if inbox is not None:
+        at_once = settings.messages.at_once
+        consumers = Consumers(store, messages.reader, messages.tail, inbox=inbox, plans=handlers, at_once=at_once)
+        messages.consumers = consumers
+        messages.preparations.append(consumers.prepare)
+        messages.services.append(consumers)
+    return messages
 
 
 def _read(
@@ -213,6 +227,7 @@ class _Workshop:
     replies: Replies | None
     guard: Guard | None
     watcher: Watcher | None
+    inbox: Inbox | None
     figures: dict[str, Figures] = field(default_factory=dict)
 
     def plan(self, operation: Operation, signature: Signature, *, is_guarded: bool = True) -> Plan:
@@ -260,7 +275,11 @@ class _Workshop:
         waiting = self.store.waiting(operation.kind) if self.store is not None and needs_database else None
         if waiting is not None:
             yield Stage("room", f"nobody begins who gets none of the store's {waiting.name}", room(waiting))
-        if signature.inputs and (access.needs_principal or signature.places(Place.BODY, Place.MEMBER, Place.UPLOAD)):
+        if (
+            is_called
+            and signature.inputs
+            and (access.needs_principal or signature.places(Place.BODY, Place.MEMBER, Place.UPLOAD))
+        ):
             name = "receive for the rule" if access.reads else "receive"
             why = "nobody's inputs are looked at who may not call" if access.needs_principal else "it takes a body"
             yield Stage(name, why, receive)
@@ -277,6 +296,8 @@ class _Workshop:
             why = "is_idempotent=True: one effect and one answer a key"
             shape = views.shaper(signature.output)
             yield Stage("deduplicate", why, deduplicate(self.replies, signature.output, shape))
+        if self.inbox is not None and operation.kind is Kind.HANDLER and needs_database:
+            yield Stage("deduplicate", "its database effects happen once an event", self.inbox.stage)
 
     def _traced(self, operation: Operation) -> Callable[[Handler], Handler]:
         from toque.call.spans import traced

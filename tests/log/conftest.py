@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from toque.log.layout import lay_out
+from toque.messages.tables import lay_out
 from toque.store import Store, open_store
 
 

@@ -13,8 +13,8 @@ from toque.contract.errors import Conflict
 from toque.log.append import append
 from toque.log.cursor import BEGINNING, Cursor
 from toque.log.entry import Entry
-from toque.log.layout import complaints, lay_out
 from toque.log.reader import Reader, reader_of
+from toque.messages.tables import complaints, lay_out
 from toque.store import Store
 from toque.store.database import Database, transaction_of
 

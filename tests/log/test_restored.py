@@ -7,8 +7,8 @@ from pathlib import Path
 from sqlalchemy import MetaData
 from test_reading import everything, numbers, publish
 
-from toque.log.layout import lay_out
 from toque.log.reader import reader_of
+from toque.messages.tables import lay_out
 from toque.store import Store, open_store
 from toque.store.moving.backup import backup, restore
 from toque.testing.postgres import PrivatePostgres

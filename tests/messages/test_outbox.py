@@ -9,7 +9,6 @@ from toque import App, Conflict, Event, Outbox, Principal, public
 from toque.contract.complaints import SetupError
 from toque.log.cursor import BEGINNING
 from toque.messages.outbox import DATA_BYTES_MAX, KEY_CHARS_MAX
-from toque.settings import Database, Secret, Settings
 from toque.testing import Harness, running
 
 
@@ -19,8 +18,8 @@ class Rung(Event):
     words: str = ""
 
 
-def bells(url: str) -> App:
-    app = App("bells", settings=Settings(database=Database(url=Secret(url))))
+def bells() -> App:
+    app = App("bells")
 
     @app.command(allow=public)
     async def ring(table: int, outbox: Outbox, words: str = "") -> None:
@@ -42,7 +41,7 @@ async def entries(harness: Harness) -> list[object]:
 
 
 async def test_an_event_is_there_if_its_command_is_committed(database_url: str) -> None:
-    async with running(bells(database_url)) as harness:
+    async with running(bells(), database_url=database_url) as harness:
         await harness.call("bells.ring", table=4, words="soup")
         with pytest.raises(Conflict):
             await harness.call("bells.ring", table=13)
@@ -55,7 +54,7 @@ async def test_an_event_is_there_if_its_command_is_committed(database_url: str) 
 
 async def test_an_event_says_on_whose_behalf_it_was_published(database_url: str) -> None:
     waiter = Principal(subject="ada", tenant="left", roles=frozenset({"waiter", "cook"}))
-    async with running(bells(database_url)) as harness:
+    async with running(bells(), database_url=database_url) as harness:
         await harness.call("bells.ring", principal=waiter, table=4)
 
         (entry,) = await entries(harness)
@@ -64,7 +63,7 @@ async def test_an_event_says_on_whose_behalf_it_was_published(database_url: str)
 
 
 async def test_what_is_too_large_is_refused(database_url: str) -> None:
-    async with running(bells(database_url)) as harness:
+    async with running(bells(), database_url=database_url) as harness:
         with pytest.raises(ValueError, match="bytes"):
             await harness.call("bells.ring", table=4, words="x" * DATA_BYTES_MAX)
         with pytest.raises(ValueError, match="characters"):
@@ -73,8 +72,8 @@ async def test_what_is_too_large_is_refused(database_url: str) -> None:
         assert await entries(harness) == []
 
 
-def test_a_handler_takes_its_event_and_answers_nobody(database_url: str) -> None:
-    app = bells(database_url)
+def test_a_handler_takes_its_event_and_answers_nobody() -> None:
+    app = bells()
 
     @app.on(Rung)
     async def wrong(table: int) -> int:

@@ -53,7 +53,7 @@ def restore(file: File, /, target: Target = ".", *, replace: bool = False) -> No
     Args:
         replace: Put it in the place of the rows that are there; without this a database with rows is refused.
     """
-    from toque.log.layout import lay_out
+    from toque.messages.tables import lay_out
     from toque.store.moving import backup as backups
     from toque.store.moving.site import MovingError
 

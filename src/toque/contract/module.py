@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from toque.contract.access import Access, public
 from toque.contract.errors import Error
 from toque.contract.event import Event
-from toque.contract.operation import Isolation, Kind, Operation
+from toque.contract.operation import ATTEMPTS_MAX, Isolation, Kind, Operation
 
 __all__ = ["Lifetime", "Module", "Mount", "Recipe", "StaticFiles"]
 
@@ -142,7 +142,13 @@ class Module:
         )  # fmt: skip
 
     def on(
-        self, event: type[Event], *, name: str | None = None, deadline_s: float | None = None
+        self,
+        event: type[Event],
+        *,
+        name: str | None = None,
+        on_failure: Literal["park", "skip"] = "park",
+        attempts_max: int = ATTEMPTS_MAX,
+        deadline_s: float | None = None,
     ) -> Callable[[Function], Function]:
         """Have a function run for every *event* that is published, once each, in the order of the events' keys.
 
@@ -153,6 +159,10 @@ class Module:
         Args:
             name: the last part of its name, under which it is known to have handled an event; the function's own unless
                 given. Under another name it is another handler, which begins with the events that come from then on.
+            on_failure: what becomes of the events of one key when one of them could not be handled in all its attempts:
+                `park` keeps them behind it until somebody retries or discards it, `skip` puts it aside and goes on,
+                out of order.
+            attempts_max: how often an event is tried before it is kept as a dead letter.
             deadline_s: as for `query`.
         """
 
@@ -166,6 +176,8 @@ class Module:
                     method="POST",
                     deadline_s=deadline_s,
                     event=event,
+                    on_failure=on_failure,
+                    attempts_max=attempts_max,
                     tags=self.tags,
                     namespace=_locals_around(function),
                 )

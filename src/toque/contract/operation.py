@@ -11,7 +11,18 @@ from toque.contract.access import Access
 from toque.contract.errors import Error
 from toque.contract.event import Event
 
-__all__ = ["ISOLATIONS", "PRIORITIES", "Header", "InBody", "InQuery", "Isolation", "Kind", "Operation", "Priority"]
+__all__ = [
+    "ATTEMPTS_MAX",
+    "ISOLATIONS",
+    "PRIORITIES",
+    "Header",
+    "InBody",
+    "InQuery",
+    "Isolation",
+    "Kind",
+    "Operation",
+    "Priority",
+]
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 """How much of others' work a transaction may see: the SQL standard's names, those that PostgreSQL tells apart."""
@@ -40,6 +51,11 @@ ISOLATIONS: Mapping[Kind, tuple[Isolation, ...]] = {
 }
 """What an operation may ask for; the first is what it has without asking. A query reads one state of the database, so
 less than one snapshot is not to be had."""
+
+
+ATTEMPTS_MAX = 15
+"""How often a handler's event is tried. The pauses in between add up to half an hour on average and an hour at most:
+a service that is down until somebody has been woken is waited for; what is wrong with the event is known by then."""
 
 
 class Priority(IntEnum):
@@ -100,6 +116,9 @@ class Operation:
     has_outside_effects: bool = False
     event: type[Event] | None = None
     """What starts it, of a handler."""
+    on_failure: Literal["park", "skip"] = "park"
+    """What becomes of a key whose event a handler could not handle in all its attempts."""
+    attempts_max: int = ATTEMPTS_MAX
     tags: tuple[str, ...] = ()
     is_deprecated: bool = False
     namespace: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)

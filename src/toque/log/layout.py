@@ -11,26 +11,22 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from toque.contract.complaints import Complaint
-from toque.log.event_table import EVENTS
 from toque.log.step import Step
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["STEPS", "complaints", "lay_out"]
-
-STEPS: tuple[Step, ...] = (EVENTS,)
-"""In the order in which they are made."""
+__all__ = ["complaints", "lay_out"]
 
 
-async def lay_out(url: str, steps: Sequence[Step] = STEPS) -> list[str]:
+async def lay_out(url: str, steps: Sequence[Step]) -> list[str]:
     """Make what the database at *url* lacks: the names of the steps that were run."""
     from toque.store.schema import with_connection
 
     return await asyncio.to_thread(with_connection, url, _making(steps))
 
 
-async def complaints(url: str, steps: Sequence[Step] = STEPS) -> list[Complaint]:
+async def complaints(url: str, steps: Sequence[Step]) -> list[Complaint]:
     """What keeps an app with messages from using the database at *url*."""
     from toque.store.schema import with_connection
 

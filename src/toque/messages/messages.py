@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from toque.log.probe import EVENTS, Probe
 from toque.log.reader import Reader, reader_of
 from toque.log.tail import Tail
 from toque.messages.outbox import Bell
 from toque.store.store import Store
+
+if TYPE_CHECKING:
+    from toque.messages.consumers import Consumers
 
 __all__ = ["Messages", "Service"]
 
@@ -42,12 +45,18 @@ class Messages:
         self.tail = Tail(direct_url or store.url, (EVENTS, *probes))
         self.services: list[Service] = []
         """What runs because of the log, first to start first."""
+        self.preparations: list[Callable[[], Awaitable[None]]] = []
+        """What is done before anything is called, also in a process that does not work."""
+        self.consumers: Consumers | None = None
+        """One of them: what handles events."""
         self.is_working = is_working
         self._bell = bell
 
     async def start(self) -> None:
         """Follow the log; the store was started before. Raises: Unavailable."""
         await self.reader.begin()
+        for prepare in self.preparations:
+            await prepare()
         await self.tail.start()
         self._bell.ring = self.tail.ring
         if self.is_working:

@@ -7,7 +7,7 @@ from toque.settings.rules import problems
 from toque.settings.secret import Secret
 from toque.settings.sources import SettingsError, load
 from toque.settings.table import Row, describe
-from toque.settings.tree import App, Auth, Calls, Database, Http, Log, Observe, Settings
+from toque.settings.tree import App, Auth, Calls, Database, Http, Log, Messages, Observe, Settings
 
 __all__ = [
     "App",
@@ -16,6 +16,7 @@ __all__ = [
     "Database",
     "Http",
     "Log",
+    "Messages",
     "Observe",
     "Row",
     "Secret",

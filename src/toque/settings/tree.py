@@ -221,6 +221,10 @@ class Messages(Struct, frozen=True, kw_only=True):
     work: bool = True
     """Whether the served processes run handlers and jobs. Without, `toque worker` does."""
 
+    # Below the connections of a worker (`database.pool_size`), so that calls find some free beside one busy handler.
+    at_once: Positive = 8
+    """Most events that one handler works on at once."""
+
 
 class Observe(Struct, frozen=True, kw_only=True):
     """What others may watch."""

@@ -36,6 +36,7 @@ class _Observed:
         self.set_savepoint = transaction.set_savepoint
         self.end_savepoint = transaction.end_savepoint
         self.give_up = transaction.give_up
+        self.close = transaction.close
         self._transaction = transaction
         self._observers = observers
 

@@ -94,3 +94,7 @@ class Transaction(Protocol):
     def give_up(self) -> None:
         """Let nothing more be run and nothing be kept."""
         ...
+
+    async def close(self, error: BaseException | None) -> None:
+        """End it and give its connection back; what is not committed is undone."""
+        ...

@@ -27,6 +27,9 @@ __all__ = ["Harness", "running"]
 
 TEMPLATE = "template.db"
 
+SETTLE_S = 30.0
+"""How long `settle` waits: three times the deadline that a handler has unless told otherwise."""
+
 
 class Harness:
     """A running app, called without a socket."""
@@ -102,6 +105,15 @@ class Harness:
         await self.serving.edge(MemoryScope(method, path, query, list(sent.items())), protocol)
         self._refuse_repeated()
         return protocol.answer
+
+    async def settle(self) -> None:
+        """Come back when every event published so far is handled or parked, and those that were published because of
+        them. Raises: TimeoutError when that takes too long."""
+        messages = self.serving.system.messages
+        if messages is None or messages.consumers is None or not messages.is_working:
+            raise ValueError("settle() waits for handlers, and this app runs none here.")
+        async with asyncio.timeout(SETTLE_S):
+            await messages.consumers.settled()
 
     def _refuse_repeated(self) -> None:
         found, self._repeated[:] = [*self._repeated], []

@@ -1,0 +1,21 @@
+"""Every step of the layout of Toque's own tables, and the layout with all of them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from toque.log import layout
+from toque.log.event_table import EVENTS
+from toque.log.step import Step
+from toque.messages.consumer_tables import CONSUMERS
+
+__all__ = ["STEPS", "complaints", "lay_out"]
+
+STEPS: tuple[Step, ...] = (EVENTS, CONSUMERS)
+"""In the order in which they are made."""
+
+lay_out = partial(layout.lay_out, steps=STEPS)
+"""Make what the database at a URL lacks: the names of the steps that were run."""
+
+complaints = partial(layout.complaints, steps=STEPS)
+"""What keeps an app with messages from using the database at a URL."""
