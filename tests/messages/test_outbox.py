@@ -9,6 +9,7 @@ from toque import App, Conflict, Event, Outbox, Principal, public
 from toque.contract.complaints import SetupError
 from toque.log.cursor import BEGINNING
 from toque.messages.outbox import DATA_BYTES_MAX, KEY_CHARS_MAX
+from toque.settings import Database, Secret, Settings
 from toque.testing import Harness, running
 
 
@@ -85,7 +86,7 @@ def test_a_handler_takes_its_event_and_answers_nobody() -> None:
 
 def test_a_pooler_needs_a_way_past_it() -> None:
     pooled = Database(url=Secret("postgresql://pooler/app"), pooler="transaction")
-    app = bells("")
+    app = bells()
     with pytest.raises(SetupError, match="TOQUE_DATABASE_DIRECT_URL"):
         app.serve(Settings(database=pooled))
 

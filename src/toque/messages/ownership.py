@@ -80,6 +80,10 @@ class Ownership:
         self._state = tenure.state
         self._open = 0
         self._held: set[str] = set()
+        """The keys of which something is parked that holds them up: further events of theirs are parked behind it."""
+        # What is parked and what is known of it here change together: else an event that was just parked behind one
+        # that is just leaving would be overtaken by the next.
+        self._changing = asyncio.Lock()
         self._has_parked = True
         self._has_passed = self._is_own_settled = False
         self._is_caught_up = False
@@ -180,7 +184,6 @@ class Ownership:
             else:
                 self._lanes.add(item.entry.key, item)
         if kept:
-            self._held.update(item.entry.key for item in kept if item.entry.key)
             await self._park([Parking(entry=item.entry, holds=bool(item.entry.key)) for item in kept], kept)
         self._settle_pages()
         self._to_recover = max(0, self._to_recover - len(own))
@@ -232,13 +235,16 @@ class Ownership:
         if not holds:
             await self._park([parking], [item])
             return
+        # At once: the next page must not pass by.
         self._held.add(item.entry.key)
         behind = self._lanes.take(item.entry.key)
         kept = [Parking(entry=each.entry, holds=True) for each in behind]
         await self._park([parking, *kept], [item, *behind])
 
     async def _park(self, events: Sequence[Parking], items: Sequence[_Item]) -> None:
-        await self._surely(lambda: self._desk.parked.add(self._tenure, events))
+        async with self._changing:
+            await self._surely(lambda: self._desk.parked.add(self._tenure, events))
+            self._held.update(event.entry.key for event in events if event.holds)
         self._has_parked = True
         self._settle(items)
         self._stir.set()
@@ -312,27 +318,30 @@ class Ownership:
         parked, tenure, entry = self._desk.parked, self._tenure, event.entry
         outcome = await self._run(entry, event.attempt)
         if outcome is None:
-            is_free = await self._surely(lambda: parked.leave(tenure, entry))
+            await self._free(entry, lambda: parked.leave(tenure, entry))
         elif isinstance(outcome, Lacking):
             pause = lack_s(event.attempt)
             await self._surely(lambda: parked.postpone(tenure, entry, event.errors, pause, is_refunded=True))
-            is_free = False
         else:
-            is_free = await self._failed_again(event, outcome)
-        if is_free:
-            self._held.discard(entry.key)
+            await self._failed_again(event, outcome)
         self._stir.set()
 
-    async def _failed_again(self, event: Attempted, trouble: Trouble) -> bool:
+    async def _failed_again(self, event: Attempted, trouble: Trouble) -> None:
         parked, tenure, entry = self._desk.parked, self._tenure, event.entry
-        errors = (*event.errors, trouble)
+        errors, holds = (*event.errors, trouble), self.consumer.holds
         is_over = self._is_over(trouble, event.attempt)
         self._count(entry, trouble, is_over)
         if is_over:
-            holds = self.consumer.holds
-            return await self._surely(lambda: parked.bury(tenure, entry, errors, _reason(trouble), holds=holds))
-        await self._surely(lambda: parked.postpone(tenure, entry, errors, pause_s(event.attempt)))
-        return False
+            reason = _reason(trouble)
+            await self._free(entry, lambda: parked.bury(tenure, entry, errors, reason, holds=holds))
+        else:
+            await self._surely(lambda: parked.postpone(tenure, entry, errors, pause_s(event.attempt)))
+
+    async def _free(self, entry: Entry, act: Callable[[], Awaitable[bool]]) -> None:
+        """Let the key of *entry* go on where *act* says that nothing holds it up any more."""
+        async with self._changing:
+            if await self._surely(act):
+                self._held.discard(entry.key)
 
     # What is noted.
 
