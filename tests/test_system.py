@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -341,6 +343,20 @@ def test_a_query_may_ask_for_a_body() -> None:
     app.serve(Settings())
 
 
+@pytest.mark.parametrize("others", [{"pair": tuple[File, str]}, {"photo": File, "sides": tuple[int, str]}])
+def test_a_file_beside_what_no_form_carries_is_refused(others: dict[str, Any]) -> None:
+    app = kitchen()
+
+    async def take(**inputs: Any) -> None: ...
+
+    parameters = [Parameter(name, Parameter.KEYWORD_ONLY, annotation=tp) for name, tp in others.items()]
+    take.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    take.__annotations__ = {**others, "return": None}
+    app.command("/boxes", allow=public)(take)
+
+    assert "its body holds a file beside what no form carries" in only_complaint_of(app)
+
+
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
@@ -375,6 +391,25 @@ def test_an_output_that_no_format_carries_is_refused(tp: Any) -> None:
     app.query(allow=public)(give)
 
     assert "the output cannot leave" in only_complaint_of(app)
+
+
+@pytest.mark.parametrize("tp", [File, list[File], AsyncIterator[File]])
+def test_a_file_does_not_leave(tp: Any) -> None:
+    app = kitchen()
+
+    async def give() -> Any:
+        yield
+
+    async def give_whole() -> Any: ...
+
+    function = give if tp == AsyncIterator[File] else give_whole
+    function.__annotations__["return"] = tp
+    app.query("/photo", allow=public)(function)
+
+    text = only_complaint_of(app)
+
+    assert "it answers a file, which no format carries" in text
+    assert "media_type=" in text
 
 
 def test_an_output_without_a_type_is_refused() -> None:

@@ -8,15 +8,18 @@ from difflib import get_close_matches
 
 from toque.call.resources import Pantry
 from toque.codecs.file import takes_upload
+from toque.codecs.multipart import multipart_reader
 from toque.contract import schema
 from toque.contract.access import Access
 from toque.contract.complaints import Complaint
 from toque.contract.errors import Error
 from toque.contract.event import Event
 from toque.contract.module import Module
+from toque.contract.nodes import holds_carried
 from toque.contract.operation import ISOLATIONS, PRIORITIES, Kind, Operation
-from toque.contract.signature import Signature, path_names
+from toque.contract.signature import Place, Signature, path_names
 from toque.store.database import DATABASES
+from toque.transports.bodies import body_type
 
 __all__ = ["of_handler", "of_modules", "of_operation", "of_seed", "of_signature"]
 
@@ -86,6 +89,7 @@ def of_signature(operation: Operation, signature: Signature, pantry: Pantry) -> 
         *_of_access(operation, signature),
         *_of_output(operation, signature),
         *_of_location(operation, signature),
+        *_of_files(operation, signature),
         *_of_transaction(operation, signature, pantry),
     ):
         yield Complaint(operation.name, problem, remedy, operation.where)
@@ -192,6 +196,18 @@ def _of_output(operation: Operation, signature: Signature) -> Iterator[Problem]:
         )
 
 
+def _of_files(operation: Operation, signature: Signature) -> Iterator[Problem]:
+    """Some format carries all else that `read_signature` takes; a file comes in forms alone, and leaves in none."""
+    if signature.output is not None and holds_carried(signature.output):
+        yield "it answers a file, which no format carries", "answer its bytes, with media_type="
+    has_file = any(holds_carried(found.type) for found in signature.places(Place.BODY, Place.MEMBER))
+    if has_file and multipart_reader(body_type(operation, signature)) is None:
+        yield (
+            "its body holds a file beside what no form carries",
+            "give it a Struct whose fields are files, plain values and lists of them",
+        )
+
+
 def _of_transaction(operation: Operation, signature: Signature, pantry: Pantry) -> Iterator[Problem]:
     has_database = not pantry.closure(wanted for _, wanted in signature.resources).isdisjoint(DATABASES)
     if operation.isolation is not None and not has_database:
@@ -203,8 +219,9 @@ def _of_transaction(operation: Operation, signature: Signature, pantry: Pantry) 
 
 
 def _of_location(operation: Operation, signature: Signature) -> Iterator[Problem]:
-    fields = sorted(field.attribute for field in schema.fields_of(signature.output))
-    for name in path_names(operation.location):
+    names = path_names(operation.location)
+    fields = sorted(field.attribute for field in schema.fields_of(signature.output)) if names else []
+    for name in names:
         if name not in fields:
             near = get_close_matches(name, fields, 1)
             known = f"its fields are: {', '.join(fields) or 'none'}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import structs
@@ -38,7 +39,6 @@ from toque.transports.metrics import Metrics, metrics_endpoint
 from toque.transports.mounted import Mounted, mounted
 from toque.transports.offered import offered
 from toque.transports.openapi import openapi
-from toque.transports.replies import Offers
 from toque.transports.router import REST, Endpoint, Router
 from toque.transports.rpc import http_endpoint
 from toque.transports.rsgi import STOPPING, Edge, HostRule
@@ -79,7 +79,7 @@ class Serving:
             self.system.store.enforce(app.metadata)
         self.metrics = Metrics(self.system.figures, figures_folder, self.system.lines, measuring=self._measuring())
         self._limits = BodyLimits(settings.http.body_bytes_max, settings.http.body_timeout_s)
-        self._offers = {name: offers_of(plan, pages) for name, plan in self.system.plans.items()}
+        self._pages = pages
         mounts = [mount for module in app.modules for mount in module.mounts]
         self._mounted = [(mount.path, mounted(mount.asgi, mount.path)) for mount in mounts]
         self._sockets = self._websockets()
@@ -109,10 +109,11 @@ class Serving:
         for plan in self.system.plans.values():
             operation = plan.operation
             if operation.path is not None:
-                endpoint = self._http_endpoint(plan, self._offers[operation.name])
-                router.route(operation.path).methods[operation.method] = endpoint
+                methods = router.route(operation.path).methods
+                _compile_late(methods, operation.method, partial(self._http_endpoint, plan))
 
-    def _http_endpoint(self, plan: Plan, offers: Offers) -> Endpoint:
+    def _http_endpoint(self, plan: Plan) -> Endpoint:
+        offers = offers_of(plan, self._pages)
         read_plain = plain_reader(plan.signature, plan.operation.path)
         limits = BodyLimits(self._body_bytes_max(plan), self._limits.seconds_max)
         read_body = body_reader(plan.operation, plan.signature, limits)
@@ -144,7 +145,7 @@ class Serving:
 
     def offered(self, plan: Plan) -> Offered:
         """What an operation offers over HTTP: what it takes and gives, and its limits."""
-        media_types = self._offers[plan.operation.name].media_types
+        media_types = offers_of(plan, self._pages).media_types
         return offered(plan, media_types, self._body_bytes_max(plan))
 
     def manifest(self) -> Manifest:
@@ -294,6 +295,20 @@ def _release(app: App) -> Release:
 
 def _chosen(setting: bool | None, otherwise: bool) -> bool:
     return otherwise if setting is None else setting
+
+
+def _compile_late(methods: dict[str, Endpoint], method: str, compiled: Callable[[], Endpoint]) -> None:
+    """Let the first request compile what answers it and all after it.
+
+    Readers and writers for every format take half of a start, and of a thousand operations each worker meets few on
+    its first day. Nothing can be wrong with them then: `checks` has seen that some format carries all.
+    """
+
+    def first(scope: Any, proto: Any, segments: tuple[str, ...]) -> Awaitable[None]:
+        methods[method] = compiled()
+        return methods[method](scope, proto, segments)
+
+    methods[method] = first
 
 
 def _route_files(router: Router, modules: list[Module]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from toque.contract.schema import fields_of, is_carried, is_pydantic, type_name
+from toque.contract.schema import fields_of, is_carried, is_pydantic, node_of, type_name
 
 __all__ = ["holds", "holds_carried", "model_members", "nodes_of", "unserialisable"]
 
@@ -22,7 +22,7 @@ def nodes_of(tp: Any, *, in_models: bool = False) -> tuple[inspect.Type, ...]:
     """
     found: list[inspect.Type] = []
     seen: set[int] = set()
-    waiting: list[inspect.Type] = [inspect.type_info(tp)]
+    waiting: list[inspect.Type] = [node_of(tp)]
     while waiting:
         node = waiting.pop()
         if id(node) in seen:

@@ -29,6 +29,7 @@ __all__ = [
     "is_pydantic",
     "is_structured",
     "list_item",
+    "node_of",
     "plain_arms",
     "plain_type",
     "type_name",
@@ -125,6 +126,12 @@ def type_name(tp: Any) -> str:
 
 
 @functools.cache
+def node_of(tp: Any) -> inspect.Type:
+    """*tp* as msgspec sees it. Raises: TypeError, NameError or AttributeError where it cannot be read."""
+    return inspect.type_info(tp)
+
+
+@functools.cache
 def fields_of(tp: Any) -> tuple[Field, ...]:
     """The fields of an object type, in their order; empty for every other type."""
     tp = plain_type(tp)
@@ -133,7 +140,7 @@ def fields_of(tp: Any) -> tuple[Field, ...]:
     if is_pydantic(tp):
         return tuple(_pydantic_field(name, field) for name, field in tp.model_fields.items())
     hints = _hints(tp)
-    found: Any = inspect.type_info(tp)
+    found: Any = node_of(tp)
     return tuple(
         Field(
             field.encode_name,

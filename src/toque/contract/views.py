@@ -66,6 +66,8 @@ def _shape(tp: Any, where: str, known: _Known) -> Shape | None:
 
 def _is_plain(tp: Any) -> bool:
     """Whether *tp* is a scalar or made of scalars only, so that nothing undeclared fits into it."""
+    if isinstance(tp, type) and tp in _PLAIN_TYPES:
+        return True
     arms = schema.plain_arms(tp)
     if len(arms) > 1:
         return all(map(_is_plain, arms))

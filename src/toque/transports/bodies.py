@@ -23,7 +23,15 @@ from toque.contract.errors import BadRequest, Error, RequestTimeout, TooLarge, U
 from toque.contract.operation import Operation
 from toque.contract.signature import Input, Place, Signature, struct_of
 
-__all__ = ["SKIPPED_BYTES_MAX", "BodyLimits", "BodyReader", "body_reader", "chunks_of", "read_bytes_in_time"]
+__all__ = [
+    "SKIPPED_BYTES_MAX",
+    "BodyLimits",
+    "BodyReader",
+    "body_reader",
+    "body_type",
+    "chunks_of",
+    "read_bytes_in_time",
+]
 
 
 SKIPPED_BYTES_MAX = 16 * 1024 * 1024
@@ -55,9 +63,16 @@ def body_reader(operation: Operation, signature: Signature, limits: BodyLimits) 
     if whole := signature.places(Place.BODY):
         return _whole_reader(whole[0], positions[whole[0].name], limits)
     if members := signature.places(Place.MEMBER):
-        body_type = struct_of(_body_name(operation), members, operation.function.__module__)
-        return _members_reader(body_type, [positions[found.name] for found in members], limits)
+        tp = body_type(operation, signature)
+        return _members_reader(tp, [positions[found.name] for found in members], limits)
     return None
+
+
+def body_type(operation: Operation, signature: Signature) -> Any:
+    """What a body is decoded into: the one input that it is, or a Struct of those that are its members."""
+    if whole := signature.places(Place.BODY):
+        return whole[0].type
+    return struct_of(_body_name(operation), signature.places(Place.MEMBER), operation.function.__module__)
 
 
 def _upload_reader(position: int, limits: BodyLimits) -> BodyReader:

@@ -84,7 +84,10 @@ class JsonRpc:
     """Answers JSON-RPC messages in the format of one codec."""
 
     def __init__(self, plans: Mapping[str, Plan], codec: Codec) -> None:
-        self._methods = {name: _Method(plan, codec) for name, plan in plans.items()}
+        self._plans = plans
+        self._codec = codec
+        self._methods: dict[str, _Method] = {}
+        """The operations that were called so far."""
         self._decode: Callable[[bytes], Any] = _needed(codec.decoder(Any))
         self._encode: Callable[[Any], bytes] = _needed(codec.encoder(Any))
         self._encode_problem: Callable[[Any], bytes] = _needed(codec.encoder(Problem))
@@ -139,7 +142,7 @@ class JsonRpc:
         return _Refusal(call_id, outcome) if isinstance(outcome, _Failure) else _Result(call_id, outcome)
 
     async def _call(self, name: str, params: Any, context_of: ContextOf, key: Any) -> msgspec.Raw | _Failure | None:
-        method = self._methods.get(name)
+        method = self._method(name)
         if method is None:
             return self._failure(UnknownOperation(f"no operation is called {name[:100]!r}"))
         context = context_of(method.plan)
@@ -154,6 +157,13 @@ class JsonRpc:
         except Exception:
             log.exception("%s failed", name)
             return self._failure(Internal(), context.trace.trace_id)
+
+    def _method(self, name: str) -> _Method | None:
+        """The operation called *name*, compiled at its first call as over HTTP; None where there is none."""
+        method = self._methods.get(name)
+        if method is None and (plan := self._plans.get(name)) is not None:
+            method = self._methods[name] = _Method(plan, self._codec)
+        return method
 
     def _act(self, act: Callable[[Any], Any], params: Any) -> msgspec.Raw | _Failure:
         try:
@@ -171,7 +181,7 @@ class JsonRpc:
 
 
 class _Method:
-    """One operation as a method: what is decided about it before the first call."""
+    """One operation as a method: what is decided about it once."""
 
     __slots__ = ("_encode", "_names", "_shape", "_unoffered", "plan")
 
