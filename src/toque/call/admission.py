@@ -50,6 +50,7 @@ class Gate:
         self._ages: dict[Context, int] = {}
         self._watchers: dict[Context, Task[None]] = {}
         self._is_ticking = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._notice = Notice("%d calls refused because as many as allowed are under way")
         self.on_tick: Callable[[], None] = lambda: None
         """What else is to be done now and then while there are calls."""
@@ -83,26 +84,25 @@ class Gate:
         """
         calls = self._calls
         rooms = [max(1, int(self.calls_max * ROOM_RATIOS[each])) for each in Priority]
+        # What nearly every call has; looking a member of an enum up costs as much as a small function.
+        unasked, usual_room = Priority.CRITICAL, rooms[priority]
         buckets, bounds = figures.buckets, BOUNDS_S
 
         async def admitted(context: Context, arguments: Arguments) -> Any:
             around = CURRENT.get()
-            # A call within a call is as important as the one that waits for it; a caller may ask for less.
-            if around is not None and around in calls:
-                context.priority = around.priority
+            if around is None and context.priority is unasked:
+                context.priority, room = priority, usual_room
             else:
-                context.priority = max(context.priority, priority)
-            room = rooms[context.priority]
+                context.priority = self._priority(context, around, priority)
+                room = rooms[context.priority]
             if len(calls) >= room and self._holds(room):
-                figures.record(Overloaded.code, 0.0)
-                report(context, Overloaded.code, 0.0)
-                self._notice.happened(monotonic())
-                raise Overloaded(f"{len(calls)} calls are under way already", retry_after_s=RETRY_AFTER_S)
+                raise self._refusal(context, figures, report)
             if not self._is_ticking:
                 self._start()
             CURRENT.set(context)
             figures.in_flight += 1
-            task = calls[context] = current_task()
+            # The loop is known: before Python 3.12 asking for it asks the kernel each time whether we were forked.
+            task = calls[context] = current_task(self._loop)
             try:
                 value = await call(context, arguments)
             except BaseException as error:
@@ -140,6 +140,18 @@ class Gate:
 
         return admitted
 
+    def _priority(self, context: Context, around: Context | None, priority: Priority) -> Priority:
+        """A call within a call is as important as the one that waits for it; a caller may ask for less."""
+        if around is not None and around in self._calls:
+            return around.priority
+        return max(context.priority, priority)
+
+    def _refusal(self, context: Context, figures: Figures, report: Report) -> Overloaded:
+        figures.record(Overloaded.code, 0.0)
+        report(context, Overloaded.code, 0.0)
+        self._notice.happened(monotonic())
+        return Overloaded(f"{len(self._calls)} calls are under way already", retry_after_s=RETRY_AFTER_S)
+
     def _holds(self, calls_max: int) -> bool:
         """Whether *calls_max* are at work, or so many more wait for bodies that memory needs the end of it."""
         count = len(self._calls)
@@ -149,7 +161,8 @@ class Gate:
 
     def _start(self) -> None:
         self._is_ticking = True
-        asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        self._loop = asyncio.get_running_loop()
+        self._loop.call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
         """Look at every call once. The clock stops when a look finds none."""
