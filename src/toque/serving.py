@@ -28,7 +28,7 @@ from toque.store.release import Release
 from toque.system import System, Tables, compile_system
 from toque.transports import static
 from toque.transports.arguments import plain_reader
-from toque.transports.bodies import BodyLimits, body_reader
+from toque.transports.bodies import BodyLimits, late_reader
 from toque.transports.cors import Cors
 from toque.transports.document import document_endpoint
 from toque.transports.formats import offers_of
@@ -116,9 +116,9 @@ class Serving:
         offers = offers_of(plan, self._pages)
         read_plain = plain_reader(plan.signature, plan.operation.path)
         limits = BodyLimits(self._body_bytes_max(plan), self._limits.seconds_max)
-        read_body = body_reader(plan.operation, plan.signature, limits)
+        read_late = late_reader(plan.operation, plan.signature, read_plain, limits)
         compress_from = self.settings.http.compress_bytes_min
-        return HttpOperation(plan, offers, read_plain, read_body, compress_from).endpoint
+        return HttpOperation(plan, offers, read_plain, read_late, compress_from).endpoint
 
     def _own_endpoints(self) -> Iterator[tuple[str, Endpoint]]:
         gate = self.system.gate

@@ -19,7 +19,7 @@ from toque.contract.signature import read_signature
 from toque.settings import Http, Settings
 from toque.testing import Harness, running
 from toque.testing.memory import Answer, MemoryProtocol, MemoryScope
-from toque.transports.bodies import SKIPPED_BYTES_MAX, BodyLimits, body_reader
+from toque.transports.bodies import SKIPPED_BYTES_MAX, BodyLimits, late_reader
 
 SMALL = 4_096
 """The body that `/small` takes."""
@@ -301,7 +301,7 @@ def test_a_body_that_no_format_carries_is_told_at_the_start() -> None:
     signature = read_signature(module.operations[0], frozenset())
 
     with pytest.raises(TypeError, match="no format carries"):
-        body_reader(module.operations[0], signature, BodyLimits(10, 1.0))
+        late_reader(module.operations[0], signature, lambda _scope, _segments: [None], BodyLimits(10, 1.0))
 
 
 # Streams.

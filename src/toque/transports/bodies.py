@@ -21,15 +21,16 @@ from toque.codecs.multipart import MULTIPART, multipart_reader
 from toque.codecs.negotiation import parse_media_type
 from toque.contract.errors import BadRequest, Error, RequestTimeout, TooLarge, UnsupportedMediaType
 from toque.contract.operation import Operation
-from toque.contract.signature import Input, Place, Signature, struct_of
+from toque.contract.signature import Place, Signature, struct_of
+from toque.transports.arguments import PlainReader
 
 __all__ = [
     "SKIPPED_BYTES_MAX",
     "BodyLimits",
-    "BodyReader",
-    "body_reader",
+    "LateReader",
     "body_type",
     "chunks_of",
+    "late_reader",
     "read_bytes_in_time",
 ]
 
@@ -51,21 +52,24 @@ class BodyLimits:
     seconds_max: float
 
 
-BodyReader = Callable[[Context, Any, Any, list[Any]], Coroutine[Any, Any, list[Any]]]
-"""Takes the call, RSGI's scope and protocol, and the inputs read so far; returns them with those of the body too."""
+LateReader = Callable[[Context, Any, Any, tuple[str, ...]], Coroutine[Any, Any, list[Any]]]
+"""Takes the call, RSGI's scope and protocol, and the path's values; returns all inputs, with those of the body."""
 
 
-def body_reader(operation: Operation, signature: Signature, limits: BodyLimits) -> BodyReader | None:
-    """How the inputs in the body are read; None where there are none."""
+def late_reader(operation: Operation, signature: Signature, read_plain: PlainReader, limits: BodyLimits) -> LateReader:
+    """How the inputs are read once the caller may give them: those that *read_plain* finds, and those in the body."""
     positions = {found.name: position for position, found in enumerate(signature.inputs)}
     if uploads := signature.places(Place.UPLOAD):
-        return _upload_reader(positions[uploads[0].name], limits)
+        return _upload_reader(positions[uploads[0].name], read_plain, limits)
     if whole := signature.places(Place.BODY):
-        return _whole_reader(whole[0], positions[whole[0].name], limits)
+        found = whole[0]
+        absent = None if found.is_required else lambda: found.default
+        return _BodyReader(found.type, absent, read_plain, _whole(positions[found.name]), limits)
     if members := signature.places(Place.MEMBER):
         tp = body_type(operation, signature)
-        return _members_reader(tp, [positions[found.name] for found in members], limits)
-    return None
+        absent = None if any(found.is_required for found in members) else tp
+        return _BodyReader(tp, absent, read_plain, _members([positions[found.name] for found in members]), limits)
+    return _bodiless_reader(read_plain)
 
 
 def body_type(operation: Operation, signature: Signature) -> Any:
@@ -75,33 +79,18 @@ def body_type(operation: Operation, signature: Signature) -> Any:
     return struct_of(_body_name(operation), signature.places(Place.MEMBER), operation.function.__module__)
 
 
-def _upload_reader(position: int, limits: BodyLimits) -> BodyReader:
-    async def read(_context: Context, scope: Any, proto: Any, values: list[Any]) -> list[Any]:
+def _upload_reader(position: int, read_plain: PlainReader, limits: BodyLimits) -> LateReader:
+    async def read(_context: Context, scope: Any, proto: Any, segments: tuple[str, ...]) -> list[Any]:
+        values = read_plain(scope, segments)
         values[position] = chunks_of(scope, proto, limits)
         return values
 
     return read
 
 
-def _whole_reader(found: Input, position: int, limits: BodyLimits) -> BodyReader:
-    decode = _Decoder(found.type, None if found.is_required else lambda: found.default, limits)
-
-    async def read(context: Context, scope: Any, proto: Any, values: list[Any]) -> list[Any]:
-        values[position] = await decode(context, scope, proto)
-        return values
-
-    return read
-
-
-def _members_reader(body_type: type[msgspec.Struct], positions: list[int], limits: BodyLimits) -> BodyReader:
-    has_required = any(field.required for field in msgspec.structs.fields(body_type))
-    decode = _Decoder(body_type, None if has_required else body_type, limits)
-
-    async def read(context: Context, scope: Any, proto: Any, values: list[Any]) -> list[Any]:
-        body = await decode(context, scope, proto)
-        for position, value in zip(positions, msgspec.structs.astuple(body), strict=True):
-            values[position] = value
-        return values
+def _bodiless_reader(read_plain: PlainReader) -> LateReader:
+    async def read(_context: Context, scope: Any, _proto: Any, segments: tuple[str, ...]) -> list[Any]:
+        return read_plain(scope, segments)
 
     return read
 
@@ -111,17 +100,40 @@ def _body_name(operation: Operation) -> str:
     return "".join(part.capitalize() for part in operation.name.replace(".", "_").split("_")) + "Body"
 
 
-class _Decoder:
-    """A body in any format that can carry the type, as a value of it.
+_Fill = Callable[[list[Any], Any], None]
+"""Puts what a body was decoded into where the inputs are."""
+
+
+def _whole(position: int) -> _Fill:
+    def fill(values: list[Any], body: Any) -> None:
+        values[position] = body
+
+    return fill
+
+
+def _members(positions: list[int]) -> _Fill:
+    def fill(values: list[Any], body: Any) -> None:
+        for position, value in zip(positions, msgspec.structs.astuple(body), strict=True):
+            values[position] = value
+
+    return fill
+
+
+class _BodyReader:
+    """Reads a body in any format that can carry the type.
 
     Args:
         absent: makes what an empty body stands for; None where there must be one.
     """
 
-    __slots__ = ("_absent", "_decode", "_limits", "_read_multipart", "_taken")
+    __slots__ = ("_absent", "_decode", "_fill", "_limits", "_read_multipart", "_read_plain", "_taken")
 
-    def __init__(self, tp: Any, absent: Callable[[], Any] | None, limits: BodyLimits) -> None:
+    def __init__(
+        self, tp: Any, absent: Callable[[], Any] | None, read_plain: PlainReader, fill: _Fill, limits: BodyLimits
+    ) -> None:
         self._absent = absent
+        self._read_plain = read_plain
+        self._fill = fill
         self._limits = limits
         self._decode = {
             media_type: decode
@@ -135,14 +147,17 @@ class _Decoder:
         if not self._taken:
             raise TypeError(f"no format carries {tp} as a body; give it a name: a Struct with a field of it")
 
-    async def __call__(self, context: Context, scope: Any, proto: Any) -> Any:
+    async def __call__(self, context: Context, scope: Any, proto: Any, segments: tuple[str, ...]) -> list[Any]:
+        values = self._read_plain(scope, segments)
         headers = scope.headers
         content_type = headers.get("content-type")
         decode = self._decode.get(content_type)
         if decode is None and content_type is not None:
             media_type, _ = parse_media_type(content_type)
             if self._read_multipart is not None and media_type in MULTIPART.media_types:
-                return await self._read_multipart(chunks_of(scope, proto, self._limits), content_type)
+                chunks = chunks_of(scope, proto, self._limits)
+                self._fill(values, await self._read_multipart(chunks, content_type))
+                return values
             decode = self._decode.get(media_type)
         # The format of a body is never guessed (RFC 9110, section 8.3); what is not there needs none.
         if decode is None and (content_type is not None or self._absent is None):
@@ -152,10 +167,12 @@ class _Decoder:
         body = await read_bytes(scope, headers, proto, self._limits)
         context.receive_by = inf
         if not body and self._absent is not None:
-            return self._absent()
-        if decode is None:
+            self._fill(values, self._absent())
+        elif decode is None:
             raise self._unsupported(content_type)
-        return decode(body)
+        else:
+            self._fill(values, decode(body))
+        return values
 
     def _unsupported(self, content_type: str | None) -> UnsupportedMediaType:
         received = "none" if content_type is None else content_type[:100]
@@ -243,10 +260,12 @@ def _check_framing(headers: Any, limits: BodyLimits) -> bool:
     if length is None:
         return False
     bytes_count = int(length) if len(length) <= LENGTH_DIGITS_MAX else inf
+    if bytes_count <= limits.bytes_max:
+        return True
     # Whoever asks before sending (RFC 9110, 10.1.1) is told at once.
-    if bytes_count > limits.bytes_max + (0 if headers.get("expect") else SKIPPED_BYTES_MAX):
+    if headers.get("expect") or bytes_count > limits.bytes_max + SKIPPED_BYTES_MAX:
         raise _too_large(limits.bytes_max)
-    return bytes_count <= limits.bytes_max
+    return False
 
 
 def _too_large(bytes_max: int) -> TooLarge:

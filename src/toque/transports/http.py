@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -11,14 +11,14 @@ from urllib.parse import quote
 
 from toque.call.context import Context
 from toque.call.observation import CallerLeft
-from toque.call.plan import Arguments, Plan
+from toque.call.plan import Plan
 from toque.call.receive import Pending
 from toque.contract.errors import BadRequest, Error, Internal, Overloaded
 from toque.contract.manifest import success_status
 from toque.contract.operation import PRIORITIES, Kind, Priority
 from toque.contract.signature import path_names
 from toque.transports.arguments import PlainReader
-from toque.transports.bodies import BodyReader
+from toque.transports.bodies import LateReader
 from toque.transports.marks import mark_headers, mark_of
 from toque.transports.replies import Headers, Offer, Offers, compressed, send_overloaded, send_problem
 from toque.transports.router import Endpoint
@@ -55,12 +55,11 @@ class HttpOperation:
         "_compress_from",
         "_deadline_s",
         "_is_command",
-        "_is_late",
         "_leaves_mark",
         "_location",
         "_name",
         "_offers",
-        "_read_body",
+        "_read_late",
         "_read_plain",
         "_reads_credential",
         "_shape",
@@ -69,7 +68,7 @@ class HttpOperation:
     )
 
     def __init__(
-        self, plan: Plan, offers: Offers, read_plain: PlainReader, read_body: BodyReader | None, compress_from: int
+        self, plan: Plan, offers: Offers, read_plain: PlainReader, read_late: LateReader, compress_from: int
     ) -> None:
         self.plan = plan
         self._call = plan.call
@@ -81,9 +80,8 @@ class HttpOperation:
         self._leaves_mark = plan.carries_mark and plan.operation.kind is Kind.COMMAND
         self._offers = offers
         self._read_plain = read_plain if plan.signature.inputs else None
-        self._read_body = read_body
+        self._read_late = read_late if plan.receives else None
         self._is_command = plan.operation.kind is Kind.COMMAND
-        self._is_late = plan.receives
         self._compress_from = compress_from
         self._status = success_status(plan.operation, plan.signature)
         self._location = _location_of(plan.operation.location)
@@ -170,17 +168,9 @@ class HttpOperation:
             context.priority = lowered(wanted)
         accept = header("accept")
         offer = self._offers.by_accept.get(accept) or self._offers.choose(accept)
-        if self._read_plain is None:
-            return offer, ()
-        if self._is_late:
-            return offer, Pending(partial(self._receive, self._read_plain, context, scope, proto, segments))
-        return offer, self._read_plain(scope, segments)
-
-    def _receive(
-        self, read_plain: PlainReader, context: Context, scope: Any, proto: Any, segments: tuple[str, ...]
-    ) -> Awaitable[Arguments]:
-        values = read_plain(scope, segments)
-        return _here(values) if self._read_body is None else self._read_body(context, scope, proto, values)
+        if self._read_late is not None:
+            return offer, Pending(partial(self._read_late, context, scope, proto, segments))
+        return offer, () if self._read_plain is None else self._read_plain(scope, segments)
 
     def _fail(self, scope: Any, proto: Any, context: Context, error: Exception) -> None:
         if isinstance(error, CallerLeft):
@@ -193,10 +183,6 @@ class HttpOperation:
             error = Internal()
         trace: Headers = [] if context.traceparent is None else [("traceparent", context.trace.traceparent())]
         send_problem(scope, proto, error, context.trace.trace_id, trace)
-
-
-async def _here(values: Arguments) -> Arguments:
-    return values
 
 
 def shortened(deadline: float, timeout_ms: str) -> float:
