@@ -386,14 +386,15 @@ async def test_a_body_is_as_large_as_it_may_be_and_no_larger(
     assert answer.status == status
 
 
-async def test_a_body_announced_far_too_large_is_not_read(kitchen: Harness) -> None:
+async def test_a_body_announced_far_too_large_or_asked_for_before_is_not_read(kitchen: Harness) -> None:
     def chunks() -> Iterator[bytes]:
         pytest.fail("the body was read")
         yield b""
 
-    for length in (str(SMALL + SKIPPED_BYTES_MAX + 1), "9" * 5_000):
-        announced = ("content-length", length)
-        answer = await send(kitchen, "/small", MemoryProtocol(Lazily(chunks())), *JSON.items(), announced)
+    far_too_large = [[("content-length", length)] for length in (str(SMALL + SKIPPED_BYTES_MAX + 1), "9" * 5_000)]
+    asked_before = [("content-length", str(SMALL + 1)), ("expect", "100-continue")]
+    for announced in (*far_too_large, asked_before):
+        answer = await send(kitchen, "/small", MemoryProtocol(Lazily(chunks())), *JSON.items(), *announced)
         assert answer.status == 413
 
 
