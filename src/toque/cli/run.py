@@ -24,6 +24,12 @@ from toque.settings import Settings, load
 __all__ = ["listen", "run", "settings_for"]
 
 
+YOUNG_MAX = 20_000
+"""So many more objects may have been made than have gone before the garbage collector looks at the new ones. A call
+makes some twenty, and while as many are under way as a worker takes (`calls.in_flight_max`) none of them is garbage.
+Python's own 700 is reached by 64 calls that wait for their bodies: one look for every 45 of them."""
+
+
 def run(
     target: Target = ".",
     /,
@@ -82,8 +88,9 @@ def _serve(serving: Serving, target: str, fd: int | None) -> None:
     shown = f"[{address}]" if ":" in address else address
     print(f"{app.name} {app.version} on {scheme}://{shown}:{taken} ({settings.app.environment})", flush=True)
     # A worker's own collector would touch, and so copy, the memory that it shares with us (Python's manual, gc.freeze):
-    # 17 MB of a thousand operations.
+    # 17 MB of a thousand operations. And it would look at all of it again and again, for nothing.
     gc.freeze()
+    gc.set_threshold(YOUNG_MAX, *gc.get_threshold()[1:])
     server.serve(listener, settings, _Loader(serving, target), is_last=fd is None)
 
 

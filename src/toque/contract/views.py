@@ -103,7 +103,7 @@ def _plain(where: str, value: Any) -> Any:
         _plain(where, value.values())
     elif isinstance(value, Iterable) and not isinstance(value, str | bytes | Enum):
         items: Iterable[Any] = value
-        if not set(map(type, items)) <= _PLAIN_TYPES:
+        if not _PLAIN_TYPES.issuperset(map(type, items)):
             for item in items:
                 _plain(where, item)
     elif not isinstance(value, _SCALARS):
@@ -214,7 +214,7 @@ def _items(made: Any, item_type: Any, where: str, known: _Known) -> Shape:
     passing = _passing(item_type)
 
     def shape(value: Any) -> Any:
-        if passing and isinstance(value, made) and set(map(type, value)) <= passing:
+        if passing and isinstance(value, made) and passing.issuperset(map(type, value)):
             return value
         if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
             raise TypeError(f"{where} is declared as {made.__name__}, got {type_name(type(value))}")
