@@ -88,7 +88,7 @@ class Serving:
         self.on_sockets_closed: Callable[[], None] = lambda: None
         """What is told, after `begin_stopping`, that no socket is open any more."""
         self.edge = self._compile_edge()
-        self.__rsgi__ = self.edge
+        self.__rsgi__ = self.edge.__call__  # Python enters a method faster than an object that can be called.
 
     # From the declaration to the edge.
 
