@@ -107,6 +107,56 @@ def test_explain_shows_types_in_full(toque: Toque, shop: Path) -> None:
     assert "40 a worker" in said.out, "a plain function runs on threads"
 
 
+ARCHIVE = """
+from sqlalchemy import select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from toque import AllRows, App, Database, Model, public
+
+app = App("archive")
+
+class Leaf(Model, tenant="house"):
+    id: Mapped[int] = mapped_column(primary_key=True)
+    house: Mapped[str]
+
+class Scrap(Model, owner="keeper"):
+    id: Mapped[int] = mapped_column(primary_key=True)
+    keeper: Mapped[str]
+
+@app.query("/leaves", allow=public)
+async def list_leaves(db: Database) -> list[int]:
+    return await db.all(int, select(Leaf.id))
+
+@app.query("/any", allow=public)
+async def list_any(name: str, db: Database) -> list[int]:
+    return await db.all(int, select(globals()[name].id))
+
+@app.query("/all", allow=public)
+async def list_all(db: AllRows) -> list[int]:
+    return await db.all(int, select(Leaf.id))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "why"),
+    [
+        ("list_leaves", "the caller's, as leaf says", "the models that its code names"),
+        ("list_any", "the caller's, as leaf, scrap say", "the models; any, because it uses globals"),
+        ("list_all", "all of them, past every rule", "it asks for AllRows"),
+    ],
+)
+def test_explain_names_the_rules_that_an_operation_can_meet(tmp_path: Path, name: str, rows: str, why: str) -> None:
+    write(tmp_path, {"archive.py": ARCHIVE})
+
+    # A process of its own: models register themselves in one place.
+    said = process("explain", name, "--app", "archive.py", cwd=tmp_path)
+
+    (line,) = [line for line in said.out.splitlines() if line.startswith("│ rows ")]
+    _, value, source = (cell.strip() for cell in line.strip("│").split("│"))
+    assert value == rows
+    assert source.startswith(why)
+
+
 @pytest.mark.parametrize("name", ["mak_cup", "shop.makecup"])
 def test_an_unknown_operation_is_used_wrongly_and_hears_the_nearest(toque: Toque, shop: Path, name: str) -> None:
     said = toque("explain", name, "--app", "shop")

@@ -110,3 +110,23 @@ def test_a_public_operation_knows_its_caller_where_rules_ask() -> None:
 
 def test_explain_can_tell_who_is_past_the_rules() -> None:
     assert _stages("post.list_all")["transact"] == "it asks for AllRows: one snapshot"
+
+
+def test_the_manifest_tells_who_is_past_the_rules_and_by_what_is_made_for_it() -> None:
+    app = _app()
+
+    class Auditor:
+        def __init__(self, db: AllRows) -> None:
+            self.db = db
+
+    @app.resource(lifetime="call")
+    def auditor(db: AllRows) -> Auditor:
+        return Auditor(db)
+
+    @app.query("/audited", allow=role("admin"))
+    async def count(auditor: Auditor) -> int:
+        return len(await auditor.db.all(LetterView, select(Letter)))
+
+    entries = app.serve().manifest().operations
+
+    assert {entry.name for entry in entries if entry.has_all_rows} == {"post.list_all", "post.count"}

@@ -77,6 +77,8 @@ class Plan:
     """Whether a transport brings the caller's mark along, and takes it back."""
     receives: bool
     """Whether inputs may come later, as `Pending`."""
+    asks_for: frozenset[type]
+    """The resources of its function, and of all that is made for it."""
 
     def arguments(self, values: Mapping[str, Any], *, strict: bool = True) -> Arguments:
         """The inputs from *values* by name, converted to their declared types.
@@ -132,6 +134,7 @@ def compile_plan(
         reads_credential=reads_credential,
         carries_mark=carries_mark,
         receives=any(stage.name in RECEIVING for stage in ordered),
+        asks_for=pantry.closure(tp for _, tp in signature.resources),
     )
 
 

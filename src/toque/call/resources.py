@@ -100,6 +100,11 @@ class Pantry:
                 waiting.extend(need for _, need in (entry.needs if entry else ()))
         return frozenset(found)
 
+    def factory(self, tp: type) -> Callable[..., Any] | None:
+        """The function that makes *tp*, or None where it is at hand."""
+        entry = self._entries.get(tp)
+        return entry.recipe.factory if entry else None
+
     def provider(self, tp: type) -> Provider | None:
         """How *tp* is had without waiting, or None where a recipe makes it."""
         return self.at_hand.get(tp)

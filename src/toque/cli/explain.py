@@ -17,9 +17,10 @@ from toque.cli.run import settings_for
 from toque.cli.target import Target, load_app
 from toque.contract import schema
 from toque.contract.errors import CODES
+from toque.contract.nodes import nodes_of
 from toque.contract.operation import ISOLATIONS
 from toque.serving import Serving
-from toque.store import AllRows
+from toque.store import AllRows, Database
 from toque.store.attempts import ATTEMPTS_MAX
 from toque.system import why_once
 from toque.transports.jsonrpc import unoffered
@@ -133,10 +134,24 @@ def _limits(serving: Serving, plan: Plan) -> Iterator[Row]:
 
 
 def _rows_of(serving: Serving, plan: Plan) -> Iterator[Row]:
-    if AllRows in {tp for _, tp in plan.signature.resources}:
-        yield "rows", "all of them, past every rule", "it asks for AllRows"
-    elif serving.system.guard is not None:
-        yield "rows", serving.system.guard.words, "the models"
+    if AllRows in plan.asks_for:
+        asks = AllRows in {tp for _, tp in plan.signature.resources}
+        yield "rows", "all of them, past every rule", f"{'it' if asks else 'a resource of it'} asks for AllRows"
+    elif serving.system.guard is not None and Database in plan.asks_for:
+        from toque.store.named import named_tables
+
+        named = named_tables(_code_of(serving, plan))
+        why = f"the models; any, because {named.unknown}" if named.unknown else "the models that its code names"
+        yield "rows", serving.system.guard.words(named), why
+
+
+def _code_of(serving: Serving, plan: Plan) -> Iterator[object]:
+    """The functions and classes that run for an operation."""
+    yield plan.operation.function
+    for tp in plan.asks_for:
+        yield from filter(None, (tp, serving.system.pantry.factory(tp)))
+    for found in plan.signature.inputs:
+        yield from filter(None, (getattr(node, "cls", None) for node in nodes_of(found.type)))
 
 
 def _transaction(plan: Plan, dialect_name: str) -> Iterator[Row]:

@@ -50,6 +50,8 @@ class Offered:
     body_bytes_max: int
     reads_credential: bool
     """Whether it looks at who is calling; also an operation for anybody may."""
+    has_all_rows: bool = False
+    """Whether it is past the rules of the models."""
 
 
 class AccessEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +102,8 @@ class OperationEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     tags: tuple[str, ...] = ()
     access: AccessEntry
     reads_credential: bool
+    has_all_rows: bool = False
+    """Whether it reads and writes rows past the rules of the models (`AllRows`)."""
     inputs: tuple[InputEntry, ...] = ()
     output: OutputEntry | None = None
     path: str | None = None
@@ -186,6 +190,7 @@ def _entry(one: Offered, shapes: _Shapes) -> OperationEntry:
         tags=operation.tags,
         access=_access(access),
         reads_credential=one.reads_credential,
+        has_all_rows=one.has_all_rows,
         inputs=tuple(_inputs(signature, shapes)),
         output=_output(signature, shapes),
         path=operation.path,

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy import MetaData, Table
 
 from toque.contract.complaints import Complaint
 from toque.store.rows import Guarded, Shared, declared, place_of
 from toque.store.sql import Sql
+
+if TYPE_CHECKING:
+    from toque.store.named import Named
 
 __all__ = ["Guard", "Refused", "guard_of", "refuse"]
 
@@ -59,11 +62,15 @@ class Guard:
         """Whether a table has *name*, so that a CTE of this name would stand in its place inside of rules."""
         return any(known == name.casefold() for _, known in self.tables)
 
-    @property
-    def words(self) -> str:
-        """Which tables have rules, for `toque explain`."""
-        names = sorted(table.name for table, rules in self.tables.values() if isinstance(rules, Guarded))
-        return f"the caller's, as {', '.join(names)} say" if names else "everybody's"
+    def words(self, named: Named) -> str:
+        """Whose rows an operation meets, of the tables that it names or, where that is not known, of all."""
+        met = [(table.name, rules) for table, rules in self.tables.values()]
+        if not named.unknown:
+            met = [(name, rules) for name, rules in met if name in named.tables]
+        ruled = sorted(name for name, rules in met if isinstance(rules, Guarded))
+        if not met:
+            return "of no table"
+        return f"the caller's, as {', '.join(ruled)} {'say' if ruled[1:] else 'says'}" if ruled else "everybody's"
 
     @property
     def has_rules(self) -> bool:

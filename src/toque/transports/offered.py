@@ -9,6 +9,7 @@ from toque.codecs.multipart import MULTIPART
 from toque.contract.manifest import Offered
 from toque.contract.nodes import holds
 from toque.contract.signature import Place
+from toque.store.database import AllRows
 
 __all__ = ["offered"]
 
@@ -24,6 +25,7 @@ def offered(plan: Plan, gives: tuple[str, ...], body_bytes_max: int) -> Offered:
         deadline_s=plan.deadline_s,
         body_bytes_max=body_bytes_max,
         reads_credential=plan.reads_credential,
+        has_all_rows=AllRows in plan.asks_for,
     )
 
 
