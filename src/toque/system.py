@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from toque import checks
 from toque.call import logs
-from toque.call.access import authenticate, authorise
+from toque.call.access import authenticate, authorise, recalling
 from toque.call.admission import Gate
 from toque.call.context import Context
 from toque.call.delivery import Delivery
@@ -16,6 +16,7 @@ from toque.call.observation import Figures
 from toque.call.plan import Handler, Plan, Stage, compile_plan
 from toque.call.receive import receive
 from toque.call.resources import Pantry
+from toque.call.shedding import Shedding
 from toque.call.threads import Threads
 from toque.call.waiting import Waiting
 from toque.codecs.file import takes_upload
@@ -244,7 +245,20 @@ class _Workshop:
             carries_mark=self.store is not None
             and self.store.has_replicas
             and any(stage.name == "transact" for stage in stages),
+            shedding=self._shedding(operation, {stage.name for stage in stages}),
         )
+
+    def _shedding(self, operation: Operation, stages: set[str]) -> Shedding | None:
+        """What refuses calls before they begin, where nobody wants to hear of each and no rule looks at inputs."""
+        access, waiting = operation.allow, self._waiting(operation)
+        tells_of_each = self.settings.observe.traces or self.settings.log.calls in ("refused", "all")
+        if "room" not in stages or waiting is None or access is None or access.reads or tells_of_each:
+            return None
+        recall = recalling(self.verifier.recall) if "authenticate" in stages else None
+        return Shedding(waiting, self.figures[operation.name], PRIORITIES[operation.priority], access, recall)
+
+    def _waiting(self, operation: Operation) -> Waiting[Any] | None:
+        return None if self.store is None else self.store.waiting(operation.kind)
 
     def _stages(self, operation: Operation, signature: Signature, is_guarded: bool) -> Iterator[Stage]:
         figures = self.figures[operation.name] = Figures(operation.name, operation.kind.value)
@@ -272,8 +286,8 @@ class _Workshop:
         if access.needs_principal:
             names = tuple(found.name for found in signature.inputs)
             yield Stage("authorise", f"allow={access.words}", lambda call: authorise(call, access, names))
-        waiting = self.store.waiting(operation.kind) if self.store is not None and needs_database else None
-        if waiting is not None:
+        waiting = self._waiting(operation)
+        if waiting is not None and needs_database:
             yield Stage("room", f"nobody begins who gets none of the store's {waiting.name}", room(waiting))
         if (
             is_called

@@ -110,6 +110,22 @@ def test_asking_says_what_joining_would() -> None:
     assert joined(line, place("b"), place("c", priority=CRITICAL)) == ["b", "a"]
 
 
+@pytest.mark.parametrize("how", ["leave", "next"])
+def test_who_was_refused_is_looked_at_anew_when_the_line_has_changed(how: str) -> None:
+    line: Line[str] = Line(1, 4)
+    first = place("b1", tenant="b")
+    joined(line, first, *(place(name, tenant=name[0]) for name in ("b2", "a1", "a2")))
+    assert line.refuses("b", NORMAL, 0.0, inf) == line.refuses("b", NORMAL, 0.0, inf) == "full"
+
+    if how == "leave":
+        line.leave(first)
+    else:
+        assert line.next(0.0)[0] is not None
+    joined(line, place("a3", tenant="a"))
+
+    assert line.refuses("b", NORMAL, 0.0, inf) is None
+
+
 def test_what_matters_goes_first_and_what_does_not_is_refused_first() -> None:
     line: Line[str] = Line(1, 3)
     refused = joined(
@@ -259,6 +275,15 @@ class LineMachine(RuleBasedStateMachine):
         if refused is not mine:
             self._take_turn_in_model(priority, tenant, is_new=True)
             self.model.append(Waiter(mine, self.names))
+
+    @rule(priority=st.sampled_from(Priority))
+    def ask(self, priority: Priority) -> None:
+        for tenant in "abc":
+            newcomer: Place[int] = Place(0, tenant=tenant, priority=priority, since=self.now, deadline=inf)
+            is_refused = len(self.model) == self.WAITING_MAX and not self._weaker(newcomer)
+            assert self.line.refuses(tenant, priority, self.now, inf) == ("full" if is_refused else None)
+            if is_refused:
+                self.refused = self.now
 
     @precondition(lambda self: self.model)
     @rule()

@@ -11,7 +11,10 @@ from toque.contract.access import Access
 from toque.contract.errors import Forbidden, Unauthenticated
 from toque.contract.principal import ANONYMOUS, Principal
 
-__all__ = ["authenticate", "authorise"]
+__all__ = ["Recall", "authenticate", "authorise", "recalling"]
+
+Recall = Callable[[str], Principal | None]
+"""Whom a credential has proven before; None where it has to be looked at, or does not hold any more."""
 
 SCHEME = "bearer "
 """RFC 6750, 2.1; the scheme's name is read without regard to case (RFC 9110, 11.1)."""
@@ -44,6 +47,16 @@ def authorise(call: Handler, access: Access, names: tuple[str, ...]) -> Handler:
         return await call(context, arguments)
 
     return authorised
+
+
+def recalling(recall: Recall) -> Recall:
+    """*recall* for what `Authorization` says; of another scheme nobody is known."""
+
+    def recalled(credential: str) -> Principal | None:
+        is_bearer = credential[: len(SCHEME)].lower() == SCHEME
+        return recall(credential[len(SCHEME) :].strip()) if is_bearer else None
+
+    return recalled
 
 
 def _proven(credential: str | None, verify: Callable[[str], Principal]) -> Principal:

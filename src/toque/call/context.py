@@ -104,9 +104,8 @@ class Context(Struct, eq=False):
 
     @property
     def share(self) -> str:
-        """Whose call it is where callers take turns: the tenant's, or the caller's own where there are no tenants."""
-        caller = self.principal
-        return "" if caller is None else caller.tenant or caller.subject
+        """Whose call it is where callers take turns."""
+        return "" if self.principal is None else self.principal.share
 
     @property
     def remaining_s(self) -> float:

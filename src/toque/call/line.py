@@ -48,6 +48,9 @@ SURPRISE_MAX = 8
 """A pause counts for at most so many of the usual ones: a database that stood still for ten seconds says nothing about
 how long the next statement takes, and one that has become slower is believed after a few turns."""
 
+SHUT_MAX = 256
+"""How many kinds of newcomers are known to be refused: a line that stands still hears of any number of tenants."""
+
 PACE_MIN_S = 0.001
 """What is usual where nothing was measured yet, or less than this: deadlines are noticed in steps of 20 ms, so nothing
 is decided by less."""
@@ -84,6 +87,9 @@ class Line(Generic[T]):
         self._freed = 0.0
         self._refused = -inf
         """When somebody was refused last; -inf since the line has been calm."""
+        self._shut: dict[tuple[str, Priority], float] = {}
+        """Until when newcomers of a tenant and class are refused as long as the line stays as it is. Refusals come by
+        the dozen between two changes, and each would look for the longest tenant anew."""
 
     def is_overloaded(self, now: float) -> bool:
         """Whether there is no room for all who come: from when somebody is refused until nobody has been for a while,
@@ -95,13 +101,28 @@ class Line(Generic[T]):
     def refuses(self, tenant: str, priority: Priority, now: float, deadline: float) -> Reason | None:
         """Why a newcomer would be refused, or None if it may join. Who asks counts as one who wanted to."""
         reason: Reason | None = None
-        if self.count >= self.waiting_max and self._less_entitled(tenant, priority, now) is None:
+        if self.count >= self.waiting_max and self.is_shut(tenant, priority, now):
             reason = "full"
         elif self.count and now + self.wait_s(tenant, priority, now) > deadline:
             reason = "late"
         if reason is not None:
             self._refused = now
         return reason
+
+    def is_shut(self, tenant: str, priority: Priority, now: float) -> bool:
+        """Whether a full line has no room for a newcomer, nor makes any. Who is told so counts as one who wanted to."""
+        if now < self._shut.get((tenant, priority), -inf):
+            self._refused = now
+            return True
+        if self._less_entitled(tenant, priority, now) is not None:
+            return False
+        self._refused = now
+        last = self._last(now)
+        makes_room_at = inf if last is None or last.priority < priority else last.since + PATIENCE_S
+        if len(self._shut) >= SHUT_MAX:
+            self._shut.clear()
+        self._shut[tenant, priority] = makes_room_at
+        return True
 
     def join(self, place: Place[T]) -> Place[T] | None:
         """Let *place* wait. Returns the place that is refused for it: it itself, another one, or none."""
@@ -145,6 +166,7 @@ class Line(Generic[T]):
             return
         places.remove(place)
         self.count -= 1
+        self._shut.clear()
         if not places:
             del tenants[place.tenant]
 
@@ -172,6 +194,7 @@ class Line(Generic[T]):
         is_newest_first = self.is_overloaded(now) and not self._is_late(places[0], now)
         place = places.pop() if is_newest_first else places.popleft()
         self.count -= 1
+        self._shut.clear()
         if self._is_late(place, now):
             place.refused = "late"
         else:
@@ -188,15 +211,20 @@ class Line(Generic[T]):
     def _less_entitled(self, tenant: str, priority: Priority, now: float) -> Place[T] | None:
         """Who makes room for a newcomer: the place that would be served last, of the tenant that has most, of the
         least important class. None when the newcomer itself is that."""
-        least = next((each for each in reversed(Priority) if self._classes[each]), None)
-        if least is None or least < priority:
+        last = self._last(now)
+        if last is None or last.priority < priority:
             return None
-        tenants = self._classes[least]
-        longest = max(tenants.values(), key=len)
-        last = longest[0] if self.is_overloaded(now) else longest[-1]
-        if least > priority or len(tenants.get(tenant, ())) + 1 < len(longest):
+        tenants = self._classes[last.priority]
+        if last.priority > priority or len(tenants.get(tenant, ())) + 1 < len(tenants[last.tenant]):
             return last
         return last if now - last.since > PATIENCE_S else None
+
+    def _last(self, now: float) -> Place[T] | None:
+        tenants = next(filter(None, reversed(self._classes)), None)
+        if tenants is None:
+            return None
+        longest = max(tenants.values(), key=len)
+        return longest[0] if self.is_overloaded(now) else longest[-1]
 
     def _measure(self, now: float) -> None:
         pause_s, self._freed = now - self._freed, now

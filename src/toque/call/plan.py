@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,6 +22,9 @@ from toque.contract.errors import BadRequest, Invalid
 from toque.contract.idempotency import read_key
 from toque.contract.operation import Kind, Operation
 from toque.contract.signature import Place, Signature, struct_of
+
+if TYPE_CHECKING:
+    from toque.call.shedding import Shedding
 
 __all__ = ["Arguments", "Handler", "Plan", "Stage", "StageName", "compile_plan"]
 
@@ -79,6 +82,8 @@ class Plan:
     """Whether inputs may come later, as `Pending`."""
     asks_for: frozenset[type]
     """The resources of its function, and of all that is made for it."""
+    shedding: Shedding | None = None
+    """Refuses at once whom the stages would refuse for want of room; transports may ask it before they call."""
 
     def arguments(self, values: Mapping[str, Any], *, strict: bool = True) -> Arguments:
         """The inputs from *values* by name, converted to their declared types.
@@ -117,6 +122,7 @@ def compile_plan(
     deadline_s: float,
     reads_credential: bool,
     carries_mark: bool = False,
+    shedding: Shedding | None = None,
 ) -> Plan:
     """Put *stages* around the function of *operation*, in the fixed order."""
     ordered = tuple(sorted(stages, key=lambda stage: ORDER.index(stage.name)))
@@ -135,6 +141,7 @@ def compile_plan(
         carries_mark=carries_mark,
         receives=any(stage.name in RECEIVING for stage in ordered),
         asks_for=pantry.closure(tp for _, tp in signature.resources),
+        shedding=shedding,
     )
 
 

@@ -76,6 +76,13 @@ class Waiting(Generic[T]):
         if reason is not None:
             raise self._refusal(reason, context.priority, now)
 
+    def refusal(self, share: str, priority: Priority, now: float) -> Overloaded | None:
+        """What a newcomer would be refused with because the line is full, counted; None where it is not refused so."""
+        line = self.line
+        if line.count < line.waiting_max or not line.is_shut(share, priority, now):
+            return None
+        return self._refusal("full", priority, now)
+
     async def turn(self, context: Context) -> T:
         """Wait for what becomes free, in the order that the line knows.
 

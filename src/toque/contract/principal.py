@@ -23,6 +23,11 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     def is_authenticated(self) -> bool:
         return self.subject != ""
 
+    @property
+    def share(self) -> str:
+        """Whose turn it uses where callers take turns: the tenant's, or his own where there are no tenants."""
+        return self.tenant or self.subject
+
 
 ANONYMOUS = Principal()
 """The principal of a call that proved nothing."""

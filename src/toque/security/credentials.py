@@ -90,6 +90,13 @@ class Verifier:
             self._remembered.popitem(last=False)
         return principal
 
+    def recall(self, token: str) -> Principal | None:
+        """Whom *token* proved before, if that still holds; None where `verify` has to be asked."""
+        if len(token) > TOKEN_CHARS_MAX or not token.isascii():
+            return None
+        ends, principal = self._remembered.get(sha256(token.encode()).digest(), (0.0, None))
+        return principal if time() < ends else None
+
     def _refresh(self) -> None:
         """Look for new keys now and then; what old ones have proven is proven anew."""
         try:

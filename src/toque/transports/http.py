@@ -13,6 +13,7 @@ from toque.call.context import Context
 from toque.call.observation import CallerLeft
 from toque.call.plan import Plan
 from toque.call.receive import Pending
+from toque.call.shedding import Shedding
 from toque.contract.errors import BadRequest, Error, Internal, Overloaded
 from toque.contract.manifest import success_status
 from toque.contract.operation import PRIORITIES, Kind, Priority
@@ -63,6 +64,7 @@ class HttpOperation:
         "_read_plain",
         "_reads_credential",
         "_shape",
+        "_shedding",
         "_status",
         "plan",
     )
@@ -75,6 +77,7 @@ class HttpOperation:
         self._name = plan.operation.name
         self._shape = plan.shape
         self._deadline_s = plan.deadline_s
+        self._shedding = plan.shedding
         self._reads_credential = plan.reads_credential
         self._carries_mark = plan.carries_mark
         self._leaves_mark = plan.carries_mark and plan.operation.kind is Kind.COMMAND
@@ -94,6 +97,8 @@ class HttpOperation:
     async def answer(self, scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
         """Answer a request with the whole answer of the operation."""
         header = scope.headers.get
+        if self._shedding is not None and self._shedding.is_crowded and self._shed(self._shedding, header, proto):
+            return
         context = self._context(header, proto)
         try:
             offer, arguments = self._begin(header, scope, proto, segments, context)
@@ -127,6 +132,8 @@ class HttpOperation:
         ends the answer without its tail: in JSON nobody can take it for a whole one.
         """
         header = scope.headers.get
+        if self._shedding is not None and self._shedding.is_crowded and self._shed(self._shedding, header, proto):
+            return
         context = self._context(header, proto)
         sending = Sending(scope, proto, self._status)
         try:
@@ -141,6 +148,15 @@ class HttpOperation:
                 log.exception("%s failed after it had begun to answer", self._name)
         finally:
             sending.close()
+
+    def _shed(self, shedding: Shedding, header: _Header, proto: Any) -> bool:
+        """Whether the request was refused at once. Who has a trace or names a priority hears it from the call."""
+        if header("traceparent") is not None or header(PRIORITY_HEADER) is not None:
+            return False
+        refusal = shedding.refusal(header("authorization") if shedding.reads_credential else None)
+        if refusal is not None:
+            send_overloaded(header("accept"), proto, refusal)
+        return refusal is not None
 
     def _context(self, header: _Header, proto: Any) -> Context:
         began = monotonic()
@@ -176,7 +192,7 @@ class HttpOperation:
         if isinstance(error, CallerLeft):
             return
         if type(error) is Overloaded and context.traceparent is None and not error.extra:
-            send_overloaded(scope, proto, error)
+            send_overloaded(scope.headers.get("accept"), proto, error)
             return
         if not isinstance(error, Error):
             log.error("%s failed", self._name, exc_info=error, extra={"call": context})

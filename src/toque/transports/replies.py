@@ -94,21 +94,22 @@ _PROBLEM_MEDIA_TYPES = tuple(codec.media_types[0] for codec in _PROBLEM_CODECS)
 
 def send_problem(scope: Any, proto: Any, error: Error, trace_id: str, headers: Sequence[tuple[str, str]] = ()) -> None:
     """Answer with *error* as a problem document, in the format that the caller prefers (RFC 9457)."""
-    reply, body = _encoded(scope, error, trace_id, headers)
+    reply, body = _problem(error, scope.headers.get("accept"), trace_id)
+    reply += headers
+    if error.code in CLOSING and scope.http_version.startswith("1"):
+        reply.append(("connection", "close"))
     proto.response_bytes(CODES[error.code].http, reply, body)
 
 
-def _encoded(scope: Any, error: Error, trace_id: str, headers: Sequence[tuple[str, str]] = ()) -> tuple[Headers, bytes]:
+def _problem(error: Error, accept: str | None, trace_id: str) -> tuple[Headers, bytes]:
     problem = error.problem(trace_id)
-    codec = _PROBLEM_CODECS[choose(scope.headers.get("accept") or "", _PROBLEM_MEDIA_TYPES) or 0]
+    codec = _PROBLEM_CODECS[choose(accept or "", _PROBLEM_MEDIA_TYPES) or 0]
     content_type = ("content-type", codec.problem_media_type)
-    reply: Headers = [content_type, ("cache-control", "no-store"), *DATA_HEADERS, *headers]
+    reply: Headers = [content_type, ("cache-control", "no-store"), *DATA_HEADERS]
     if error.retry_after_s is not None:
         reply.append(("retry-after", str(math.ceil(error.retry_after_s))))
     if problem.status == 401:
         reply.append(("www-authenticate", "Bearer"))
-    if error.code in CLOSING and scope.http_version.startswith("1"):
-        reply.append(("connection", "close"))
     encode = codec.encoder(type(problem))
     assert encode is not None, "a codec with a problem media type encodes problems"
     return reply, encode(problem)
@@ -116,16 +117,16 @@ def _encoded(scope: Any, error: Error, trace_id: str, headers: Sequence[tuple[st
 
 # Accept is the client's to choose, so what is remembered is bounded; of the rest there are a few dozen at most.
 OVERLOADED_REMEMBERED_MAX = 256
-_overloaded: dict[tuple[str, str, float], tuple[Headers, bytes]] = {}
+_overloaded: dict[tuple[str | None, str, float | None], tuple[Headers, bytes]] = {}
 
 
-def send_overloaded(scope: Any, proto: Any, error: Overloaded) -> None:
+def send_overloaded(accept: str | None, proto: Any, error: Overloaded) -> None:
     """Answer with *error* as `send_problem` does, but without a trace id, so that all who come in one second get the
     same bytes: whoever has too much to do cannot afford to say so to each in new words."""
-    key = (scope.headers.get("accept") or "", error.detail, error.retry_after_s or 0.0)
+    key = accept, error.detail, error.retry_after_s
     reply = _overloaded.get(key)
     if reply is None:
-        reply = _encoded(scope, error, "")
+        reply = _problem(error, accept, "")
         if len(_overloaded) >= OVERLOADED_REMEMBERED_MAX:
             _overloaded.clear()
         _overloaded[key] = reply
