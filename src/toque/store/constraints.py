@@ -42,6 +42,8 @@ def _is_unique(rule: Any) -> bool:
 
 
 def _name(rule: Any) -> str:
+    if rule.name is None:  # A table of the app's own, without a naming convention: the name is the database's secret.
+        return ""
     from toque.store.dialects import sqlite
 
     prepare = sqlite().identifier_preparer
