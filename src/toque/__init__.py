@@ -30,9 +30,11 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from toque.contract.event import Event
+    from toque.contract.job import Again, GiveUp, Retries
     from toque.contract.module import Module
     from toque.contract.operation import Header, InBody, InQuery
     from toque.contract.principal import Principal
+    from toque.messages.jobs.jobs import Jobs
     from toque.messages.outbox import Outbox
     from toque.security.development import DevelopmentTokens
     from toque.settings import Settings
@@ -63,9 +65,11 @@ _HOMES = {
         "Unavailable",
     ),
     "toque.contract.event": ("Event",),
+    "toque.contract.job": ("Again", "GiveUp", "Retries"),
     "toque.contract.module": ("Module",),
     "toque.contract.operation": ("Header", "InBody", "InQuery"),
     "toque.contract.principal": ("Principal",),
+    "toque.messages.jobs.jobs": ("Jobs",),
     "toque.messages.outbox": ("Outbox",),
     "toque.security.development": ("DevelopmentTokens",),
     "toque.settings": ("Settings",),
@@ -80,6 +84,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Access",
+    "Again",
     "AllRows",
     "App",
     "Conflict",
@@ -92,10 +97,12 @@ __all__ = [
     "Fault",
     "File",
     "Forbidden",
+    "GiveUp",
     "Header",
     "InBody",
     "InQuery",
     "Invalid",
+    "Jobs",
     "Me",
     "Meta",
     "Model",
@@ -105,6 +112,7 @@ __all__ = [
     "Overloaded",
     "PreconditionFailed",
     "Principal",
+    "Retries",
     "Rows",
     "Settings",
     "Sql",

@@ -21,7 +21,7 @@ from toque.contract.signature import Place, Signature, path_names
 from toque.store.database import DATABASES
 from toque.transports.bodies import body_type
 
-__all__ = ["of_handler", "of_modules", "of_operation", "of_seed", "of_signature"]
+__all__ = ["of_handler", "of_job", "of_modules", "of_operation", "of_seed", "of_signature"]
 
 OWN_PLACES = {("POST", "/rpc"): "JSON-RPC", ("GET", "/ws"): "the WebSocket"}
 """Where every app answers by itself, whatever its settings say."""
@@ -33,7 +33,8 @@ def of_modules(modules: Sequence[Module]) -> Iterator[Complaint]:
         if count > 1:
             yield Complaint(f"module {module.name}", f"it is included {count} times", "include it once")
     operations = [operation for module in dict.fromkeys(modules) for operation in module.operations]
-    for name, count in Counter(operation.name for operation in operations).items():
+    started = [operation for module in dict.fromkeys(modules) for operation in (*module.handlers, *module.jobs)]
+    for name, count in Counter(operation.name for operation in (*operations, *started)).items():
         if count > 1:
             yield Complaint(name, f"{count} operations have this name", "give all but one another, with name=")
     yield from _shared_paths(operations)
@@ -120,6 +121,27 @@ def of_handler(handler: Operation, signature: Signature) -> Iterator[Complaint]:
         yield Complaint(handler.name, got, remedy, handler.where)
     if signature.is_stream or signature.output is not None:
         yield Complaint(handler.name, "it answers, and nobody hears it", "let it return None", handler.where)
+
+
+def of_job(job: Operation, signature: Signature) -> Iterator[Complaint]:
+    """A job is given its inputs by position, and from a document."""
+    for problem, remedy in _of_job(job, signature):
+        yield Complaint(job.name, problem, remedy, job.where)
+
+
+def _of_job(job: Operation, signature: Signature) -> Iterator[Problem]:
+    names, first = [found.name for found in signature.inputs], min((at for at, _ in signature.resources), default=0)
+    if names and signature.resources and first < len(names):
+        yield "it asks for something before its last input", f"let {', '.join(names)} come first, in this order"
+    for found in signature.inputs:
+        if found.name in signature.keywords:
+            yield f"its input {found.name!r} is taken by name only", "put it before the `*`"
+        if found.place is Place.UPLOAD:
+            yield f"its input {found.name!r} is an upload", "keep the file, and give the job its name"
+    if signature.is_stream:
+        yield "it answers a stream, and nobody reads it", "let it return one value"
+    if job.job is not None and job.job.retries.attempts_max < 1:
+        yield f"it is tried {job.job.retries.attempts_max} times", "choose 1 or more"
 
 
 def _shared_paths(operations: Sequence[Operation]) -> Iterator[Complaint]:

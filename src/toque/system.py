@@ -28,6 +28,9 @@ from toque.contract.operation import PRIORITIES, Kind, Operation
 from toque.contract.principal import Principal
 from toque.contract.signature import Place, Signature, SignatureError, read_signature
 from toque.messages.inbox import Inbox
+from toque.messages.jobs.book import Book
+from toque.messages.jobs.finish import finish
+from toque.messages.jobs.jobs import Jobs
 from toque.messages.outbox import Bell, Outbox
 from toque.security.credentials import Verifier
 from toque.security.development import DevelopmentTokens
@@ -52,7 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = ["System", "Tables", "compile_system", "why_once"]
 
-TRANSACTED = (*DATABASES, Outbox)
+TRANSACTED = (*DATABASES, Outbox, Jobs)
 """What an operation asks for that needs a snapshot or a transaction."""
 
 # Half of what makes a call slow (`log.slow_ms`).
@@ -131,11 +134,12 @@ def compile_system(
     Raises: SetupError with all that is wrong, each with its remedy.
     """
     wrong = [*complaints, *problems(settings), *checks.of_modules(modules)]
-    bell = Bell()
+    bell, book = Bell(), Book()
     at_hand = {
         Database: _database,
         AllRows: _all_rows,
         Outbox: lambda context: Outbox(context, bell),
+        Jobs: lambda context: Jobs(context, book, bell),
         Delivery: lambda context: context.delivery,
     }
     pantry = Pantry(at_hand, given=[settings, DevelopmentTokens(settings)])
@@ -146,12 +150,14 @@ def compile_system(
     wrong += [complaint for seed, signature in seeds for complaint in checks.of_seed(seed, signature)]
     handlers = list(_read([handler for module in modules for handler in module.handlers], pantry, wrong))
     wrong += [complaint for handler, signature in handlers for complaint in checks.of_handler(handler, signature)]
+    jobs = list(_read([job for module in modules for job in module.jobs], pantry, wrong))
+    wrong += [complaint for job, signature in jobs for complaint in checks.of_job(job, signature)]
     verifier = Verifier(settings)
     if any(isinstance(found.allow, Access) and found.allow.needs_principal for found, _ in operations):
         wrong += verifier.check()
     store, ears = None, tuple(_ears(settings, database_url))
     guard = _guard(tables, wrong)
-    has_messages = bool(handlers) or any(_needs(pantry, signature, Outbox) for _, signature in operations)
+    has_messages = bool(handlers or jobs) or any(_needs(pantry, signature, Outbox) for _, signature in operations)
     if has_messages or any(_transacts(pantry, operation, signature) for operation, signature in (*operations, *seeds)):
         try:
             store = _open_store(settings, database_url, release, guard, ears)
@@ -168,20 +174,24 @@ def compile_system(
     watches = not settings.is_production if settings.database.watch is None else settings.database.watch
     watcher = Watcher() if watches else None
     inbox = Inbox(store) if handlers and store is not None else None
-    workshop = _Workshop(settings, pantry, threads, gate, store, verifier, replies, guard, watcher, inbox)
+    workshop = _Workshop(settings, pantry, threads, gate, store, verifier, replies, guard, watcher, inbox, book)
     # Nobody calls a seed: it fills the tables for all.
     seeding = tuple(workshop.plan(seed, signature, is_guarded=False) for seed, signature in seeds)
     workshop.figures.clear()  # A seed runs once, before there is anybody to look.
     plans = {operation.name: workshop.plan(operation, signature) for operation, signature in operations}
     messages = None
     if has_messages and store is not None:
-        messages = _messages(store, bell, settings, inbox, [workshop.plan(*handler) for handler in handlers])
+        book.add(workshop.plan(*job) for job in jobs)
+        plans_of_handlers = [workshop.plan(*handler) for handler in handlers]
+        messages = _messages(store, bell, settings, inbox=inbox, handlers=plans_of_handlers, book=book)
     return System(
         settings, plans, workshop.figures, gate, threads, pantry, store, ears, watcher, seeding, guard, messages
     )
 
 
-def _messages(store: Store, bell: Bell, settings: Settings, inbox: Inbox | None, handlers: Sequence[Plan]) -> Messages:
+def _messages(
+    store: Store, bell: Bell, settings: Settings, *, inbox: Inbox | None, handlers: Sequence[Plan], book: Book
+) -> Messages:
     from toque.messages.messages import Messages
 
     probes = []
@@ -189,6 +199,11 @@ def _messages(store: Store, bell: Bell, settings: Settings, inbox: Inbox | None,
         from toque.messages.consumers import PARKED, Consumers
 
         probes.append(PARKED)
+    if book.by_name:
+        from toque.messages.jobs.table import JOBS
+        from toque.messages.jobs.worker import Worker
+
+        probes.append(JOBS)
     direct_url, is_working = settings.database.direct_url.reveal(), settings.messages.work
     messages = Messages(store, bell, direct_url=direct_url, is_working=is_working, probes=probes)
     if inbox is not None:
@@ -197,6 +212,9 @@ def _messages(store: Store, bell: Bell, settings: Settings, inbox: Inbox | None,
         messages.consumers = consumers
         messages.preparations.append(consumers.prepare)
         messages.services.append(consumers)
+    if book.by_name:
+        slots, drain_s = settings.messages.jobs_max, settings.messages.drain_s
+        messages.services.append(Worker(store, messages.tail, book, slots=slots, drain_s=drain_s))
     return messages
 
 
@@ -229,6 +247,7 @@ class _Workshop:
     guard: Guard | None
     watcher: Watcher | None
     inbox: Inbox | None
+    book: Book
     figures: dict[str, Figures] = field(default_factory=dict)
 
     def plan(self, operation: Operation, signature: Signature, *, is_guarded: bool = True) -> Plan:
@@ -240,7 +259,7 @@ class _Workshop:
             self.pantry,
             self.threads,
             shape=None if signature.is_stream or signature.output is None else views.shaper(signature.output),
-            deadline_s=operation.deadline_s or self.settings.calls.deadline_s,
+            deadline_s=operation.deadline_s or self._deadline_s(operation),
             reads_credential=any(stage.name == "authenticate" for stage in stages),
             carries_mark=self.store is not None
             and self.store.has_replicas
@@ -259,6 +278,9 @@ class _Workshop:
 
     def _waiting(self, operation: Operation) -> Waiting[Any] | None:
         return None if self.store is None else self.store.waiting(operation.kind)
+
+    def _deadline_s(self, operation: Operation) -> float:
+        return self.settings.messages.job_deadline_s if operation.job else self.settings.calls.deadline_s
 
     def _stages(self, operation: Operation, signature: Signature, is_guarded: bool) -> Iterator[Stage]:
         figures = self.figures[operation.name] = Figures(operation.name, operation.kind.value)
@@ -306,6 +328,8 @@ class _Workshop:
             asked = [tp.__name__ for tp in TRANSACTED if _needs(self.pantry, signature, tp)]
             asks = f"it asks for {' and '.join(asked)}" if asked else "is_idempotent=True"
             yield Stage("transact", f"{asks}: {why}", wrap)
+            if operation.job is not None:
+                yield Stage("finish", "it is off the list when it is committed", finish(self.book, operation.name))
         if self.replies is not None and operation.is_idempotent:
             why = "is_idempotent=True: one effect and one answer a key"
             shape = views.shaper(signature.output)

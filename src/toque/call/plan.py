@@ -45,6 +45,7 @@ ORDER: tuple[StageName, ...] = (
     "watch",
     "transact",
     "deduplicate",
+    "finish",
 )
 """The policies, outermost first (design, section 3). Inputs are received once the caller is known to be
 allowed, and that there is room for them; only a rule that looks at them has them received before it."""

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from toque.contract.access import Access, public
 from toque.contract.errors import Error
 from toque.contract.event import Event
+from toque.contract.job import DEFAULT_QUEUE, KEEP_RESULT_S, JobRules, Retries
 from toque.contract.operation import ATTEMPTS_MAX, Isolation, Kind, Operation
 
 __all__ = ["Lifetime", "Module", "Mount", "Recipe", "StaticFiles"]
@@ -68,6 +69,7 @@ class Module:
         self.mounts: list[Mount] = []
         self.seeds: list[Operation] = []
         self.handlers: list[Operation] = []
+        self.jobs: list[Operation] = []
         self.folder = _folder_of(sys._getframe(1).f_globals)
 
     def query(
@@ -178,6 +180,57 @@ class Module:
                     event=event,
                     on_failure=on_failure,
                     attempts_max=attempts_max,
+                    tags=self.tags,
+                    namespace=_locals_around(function),
+                )
+            )
+            return function
+
+        return declare
+
+    def job(
+        self,
+        *,
+        queue: str = DEFAULT_QUEUE,
+        priority: int = 0,
+        retries: Retries | int | None = None,
+        keep_result_s: float = KEEP_RESULT_S,
+        name: str | None = None,
+        deadline_s: float | None = None,
+        isolation: Isolation | None = None,
+        has_outside_effects: bool = False,
+    ) -> Callable[[Function], Function]:
+        """Have a function run later, by whichever process is free: `jobs.enqueue(function, ...)`.
+
+        Its inputs come first, and then what it asks for by type, as a command does. It acts on behalf of whoever
+        enqueued it. One that asks for Database is one transaction, and what it does there is done once; what it does
+        elsewhere may be done again after a crash, with the same `Delivery.idempotency_key`.
+
+        Args:
+            queue: those of one queue stand in one line.
+            priority: the higher goes first, of those in one queue.
+            retries: when it is tried again after a failure; a number is how often it is tried in all.
+            keep_result_s: how long what it returns is kept.
+            name: the last part of its name; the function's own unless given. Jobs are kept under their names: rename
+                the function and keep the name, and those that wait will find it.
+            deadline_s: seconds until it is stopped; the settings' `messages.job_deadline_s` unless given.
+            isolation, has_outside_effects: as for `command`.
+        """
+
+        def declare(function: Function) -> Function:
+            chosen = Retries(attempts_max=retries) if isinstance(retries, int) else retries or Retries()
+            self.jobs.append(
+                Operation(
+                    name=f"{self.name}.{name or function.__name__}",
+                    kind=Kind.JOB,
+                    function=function,
+                    allow=public,
+                    method="POST",
+                    deadline_s=deadline_s,
+                    priority="sheddable",
+                    isolation=isolation,
+                    has_outside_effects=has_outside_effects,
+                    job=JobRules(queue=queue, priority=priority, retries=chosen, keep_result_s=keep_result_s),
                     tags=self.tags,
                     namespace=_locals_around(function),
                 )

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from toque.contract.access import Access
 from toque.contract.errors import Error
 from toque.contract.event import Event
+from toque.contract.job import JobRules
 
 __all__ = [
     "ATTEMPTS_MAX",
@@ -119,6 +120,8 @@ class Operation:
     on_failure: Literal["park", "skip"] = "park"
     """What becomes of a key whose event a handler could not handle in all its attempts."""
     attempts_max: int = ATTEMPTS_MAX
+    job: JobRules | None = None
+    """Its queue and its retries, of a job."""
     tags: tuple[str, ...] = ()
     is_deprecated: bool = False
     namespace: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)

@@ -8,10 +8,11 @@ from toque.log import layout
 from toque.log.event_table import EVENTS
 from toque.log.step import Step
 from toque.messages.consumer_tables import CONSUMERS
+from toque.messages.job_tables import JOBS
 
 __all__ = ["STEPS", "complaints", "lay_out"]
 
-STEPS: tuple[Step, ...] = (EVENTS, CONSUMERS)
+STEPS: tuple[Step, ...] = (EVENTS, CONSUMERS, JOBS)
 """In the order in which they are made."""
 
 lay_out = partial(layout.lay_out, steps=STEPS)

@@ -224,6 +224,17 @@ class Messages(Struct, frozen=True, kw_only=True):
     # Below the connections of a worker (`database.pool_size`), so that calls find some free beside one busy handler.
     at_once: Positive = 8
     """Most events that one handler works on at once."""
+    # As many as connections (`database.pool_size`): more would wait for one another.
+    jobs_max: Positive = 10
+    """Most jobs of a process that run at once."""
+
+    # Five minutes: longer than any call should be, and short enough that one that hangs is seen the same hour.
+    job_deadline_s: Duration = 300.0
+    """Time after which a job is stopped; one that takes longer says so itself."""
+
+    # Kubernetes kills 30 s after SIGTERM, and calls have had their time then (`http.drain_s`).
+    drain_s: Duration = 4.0
+    """Longest time that running jobs get when the process stops; the rest begins anew elsewhere."""
 
 
 class Observe(Struct, frozen=True, kw_only=True):

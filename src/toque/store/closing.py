@@ -15,9 +15,13 @@ from itertools import groupby
 from typing import Any, Protocol
 from uuid import UUID
 
-__all__ = ["Attached", "Closing", "Insert", "literal", "run", "sql"]
+__all__ = ["Attached", "Closing", "Insert", "Row", "Superseded", "literal", "run", "sql"]
 
 Row = Sequence[Any]
+
+
+class Superseded(Exception):
+    """What is attached finds that this transaction counts no more: somebody else does its work. Nothing is kept."""
 
 
 class Closing(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncpg  # type: ignore[import-untyped]
 
 from toque.contract.errors import DeadlineExceeded, Invalid, Unavailable
+from toque.store.closing import Superseded
 from toque.store.constraints import FORBIDDEN_SETTING, broken, forbidden
 from toque.store.transaction import Cause
 
@@ -105,6 +106,8 @@ _BY_STATE = {
     "55P03": _again,
     "42704": _setting,
     "57014": lambda error: DeadlineExceeded("The statement was stopped."),
+    # Our own, raised by what is attached to a commit.
+    "TQ001": lambda error: Superseded(str(error)),
 }
 _BY_CLASS = {
     "08": _unavailable,

@@ -1,0 +1,1 @@
+"""Jobs: operations that are started later, by whichever process is free."""

@@ -1,0 +1,101 @@
+"""An app's jobs, compiled: from a function to its name and inputs, and from a name to what is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+import msgspec
+
+from toque.call.plan import Arguments, Plan
+from toque.codecs.json import JSON
+from toque.codecs.json import encode as encode_json
+from toque.contract.errors import Invalid
+from toque.contract.job import JobRules
+
+__all__ = ["Book", "Compiled"]
+
+DATA_BYTES_MAX = 256 * 1024
+"""The largest inputs, as for events: who has more to say enqueues where it is found."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compiled:
+    """One job."""
+
+    plan: Plan
+    rules: JobRules
+    is_transaction: bool
+    """Whether it is one transaction, and so ends in it."""
+    _decode: Callable[[bytes], Any]
+
+    @property
+    def name(self) -> str:
+        return self.plan.operation.name
+
+    @property
+    def keep_s(self) -> float:
+        """How long its result is kept: not at all where it has none."""
+        return 0.0 if self.plan.signature.output is None else self.rules.keep_result_s
+
+    def encode(self, values: Sequence[Any]) -> bytes:
+        """*values*, in the order of the job's inputs, as they are kept.
+
+        Raises: TypeError where they are not what the job takes, ValueError where they are too large.
+        """
+        names = self.plan.named.__struct_fields__
+        if len(values) > len(names):
+            raise TypeError(f"{self.name} takes {', '.join(names) or 'nothing'}, and got {len(values)} inputs")
+        try:
+            data = encode_json(self.plan.named(**dict(zip(names, values, strict=False))))
+            self._decode(data)
+        except (TypeError, Invalid) as error:
+            faults = "; ".join(f"{fault.path}: {fault.message}" for fault in getattr(error, "faults", ()))
+            raise TypeError(f"{self.name} cannot be enqueued with these inputs: {faults or error}") from error
+        if len(data) > DATA_BYTES_MAX:
+            raise ValueError(f"a job's inputs have at most {DATA_BYTES_MAX} bytes, and these have {len(data)}")
+        return data
+
+    def arguments(self, data: bytes) -> Arguments:
+        """The inputs, as they were kept. Raises: Invalid where they fit no more."""
+        return msgspec.structs.astuple(self._decode(data))
+
+    def result(self, value: Any) -> str:
+        """What the job returned, as it is kept: its declared output alone."""
+        return encode_json(value if self.plan.shape is None else self.plan.shape(value)).decode()
+
+
+@dataclass(slots=True, eq=False)
+class Book:
+    """All jobs of an app."""
+
+    by_name: dict[str, Compiled] = field(default_factory=dict)
+    _by_function: dict[Callable[..., Any], Compiled] = field(default_factory=dict)
+
+    def add(self, plans: Iterable[Plan]) -> None:
+        """Learn what *plans* are."""
+        for plan in plans:
+            rules = plan.operation.job
+            assert rules is not None, "a job has rules"
+            decode = JSON.decoder(plan.named)
+            assert decode is not None, "what no format carries is refused before"
+            is_transaction = any(stage.name == "transact" for stage in plan.stages)
+            compiled = Compiled(plan, rules, is_transaction, decode)
+            self.by_name[compiled.name] = self._by_function[plan.operation.function] = compiled
+
+    def find(self, function: Callable[..., Any]) -> Compiled:
+        """The job that *function* is. Raises: TypeError where it is none of this app's."""
+        found = self._by_function.get(function)
+        if found is not None:
+            return found
+        name = getattr(function, "__name__", repr(function))
+        near = get_close_matches(name, [known.__name__ for known in self._by_function], 1)
+        hint = f"did you mean {near[0]}?" if near else "declare it with @app.job(), in a module that the app includes"
+        raise TypeError(f"{name} is no job of this app; {hint}")
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues that its jobs are in."""
+        return sorted({each.rules.queue for each in self.by_name.values()})

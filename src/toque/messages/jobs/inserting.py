@@ -1,0 +1,155 @@
+"""Writing jobs down: with the COMMIT of the command that enqueues them, any number in one statement."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from toque.messages.job_tables import LATER, RUNNING, WAITING
+from toque.store.closing import Row, Superseded, literal
+
+__all__ = ["FINISH", "INSERT", "Batch"]
+
+
+class Batch(Struct, frozen=True):
+    """Jobs of one kind, enqueued together. They differ in their ids and inputs."""
+
+    name: str
+    queue: str
+    priority: int
+    key: str
+    headers: str
+    ids: Sequence[UUID]
+    data: Sequence[bytes]
+    delay_s: float = 0.0
+    at: float | None = None
+    """Seconds since 1970, instead of a delay."""
+    unique: str | None = None
+    unique_s: float = 0.0
+    is_freed: bool = False
+    """Whether its `unique` is free again as soon as it begins."""
+
+
+_COLUMNS = "id, queue, name, state, priority, due, key, uniq, is_freed, headers, data"
+
+
+class _Insert:
+    """Each row holds one `Batch`."""
+
+    def sql(self, rows: Sequence[Row]) -> str:
+        return ";".join(_sql(batch) for (batch,) in rows)
+
+    def run(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        for (batch,) in rows:
+            _run(connection, batch)
+
+
+def _sql(batch: Batch) -> str:
+    due = f"to_timestamp({literal(batch.at)})" if batch.at is not None else _after(batch.delay_s)
+    state = f"CASE WHEN {due} > clock_timestamp() THEN {LATER} ELSE {WAITING} END"
+    if batch.at is None:
+        state = str(LATER if batch.delay_s > 0 else WAITING)
+    source, columns = f"(SELECT {literal(batch.ids[0])}, {literal(batch.data[0].decode())}) AS r(id, data)", ""
+    if len(batch.ids) > 1:
+        # Raw: the inputs are JSON already, and come out as the text that they are.
+        rows = [{"id": id, "data": msgspec.Raw(data)} for id, data in zip(batch.ids, batch.data, strict=True)]
+        document = literal(msgspec.json.encode(rows).decode())
+        source, columns = f"json_to_recordset({document}::json) AS r(id uuid, data text)", ""
+    once = ""
+    if batch.unique is not None and batch.unique_s > 0:
+        once = (
+            "WITH once AS (INSERT INTO toque.job_once AS o (name, uniq, until) VALUES "
+            f"({literal(batch.name)}, {literal(batch.unique)}, {_after(batch.unique_s)}) "
+            "ON CONFLICT (name, uniq) DO UPDATE SET until = excluded.until WHERE o.until <= clock_timestamp() "
+            "RETURNING 1) "
+        )
+        columns = ", once"
+    values = (
+        f"r.id, {literal(batch.queue)}, {literal(batch.name)}, {state}, {literal(batch.priority)}, {due}, "
+        f"{literal(batch.key)}, {literal(batch.unique)}, {literal(batch.is_freed)}, {literal(batch.headers)}, r.data"
+    )
+    return f"{once}INSERT INTO toque.job ({_COLUMNS}) SELECT {values} FROM {source}{columns} ON CONFLICT DO NOTHING"
+
+
+def _after(seconds: float) -> str:
+    return f"clock_timestamp() + make_interval(secs => {literal(float(seconds))})"
+
+
+_NOW = "((julianday('now') - 2440587.5) * 86400.0)"
+_ONCE_LITE = f"""
+INSERT INTO toque_job_once (name, uniq, until) VALUES (?1, ?2, {_NOW} + ?3)
+ON CONFLICT (name, uniq) DO UPDATE SET until = excluded.until WHERE toque_job_once.until <= {_NOW}
+"""
+_INSERT_LITE = f"""
+INSERT INTO toque_job ({_COLUMNS})
+SELECT ?1, ?2, ?3, CASE WHEN due > {_NOW} THEN {LATER} ELSE {WAITING} END, ?4, due, ?5, ?6, ?7, ?8, ?9
+FROM (SELECT coalesce(?10, {_NOW} + ?11) AS due) WHERE true ON CONFLICT DO NOTHING
+"""
+
+
+def _run(connection: sqlite3.Connection, batch: Batch) -> None:
+    if batch.unique is not None and batch.unique_s > 0:
+        once = (batch.name, batch.unique, batch.unique_s)
+        if connection.execute(_ONCE_LITE, once).rowcount == 0:
+            return
+    # The clock of a statement stands still: due is now, and so not later, where there is no delay.
+    rest: tuple[Any, ...] = (
+        *(batch.queue, batch.name, batch.priority, batch.key, batch.unique, batch.is_freed, batch.headers),
+    )
+    connection.executemany(
+        _INSERT_LITE,
+        (
+            (str(id), *rest, data.decode(), batch.at, batch.delay_s)
+            for id, data in zip(batch.ids, batch.data, strict=True)
+        ),
+    )
+
+
+INSERT = _Insert()
+
+
+class _Finish:
+    """Each row holds a job's id and fence, its result (None where none is kept) and for how long that is kept.
+
+    What the job did is committed together with its end, and only by the start of it that counts.
+    """
+
+    def sql(self, rows: Sequence[Row]) -> str:
+        return ";".join(_finish_sql(*row) for row in rows)
+
+    def run(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        for id, fence, result, keep_s in rows:
+            if keep_s:
+                connection.execute(_KEEP_LITE, (str(id), fence, result, keep_s))
+            gone = connection.execute(
+                f"DELETE FROM toque_job WHERE id = ? AND fence = ? AND state = {RUNNING}",
+                (str(id), fence),
+            )
+            if gone.rowcount != 1:
+                raise Superseded(f"another start of job {id} counts")
+
+
+_KEEP_LITE = f"""
+INSERT INTO toque_job_result (id, name, outcome, headers, result, at, until)
+SELECT id, name, 'done', headers, ?3, at, {_NOW} + ?4 FROM toque_job WHERE id = ?1 AND fence = ?2
+ON CONFLICT DO NOTHING
+"""
+
+
+def _finish_sql(id: UUID, fence: int, result: str | None, keep_s: float) -> str:
+    finish = f"SELECT toque.finish_job({literal(id)}, {literal(fence)})"
+    if not keep_s:
+        return finish
+    return (
+        "INSERT INTO toque.job_result (id, name, outcome, headers, result, at, until) "
+        f"SELECT id, name, 'done', headers, {literal(result)}, at, {_after(keep_s)} FROM toque.job "
+        f"WHERE id = {literal(id)} ON CONFLICT DO NOTHING;{finish}"
+    )
+
+
+FINISH = _Finish()

@@ -1,0 +1,259 @@
+"""What is asked of the jobs' table, in the words of each database.
+
+Lists go in as JSON documents, so that one statement takes as many rows as there are and both databases take the same.
+To claim and to finish are statements apart: fused into one they deadlock (messaging.md 2.15).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from toque.messages.job_tables import LATER, RUNNING, WAITING
+from toque.store.prepared import Prepared
+
+__all__ = ["ERRORS_CHARS_MAX", "STATEMENTS", "Statements"]
+
+ERRORS_CHARS_MAX = 8192
+"""What is kept of a job's failures: the last of them with their tracebacks, some eighty lines."""
+
+
+class Statements(NamedTuple):
+    """One database's. Several to a name are run one after the other, with the same arguments."""
+
+    number: Prepared
+    """A number that no worker has had."""
+    look: Prepared
+    """(queues, names, worker): which queues have something to begin, the seconds until something else is due, whose
+    jobs run, and those of *worker*."""
+    promote: Prepared
+    """(limit): let begin what is due."""
+    claim: Prepared
+    """(queue, limit, worker, names): jobs that begin now."""
+    done: tuple[Prepared, ...]
+    """(rows of id, fence, outcome, result, keep): they leave the table."""
+    again: tuple[Prepared, ...]
+    """(rows of id, fence, pause, refund, crash, error): they come again."""
+    dead: tuple[Prepared, ...]
+    """(rows of id, fence, crash, error, reason): they are put aside."""
+    held: Prepared
+    """(worker): what it has begun and not ended."""
+    sweep: tuple[Prepared, ...]
+    """(limit): delete what need not be kept any more."""
+
+
+def _prepared(sql: str, *, is_write: bool = True) -> Prepared:
+    prepared = Prepared(sql, is_write)
+    prepared.is_system = True
+    return prepared
+
+
+DEAD_KEPT_DAYS = 30
+"""A month: a dead letter outlives a holiday."""
+
+_RETURNING = "id, pos, name, key, priority, attempt, crashes, fence, headers, data, is_cancelled"
+
+# PostgreSQL.
+
+_ROWS = """
+WITH r AS (
+    SELECT * FROM json_to_recordset($1::json) AS r(
+        id uuid, fence bigint, outcome text, result text, keep float8,
+        pause float8, refund integer, crash integer, error text, reason text
+    )
+)
+"""
+_MINE = f"j.id = r.id AND j.fence = r.fence AND j.state = {RUNNING}"
+_OPEN = "NOT EXISTS (SELECT FROM toque.job_queue AS q WHERE q.name = {} AND q.is_paused)"
+
+_POSTGRESQL = Statements(
+    number=_prepared("SELECT nextval('toque.job_worker')"),
+    look=_prepared(
+        f"""
+        SELECT
+            (SELECT coalesce(json_agg(wanted), '[]')::text FROM json_array_elements_text($1::json) AS wanted
+             WHERE EXISTS (SELECT FROM toque.job AS j WHERE j.state = {WAITING} AND j.queue = wanted
+                           AND j.name = ANY (ARRAY(SELECT json_array_elements_text($2::json))))
+               AND {_OPEN.format("wanted")}),
+            (SELECT extract(epoch FROM min(due) - clock_timestamp())::float8 FROM toque.job WHERE state = {LATER}),
+            (SELECT coalesce(json_agg(DISTINCT worker), '[]')::text FROM toque.job WHERE state = {RUNNING}),
+            (SELECT coalesce(json_agg(json_build_array(id, fence, is_cancelled)), '[]')::text FROM toque.job
+             WHERE state = {RUNNING} AND worker = $3::bigint)
+        """,
+        is_write=False,
+    ),
+    promote=_prepared(
+        f"""
+        UPDATE toque.job SET state = {WAITING} WHERE id IN (
+            SELECT id FROM toque.job WHERE state = {LATER} AND due <= clock_timestamp()
+            ORDER BY due LIMIT $1 FOR UPDATE SKIP LOCKED
+        )
+        """
+    ),
+    # What has a key begins only when nothing before it is left, and nothing of it runs.
+    claim=_prepared(
+        f"""
+        WITH taken AS MATERIALIZED (
+            SELECT j.id FROM toque.job AS j
+            WHERE j.state = {WAITING} AND j.queue = $1::text AND {_OPEN.format("$1::text")}
+              AND j.name = ANY (ARRAY(SELECT json_array_elements_text($4::json)))
+              AND (j.key = '' OR NOT EXISTS (
+                  SELECT FROM toque.job AS e WHERE e.queue = j.queue AND e.key = j.key AND e.key <> ''
+                  AND e.id <> j.id AND (e.pos < j.pos OR e.state = {RUNNING})))
+            ORDER BY j.priority DESC, j.pos LIMIT $2 FOR UPDATE OF j SKIP LOCKED
+        )
+        UPDATE toque.job AS j SET state = {RUNNING}, worker = $3, fence = j.fence + 1, attempt = j.attempt + 1,
+            started = clock_timestamp(), uniq = CASE WHEN j.is_freed THEN NULL ELSE j.uniq END
+        FROM taken WHERE j.id = taken.id
+        RETURNING {", ".join(f"j.{name}" for name in _RETURNING.split(", "))},
+            extract(epoch FROM j.at)::float8, extract(epoch FROM clock_timestamp() - j.due)::float8
+        """
+    ),
+    done=(
+        _prepared(
+            f"""
+            {_ROWS}, gone AS (
+                DELETE FROM toque.job AS j USING r WHERE {_MINE} RETURNING j.*, r.outcome, r.result, r.keep
+            )
+            INSERT INTO toque.job_result (id, name, outcome, headers, result, at, until)
+            SELECT id, name, outcome, headers, result, at, clock_timestamp() + make_interval(secs => keep)
+            FROM gone WHERE keep > 0 ON CONFLICT DO NOTHING
+            """
+        ),
+    ),
+    again=(
+        _prepared(
+            f"""
+            {_ROWS} UPDATE toque.job AS j
+            SET state = CASE WHEN r.pause > 0 THEN {LATER} ELSE {WAITING} END,
+                due = clock_timestamp() + make_interval(secs => r.pause),
+                attempt = j.attempt - r.refund, crashes = j.crashes + r.crash, worker = NULL,
+                errors = right(j.errors || r.error, {ERRORS_CHARS_MAX})
+            FROM r WHERE {_MINE}
+            """
+        ),
+    ),
+    dead=(
+        _prepared(
+            f"""
+            {_ROWS}, gone AS (
+                DELETE FROM toque.job AS j USING r WHERE {_MINE} RETURNING j.*, r.error, r.reason, r.crash
+            )
+            INSERT INTO toque.job_dead
+                (id, queue, name, priority, key, headers, data, attempt, crashes, reason, errors, at)
+            SELECT id, queue, name, priority, key, headers, data, attempt, crashes + crash, reason,
+                right(errors || error, {ERRORS_CHARS_MAX}), at
+            FROM gone ON CONFLICT DO NOTHING
+            """
+        ),
+    ),
+    held=_prepared(
+        f"SELECT id, fence, crashes FROM toque.job WHERE worker = $1 AND state = {RUNNING} FOR UPDATE SKIP LOCKED"
+    ),
+    sweep=tuple(
+        _prepared(
+            f"DELETE FROM toque.{table} WHERE ctid = ANY (ARRAY("
+            f"SELECT ctid FROM toque.{table} WHERE {old} LIMIT $1 FOR UPDATE SKIP LOCKED))"
+        )
+        for table, old in (
+            ("job_result", "until < clock_timestamp()"),
+            ("job_once", "until < clock_timestamp()"),
+            ("job_dead", f"died < clock_timestamp() - interval '{DEAD_KEPT_DAYS} days'"),
+        )
+    ),
+)
+
+# SQLite.
+
+_NOW = "((julianday('now') - 2440587.5) * 86400.0)"
+_FIELDS = ("id", "fence", "outcome", "result", "keep", "pause", "refund", "crash", "error", "reason")
+_EXTRACTED = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in _FIELDS)
+_R = f"(SELECT {_EXTRACTED} FROM json_each(?1)) AS r"
+_OPEN_LITE = "NOT EXISTS (SELECT 1 FROM toque_job_queue AS q WHERE q.name = {} AND q.is_paused)"
+_DELETE_LITE = _prepared(
+    f"DELETE FROM toque_job AS j WHERE EXISTS (SELECT 1 FROM {_R} WHERE {_MINE}) "
+    "AND id IN (SELECT json_extract(value, '$.id') FROM json_each(?1))"
+)
+
+_SQLITE = Statements(
+    number=_prepared("INSERT INTO toque_job_worker DEFAULT VALUES RETURNING number"),
+    look=_prepared(
+        f"""
+        SELECT
+            (SELECT json_group_array(value) FROM json_each(?1)
+             WHERE EXISTS (SELECT 1 FROM toque_job AS j WHERE j.state = {WAITING} AND j.queue = value
+                           AND j.name IN (SELECT value FROM json_each(?2)))
+               AND {_OPEN_LITE.format("value")}),
+            (SELECT min(due) - {_NOW} FROM toque_job WHERE state = {LATER}),
+            (SELECT json_group_array(DISTINCT worker) FROM toque_job WHERE state = {RUNNING}),
+            (SELECT json_group_array(json_array(id, fence, is_cancelled)) FROM toque_job
+             WHERE state = {RUNNING} AND worker = ?3)
+        """,
+        is_write=False,
+    ),
+    promote=_prepared(
+        f"UPDATE toque_job SET state = {WAITING} WHERE pos IN "
+        f"(SELECT pos FROM toque_job WHERE state = {LATER} AND due <= {_NOW} ORDER BY due LIMIT ?1)"
+    ),
+    claim=_prepared(
+        f"""
+        UPDATE toque_job AS t SET state = {RUNNING}, worker = ?3, fence = fence + 1, attempt = attempt + 1,
+            started = {_NOW}, uniq = CASE WHEN is_freed THEN NULL ELSE uniq END
+        WHERE pos IN (
+            SELECT j.pos FROM toque_job AS j
+            WHERE j.state = {WAITING} AND j.queue = ?1 AND {_OPEN_LITE.format("?1")}
+              AND j.name IN (SELECT value FROM json_each(?4))
+              AND (j.key = '' OR NOT EXISTS (
+                  SELECT 1 FROM toque_job AS e WHERE e.queue = j.queue AND e.key = j.key AND e.key <> ''
+                  AND e.pos <> j.pos AND (e.pos < j.pos OR e.state = {RUNNING})))
+            ORDER BY j.priority DESC, j.pos LIMIT ?2
+        )
+        RETURNING {_RETURNING}, at, {_NOW} - due
+        """
+    ),
+    done=(
+        _prepared(
+            f"""
+            INSERT INTO toque_job_result (id, name, outcome, headers, result, at, until)
+            SELECT j.id, j.name, r.outcome, j.headers, r.result, j.at, {_NOW} + r.keep
+            FROM toque_job AS j JOIN {_R} ON {_MINE} WHERE r.keep > 0 ON CONFLICT DO NOTHING
+            """
+        ),
+        _DELETE_LITE,
+    ),
+    again=(
+        _prepared(
+            f"""
+            UPDATE toque_job AS j
+            SET state = CASE WHEN r.pause > 0 THEN {LATER} ELSE {WAITING} END, due = {_NOW} + r.pause,
+                attempt = j.attempt - r.refund, crashes = j.crashes + r.crash, worker = NULL,
+                errors = substr(j.errors || r.error, -{ERRORS_CHARS_MAX})
+            FROM {_R} WHERE {_MINE}
+            """
+        ),
+    ),
+    dead=(
+        _prepared(
+            f"""
+            INSERT INTO toque_job_dead
+                (id, queue, name, priority, key, headers, data, attempt, crashes, reason, errors, at)
+            SELECT j.id, j.queue, j.name, j.priority, j.key, j.headers, j.data, j.attempt, j.crashes + r.crash,
+                r.reason, substr(j.errors || r.error, -{ERRORS_CHARS_MAX}), j.at
+            FROM toque_job AS j JOIN {_R} ON {_MINE} WHERE true ON CONFLICT DO NOTHING
+            """
+        ),
+        _DELETE_LITE,
+    ),
+    held=_prepared(
+        f"SELECT id, fence, crashes FROM toque_job WHERE worker = ?1 AND state = {RUNNING}",
+    ),
+    sweep=tuple(
+        _prepared(f"DELETE FROM toque_{table} WHERE rowid IN (SELECT rowid FROM toque_{table} WHERE {old} LIMIT ?1)")
+        for table, old in (
+            ("job_result", f"until < {_NOW}"),
+            ("job_once", f"until < {_NOW}"),
+            ("job_dead", f"died < {_NOW} - {DEAD_KEPT_DAYS * 86_400}"),
+        )
+    ),
+)
+
+STATEMENTS = {"postgresql": _POSTGRESQL, "sqlite": _SQLITE}

@@ -1,0 +1,163 @@
+"""The jobs' table as one process uses it: to look, to claim, and to say what became of what it claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from toque.log.probe import Probe
+from toque.messages.job_tables import LATER, RUNNING, WAITING
+from toque.messages.jobs.job import Outcome, Start
+from toque.messages.jobs.statements import STATEMENTS
+from toque.store.database import Database, transaction_of
+from toque.store.prepared import Prepared
+from toque.store.store import Store
+
+__all__ = ["JOBS", "Held", "JobTable", "Mine", "View"]
+
+JOBS = Probe(
+    f"""
+    CASE WHEN EXISTS (SELECT FROM toque.job WHERE state = {RUNNING}) OR EXISTS (
+        SELECT FROM toque.job AS j WHERE state = {WAITING}
+        AND NOT EXISTS (SELECT FROM toque.job_queue AS q WHERE q.name = j.queue AND q.is_paused))
+    THEN 0.0::float8
+    ELSE (SELECT extract(epoch FROM min(due) - clock_timestamp())::float8 FROM toque.job WHERE state = {LATER}) END
+    """,
+    f"""
+    CASE WHEN EXISTS (SELECT 1 FROM toque_job WHERE state = {RUNNING}) OR EXISTS (
+        SELECT 1 FROM toque_job AS j WHERE state = {WAITING}
+        AND NOT EXISTS (SELECT 1 FROM toque_job_queue AS q WHERE q.name = j.queue AND q.is_paused))
+    THEN 0.0
+    ELSE (SELECT min(due) - ((julianday('now') - 2440587.5) * 86400.0) FROM toque_job WHERE state = {LATER}) END
+    """,
+    keeps_alert=False,
+)
+"""Whether there is a job to begin or to watch over. What is enqueued rings, so nobody has to look more often."""
+
+PROMOTED_MAX = 1000
+"""Jobs that become due at once are let begin in steps of so many, some milliseconds of work."""
+
+SWEPT_MAX = 1000
+
+
+class Mine(Struct, frozen=True, array_like=True):
+    """A job that the database says this worker runs."""
+
+    id: UUID
+    fence: int
+    is_cancelled: bool
+
+
+class View(Struct, frozen=True):
+    """What there is to do."""
+
+    queues: frozenset[str]
+    """Those with a job that may begin."""
+    due_s: float | None
+    """The seconds until the next one is due; 0 or less for now, None where none is."""
+    workers: frozenset[int]
+    """Those that have begun jobs and not ended them."""
+    mine: list[Mine]
+    """Those of the worker who asks."""
+
+
+class Held(Struct, frozen=True):
+    """What a worker has begun and not ended."""
+
+    id: str
+    fence: int
+    crashes: int
+
+
+class JobTable:
+    """One store's jobs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._statements = STATEMENTS[store.dialect_name]
+
+    async def number(self) -> int:
+        """A number that no worker has had and none will have."""
+        number: int = (await self._fetch(self._statements.number))[0][0]
+        return number
+
+    async def look(self, queues: str, names: str, worker: int) -> View:
+        """What there is to do in *queues* for who knows *names* (JSON lists), and for *worker*."""
+
+        async def run(database: Database) -> Sequence[Any]:
+            rows: list[Any] = await transaction_of(database).fetch(
+                self._statements.look, (queues, names, worker), 1, list
+            )
+            return rows[0]  # type: ignore[no-any-return]
+
+        waiting, due_s, workers, mine = await self._store.query(run)
+        return View(
+            msgspec.json.decode(waiting, type=frozenset[str]),
+            due_s,
+            msgspec.json.decode(workers, type=frozenset[int]),
+            msgspec.json.decode(mine, type=list[Mine], strict=False),
+        )
+
+    async def promote(self) -> None:
+        """Let begin what is due, some of it at a time."""
+        await self._execute((self._statements.promote,), PROMOTED_MAX)
+
+    async def claim(self, queue: str, limit: int, worker: int, names: str) -> list[Start]:
+        """At most *limit* jobs that begin now, the first to begin first."""
+        rows = await self._fetch(self._statements.claim, queue, limit, worker, names)
+        return sorted(map(_start, rows), key=lambda start: (-start.priority, start.pos))
+
+    async def settle(
+        self, done: Sequence[Outcome] = (), again: Sequence[Outcome] = (), dead: Sequence[Outcome] = ()
+    ) -> None:
+        """Write what became of starts, of those that still count."""
+        kinds = ((self._statements.done, done), (self._statements.again, again), (self._statements.dead, dead))
+
+        async def run(database: Database) -> None:
+            transaction = transaction_of(database)
+            for statements, outcomes in kinds:
+                if not outcomes:
+                    continue
+                # Everybody who changes several jobs takes them in one order, so that nobody waits in a circle.
+                document = msgspec.json.encode(sorted(outcomes, key=lambda each: each.id)).decode()
+                for statement in statements:
+                    await transaction.execute(statement, (document,))
+
+        await self._store.command(run)
+
+    async def held(self, worker: int) -> list[Held]:
+        """What *worker* has begun and not ended."""
+        return [
+            Held(str(id), fence, crashes) for id, fence, crashes in await self._fetch(self._statements.held, worker)
+        ]
+
+    async def sweep(self) -> None:
+        """Delete some of what need not be kept any more."""
+        await self._execute(self._statements.sweep, SWEPT_MAX)
+
+    async def _fetch(self, prepared: Prepared, *arguments: Any) -> list[Any]:
+        async def run(database: Database) -> list[Any]:
+            rows: list[Any] = await transaction_of(database).fetch(prepared, arguments, 0, list)
+            return rows
+
+        return await self._store.command(run)
+
+    async def _execute(self, statements: Sequence[Prepared], *arguments: Any) -> None:
+        async def run(database: Database) -> None:
+            for statement in statements:
+                await transaction_of(database).execute(statement, arguments)
+
+        await self._store.command(run)
+
+
+def _start(row: Sequence[Any]) -> Start:
+    id, pos, name, key, priority, attempt, crashes, fence, headers, data, is_cancelled, at, waited_s = row
+    return Start(
+        id if isinstance(id, UUID) else UUID(id),
+        pos, name, key, priority, attempt, crashes, fence,
+        msgspec.json.decode(headers), data.encode(), bool(is_cancelled), at, max(waited_s, 0.0),
+    )  # fmt: skip

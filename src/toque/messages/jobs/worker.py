@@ -1,0 +1,387 @@
+"""The jobs of one process: claimed in groups, many at once, never more than there are slots for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from asyncio import CancelledError, Task
+from collections import Counter, deque
+from datetime import UTC, datetime
+from functools import partial
+from random import uniform
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from toque.call.context import Context
+from toque.call.delivery import Delivery
+from toque.contract.errors import Error, Invalid, Overloaded, Unavailable
+from toque.contract.job import Again, GiveUp
+from toque.contract.operation import Priority
+from toque.log.tail import Tail
+from toque.messages.behalf import TRACEPARENT, principal_of
+from toque.messages.jobs.book import Book, Compiled
+from toque.messages.jobs.job import Outcome, Start
+from toque.messages.jobs.rescue import Rescue, claim_of
+from toque.messages.jobs.settling import Settling
+from toque.messages.jobs.table import JobTable, Mine
+from toque.store.closing import Superseded
+from toque.store.store import Store
+
+__all__ = ["Cancelled", "Worker"]
+
+log = logging.getLogger("toque.jobs")
+
+AHEAD_S = 1.0
+"""Jobs are claimed ahead of their turn as far as they would fill a second: later ones may be more urgent, and other
+processes may be free."""
+
+LOOK_S = 1.0
+"""While there is always more to claim, this often is looked for what was cancelled, and who died."""
+
+UNSTARTED_S = 5.0
+"""What was claimed ahead and still waits after this goes back to the others: it was not to take more than a second."""
+
+AGAIN_S = 1.0
+"""After a failure of our own: the database is away, or the app is full."""
+
+SWEEP_S = 60.0
+
+TRACEBACK_CHARS_MAX = 2000
+
+COMPANY_S = 0.5
+"""A suspect that found another one running looks again so soon."""
+
+
+class Cancelled(Exception):
+    """Somebody cancelled the job."""
+
+
+class Draining(Exception):
+    """The process stops: another one begins the job anew."""
+
+
+class Running:
+    """One start under way."""
+
+    __slots__ = ("began", "context", "start", "task")
+
+    def __init__(self, start: Start, context: Context) -> None:
+        self.start = start
+        self.context = context
+        self.began = monotonic()
+        self.task: Task[None] | None = None
+
+    def stop(self, why: Exception) -> None:
+        """Stop it; whatever it does from now on is not kept."""
+        if self.task is not None and self.context.stopped is None:
+            self.context.stopped = why
+            self.task.cancel()
+
+
+class Worker:
+    """Works on the jobs of one store from start to stop.
+
+    Args:
+        slots: how many jobs run at once.
+        drain_s: how long those that run may go on when it stops.
+    """
+
+    def __init__(self, store: Store, tail: Tail, book: Book, *, slots: int, drain_s: float) -> None:
+        self.number = 0
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """How many starts ended in which way, by queue."""
+        self._store = store
+        self._tail = tail
+        self._book = book
+        self._slots = slots
+        self._drain_s = drain_s
+        self._table = JobTable(store)
+        self._settling = Settling(self._table)
+        self._rescue = Rescue(self._table, tail, store.dialect_name)
+        names: dict[str, list[str]] = {}
+        for job in book.by_name.values():
+            names.setdefault(job.rules.queue, []).append(job.name)
+        self._names = {queue: msgspec.json.encode(each).decode() for queue, each in names.items()}
+        self._all_queues = msgspec.json.encode(list(names)).decode()
+        self._all_names = msgspec.json.encode(list(book.by_name)).decode()
+        self._running: dict[UUID, Running] = {}
+        self._ahead: deque[tuple[Start, float]] = deque()
+        self._alarm = asyncio.Event()
+        self._hungry: set[str] = set()
+        self._unknown: set[tuple[UUID, int]] = set()
+        self._numbers: set[int] = set()
+        self._looked = -LOOK_S
+        self._swept = monotonic()
+        self._mean_s = AHEAD_S
+        self._timer: asyncio.TimerHandle | None = None
+        self._working: Task[None] | None = None
+        self._is_stopping = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way here."""
+        return not self._running and not self._ahead
+
+    # From start to stop.
+
+    async def start(self) -> None:
+        """Begin to work."""
+        self._tail.on_news(self._alarm.set)
+        self._tail.on_lost(self._alarm.set)
+        self._alarm.set()
+        self._working = asyncio.get_running_loop().create_task(self._work())
+
+    async def stop(self) -> None:
+        """Claim nothing more, give back what has not begun, let end what runs, and give back the rest: what a deploy
+        interrupts has lost no attempt by it."""
+        self._is_stopping = True
+        if self._working is not None:
+            # What is being claimed is claimed to its end, so that it is known here and can be given back.
+            self._alarm.set()
+            await asyncio.wait((self._working,), timeout=self._drain_s)
+            self._working.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._ahead:
+            self._give_back(self._ahead.popleft()[0])
+        if tasks := [running.task for running in self._running.values() if running.task is not None]:
+            _, late = await asyncio.wait(tasks, timeout=self._drain_s)
+            for running in list(self._running.values()):
+                running.stop(Draining())
+            if late:
+                await asyncio.wait(late, timeout=self._drain_s)
+        await self._settling.flush()
+        if self.number and (left := await self._table.held(self.number)):
+            await self._table.settle(again=[Outcome(id=job.id, fence=job.fence, refund=1) for job in left])
+        await self._tail.release(claim_of(self.number))
+        self._tail.ring()
+
+    async def _work(self) -> None:
+        while not self._is_stopping:
+            await self._alarm.wait()
+            self._alarm.clear()
+            try:
+                await self._turn()
+            except Error as error:
+                log.warning("no jobs can be claimed: %s; trying again", error)
+                self._wake_in(uniform(AGAIN_S / 2, AGAIN_S))  # noqa: S311 - to spread, not to hide
+            except Exception:
+                log.exception("no jobs can be claimed")
+                self._wake_in(AGAIN_S)
+
+    # Claiming.
+
+    async def _turn(self) -> None:
+        """Look for what there is, and claim as much as there is room for."""
+        if not await self._is_known():
+            return
+        while not self._is_stopping:
+            if not self._hungry or monotonic() - self._looked >= LOOK_S:
+                await self._look()
+            self._give_back_late()
+            claimed = 0
+            for queue in sorted(self._hungry):
+                if (room := self._room()) <= 0:
+                    return
+                starts = await self._table.claim(queue, room, self.number, self._names[queue])
+                claimed += len(starts)
+                if len(starts) < room:
+                    self._hungry.discard(queue)
+                self._accept(starts)
+            if not claimed or not self._hungry:
+                return
+
+    async def _is_known(self) -> bool:
+        """Whether this process holds its number, so that others see that it lives. It claims nothing before."""
+        if self.number and self._tail.holds(claim_of(self.number)):
+            return True
+        if self.number and await self._tail.claim(claim_of(self.number)):
+            return True
+        number = await self._table.number()
+        if not await self._tail.claim(claim_of(number)):
+            self._wake_in(AGAIN_S)
+            return False
+        self.number = number
+        self._numbers.add(number)
+        return True
+
+    async def _look(self) -> None:
+        self._looked = monotonic()
+        view = await self._table.look(self._all_queues, self._all_names, self.number)
+        self._hungry |= view.queues & self._names.keys()
+        self._compare(view.mine)
+        if view.due_s is not None and view.due_s <= 0:
+            await self._table.promote()
+            view = await self._table.look(self._all_queues, self._all_names, self.number)
+            self._hungry |= view.queues & self._names.keys()
+        if view.due_s is not None:
+            self._wake_in(max(view.due_s, 0.0))
+        # What was begun under a number that was lost still runs here.
+        if others := view.workers - (self._numbers if self._running else {self.number}):
+            await self._rescue.look(others)
+        if monotonic() - self._swept > SWEEP_S:
+            self._swept = monotonic()
+            await self._table.sweep()
+
+    def _compare(self, mine: list[Mine]) -> None:
+        """Stop what was cancelled, and give back what nobody runs: a claim whose answer was lost."""
+        known = self._running.keys() | {start.id for start, _ in self._ahead}
+        unknown = {(job.id, job.fence) for job in mine if job.id not in known and self._settling.is_empty}
+        for id, fence in unknown & self._unknown:
+            self._settling.add("again", Outcome(id=str(id), fence=fence, refund=1))
+        self._unknown = unknown
+        for job in mine:
+            if job.is_cancelled and job.id in self._running:
+                self._running[job.id].stop(Cancelled())
+
+    def _room(self) -> int:
+        """How many to claim: free slots, and what fills a second ahead. None before half of that has been begun."""
+        ahead_max = int(min(self._slots, self._slots * AHEAD_S / max(self._mean_s, 0.001) - self._slots))
+        room = self._slots + max(ahead_max, 0) - len(self._running) - len(self._ahead)
+        return room if room > 0 and len(self._ahead) <= ahead_max // 2 else 0
+
+    def _accept(self, starts: list[Start]) -> None:
+        has_suspect = any(each.start.crashes for each in self._running.values())
+        has_suspect = has_suspect or any(start.crashes for start, _ in self._ahead)
+        for start in starts:
+            if start.is_cancelled:
+                self._cancelled(start)
+            elif start.crashes and has_suspect:
+                # Beside another suspect it could not be told which of them ended the process.
+                self._give_back(start, COMPANY_S)
+            else:
+                has_suspect = has_suspect or start.crashes > 0
+                self._ahead.append((start, monotonic()))
+        self._begin()
+
+    def _begin(self) -> None:
+        while self._ahead and len(self._running) < self._slots and not self._is_stopping:
+            start, _ = self._ahead.popleft()
+            job = self._book.by_name[start.name]
+            running = Running(start, _context(job, start))
+            self._running[start.id] = running
+            running.task = asyncio.get_running_loop().create_task(self._run(job, running))
+            running.task.add_done_callback(partial(self._ended, running))
+
+    def _give_back_late(self) -> None:
+        while self._ahead and monotonic() - self._ahead[0][1] > UNSTARTED_S:
+            self._give_back(self._ahead.popleft()[0])
+
+    # Running.
+
+    async def _run(self, job: Compiled, running: Running) -> None:
+        start = running.start
+        try:
+            arguments = job.arguments(start.data)
+        except Invalid as error:
+            self._dead(job, start, error, "its inputs fit the job no more")
+            return
+        try:
+            value = await job.plan.call(running.context, arguments)
+        except Superseded:
+            self._count(job, "superseded")
+            log.warning("job %s %s: another start of it counts; nothing of this one was kept", start.name, start.id)
+        except Cancelled:
+            self._cancelled(start)
+        except Draining:
+            self._give_back(start)
+        except CancelledError:
+            self._give_back(start)
+            raise
+        except Exception as error:
+            await self._failed(job, start, error)
+        else:
+            self._count(job, "done")
+            if not job.is_transaction:
+                result = job.result(value) if job.keep_s else None
+                self._settle("done", start, result=result, keep=job.keep_s)
+
+    def _ended(self, running: Running, task: Task[None]) -> None:
+        if self._running.get(running.start.id) is running:
+            del self._running[running.start.id]
+        # A mean over the last some: short jobs are claimed further ahead.
+        self._mean_s += (monotonic() - running.began - self._mean_s) / 16
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("job %s %s", running.start.name, running.start.id, exc_info=error)
+        self._begin()
+        if self._hungry and self._room() > 0:
+            self._alarm.set()
+
+    async def _failed(self, job: Compiled, start: Start, error: Exception) -> None:
+        if isinstance(error, Overloaded) or (isinstance(error, Unavailable) and await self._is_away()):
+            self._give_back(start, AGAIN_S)
+            return
+        if isinstance(error, GiveUp):
+            self._dead(job, start, error, str(error) or "it gave up")
+            return
+        failures = start.failures_before + 1
+        retries = job.rules.retries.of(error)
+        if isinstance(error, Again):
+            pause = error.delay_s if failures < retries.attempts_max or not error.counts else None
+            refund = int(not error.counts)
+        else:
+            pause, refund = retries.pause_s(failures), 0
+        if pause is None:
+            self._dead(job, start, error, f"it failed {failures} times" if failures > 1 else "it failed")
+            return
+        self._count(job, "again")
+        # At least a little: what is due at once would be claimed in the same turn, before others.
+        pause = max(pause, 0.001)
+        self._settle("again", start, pause=pause, refund=refund, error=_report(start, error))
+        asyncio.get_running_loop().call_later(pause, self._alarm.set)
+
+    async def _is_away(self) -> bool:
+        try:
+            await self._store.ping()
+        except Error:
+            return True
+        return False
+
+    def _dead(self, job: Compiled, start: Start, error: Exception, reason: str) -> None:
+        self._count(job, "dead")
+        log.error("job %s %s is a dead letter: %s", start.name, start.id, reason, exc_info=error)
+        self._settle("dead", start, error=_report(start, error), reason=reason)
+
+    def _cancelled(self, start: Start) -> None:
+        job = self._book.by_name[start.name]
+        self._count(job, "cancelled")
+        self._settle("done", start, outcome="cancelled", keep=job.rules.keep_result_s)
+
+    def _give_back(self, start: Start, pause: float = 0.0) -> None:
+        """Let it begin anew, here or elsewhere, as if it had not been begun."""
+        self._settle("again", start, pause=pause, refund=1)
+
+    def _settle(self, kind: str, start: Start, **what: Any) -> None:
+        self._settling.add(kind, Outcome(id=str(start.id), fence=start.fence, **what))
+
+    def _count(self, job: Compiled, outcome: str) -> None:
+        self.counts[job.rules.queue, outcome] += 1
+
+    def _wake_in(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None and self._timer.when() <= loop.time() + seconds and self._timer.when() > loop.time():
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_later(seconds, self._alarm.set)
+
+
+def _context(job: Compiled, start: Start) -> Context:
+    plan = job.plan
+    context = Context.within(job.name, plan.deadline_s, principal_of(start.headers))
+    context.traceparent = start.headers.get(TRACEPARENT)
+    context.priority = Priority.SHEDDABLE
+    context.delivery = Delivery(
+        consumer=job.name, id=str(start.id), key=start.key, at=start.at, attempt=start.attempt, fence=start.fence
+    )
+    return context
+
+
+def _report(start: Start, error: Exception) -> str:
+    """What is kept of a failure: when, which attempt, what, and where from."""
+    lines = "".join(traceback.format_exception(error))[-TRACEBACK_CHARS_MAX:]
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} attempt {start.attempt}: {type(error).__name__}: {error}\n{lines}\n"

@@ -1,0 +1,178 @@
+"""What is enqueued is checked, and begins when, and in which order, it was asked to; or not at all."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from job_looks import is_empty, rows, until
+
+from toque import AllRows, App, Database, Jobs, Struct, public
+from toque.contract.complaints import SetupError
+from toque.messages.jobs.book import DATA_BYTES_MAX
+from toque.messages.jobs.jobs import BATCH_MAX
+from toque.settings import Messages, Settings
+from toque.store import Store
+from toque.testing import Harness, running
+
+ONE_AT_A_TIME = Settings(messages=Messages(jobs_max=1))
+SILENT = Settings(messages=Messages(work=False))
+
+
+class Dish(Struct):
+    name: str
+    price: float
+
+
+def desk() -> tuple[App, list[Any], list[Any]]:
+    """An app whose one command enqueues as *hows* say, and what its jobs have done."""
+    app, done, hows = App("desk"), list[Any](), list[Any]()
+
+    @app.job()
+    async def note(text: str, number: int = 0) -> None:
+        done.append(text)
+
+    @app.job()
+    async def serve(dish: Dish, when: datetime, ids: list[UUID]) -> None:
+        done.append((dish, when, ids))
+
+    async def unknown(text: str) -> None: ...
+
+    @app.command(allow=public)
+    async def ask(jobs: Jobs) -> list[str]:
+        functions = {"note": note, "serve": serve, "unknown": unknown}
+        return [str(jobs.enqueue(functions[name], *inputs, **how)) for name, inputs, how in hows]  # type: ignore[call-overload]
+
+    @app.command(allow=public)
+    async def ask_many(count: int, jobs: Jobs) -> int:
+        return len(set(jobs.enqueue_many(note, ((f"n{number}", number) for number in range(count)))))
+
+    @app.query(allow=public)
+    async def ask_in_a_query(jobs: Jobs) -> None:
+        jobs.enqueue(note, "no")
+
+    return app, done, hows
+
+
+async def ask(harness: Harness, hows: list[Any], *asked: Any) -> list[str]:
+    hows[:] = asked
+    found: list[str] = await harness.call("desk.ask")
+    return found
+
+
+async def test_inputs_come_as_they_were_given(database_url: str) -> None:
+    app, done, hows = desk()
+    dish, when, ids = Dish("soup", 1.5), datetime(2026, 3, 1, 12, tzinfo=UTC), [UUID(int=7)]
+    async with running(app, database_url=database_url) as harness:
+        await ask(harness, hows, ("serve", (dish, when, ids), {}), ("note", ("ü' \\ $$ 鍋",), {}))
+        await until(lambda: len(done) == 2)
+
+    assert (dish, when, ids) in done
+    assert "ü' \\ $$ 鍋" in done
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "how", "error", "match"),
+    [
+        ("note", (1,), {}, TypeError, r"desk\.note cannot be enqueued.*text"),
+        ("note", (), {}, TypeError, "text"),
+        ("note", ("a", 1, 2), {}, TypeError, "takes text, number"),
+        ("note", ("x" * DATA_BYTES_MAX,), {}, ValueError, "bytes"),
+        ("unknown", ("a",), {}, TypeError, "no job of this app"),
+        ("note", ("a",), {"at": datetime(2026, 1, 1)}, ValueError, "zone"),
+        ("note", ("a",), {"at": datetime.now(UTC), "delay": 1}, ValueError, "one of them"),
+        ("note", ("a",), {"priority": 40_000}, ValueError, "priority"),
+        ("note", ("a",), {"key": "k" * 300}, ValueError, "key"),
+    ],
+)
+async def test_what_cannot_be_done_is_refused_when_it_is_enqueued(
+    database_url: str, other: Store, name: str, inputs: Any, how: Any, error: type[Exception], match: str
+) -> None:
+    app, _, hows = desk()
+    async with running(app, settings=SILENT, database_url=database_url) as harness:
+        with pytest.raises(error, match=match):
+            await ask(harness, hows, (name, inputs, how))
+        with pytest.raises(PermissionError):
+            await harness.call("desk.ask_in_a_query")
+
+        assert await is_empty(other)
+
+
+async def test_the_more_important_goes_first_and_else_who_came_first(database_url: str) -> None:
+    app, done, hows = desk()
+    async with running(app, settings=ONE_AT_A_TIME, database_url=database_url) as harness:
+        asked = [("note", (f"{number}",), {"priority": number % 3}) for number in range(9)]
+        await ask(harness, hows, *asked)
+        await until(lambda: len(done) == 9)
+
+    assert done == [*"258", *"147", *"036"]
+
+
+async def test_what_is_to_be_later_is_later(database_url: str, other: Store) -> None:
+    app, done, hows = desk()
+    async with running(app, database_url=database_url) as harness:
+        soon, past = timedelta(seconds=0.3), datetime(2020, 1, 1, tzinfo=UTC)
+        far = datetime.now(UTC) + timedelta(days=400)
+        await ask(
+            harness,
+            hows,
+            ("note", ("soon",), {"delay": soon}),
+            ("note", ("past",), {"at": past}),
+            ("note", ("far",), {"at": far}),
+            ("note", ("now",), {}),
+        )
+        await until(lambda: len(done) == 3)
+
+    assert sorted(done[:2]) == ["now", "past"]
+    assert done[2] == "soon"
+    assert await rows(other, "SELECT state, attempt FROM toque.job") == [(2, 0)]
+
+
+async def test_unique_keeps_a_second_one_out_for_as_long_as_it_says(database_url: str, other: Store) -> None:
+    app, _, hows = desk()
+    async with running(app, settings=SILENT, database_url=database_url) as harness:
+        once, for_long = {"unique": "a"}, {"unique": "b", "unique_s": 3600}
+        await ask(harness, hows, ("note", ("1",), once), ("note", ("2",), once), ("note", ("3",), {"unique": "c"}))
+        await ask(harness, hows, ("note", ("4",), once), ("note", ("5",), for_long), ("note", ("6",), for_long))
+        first = sorted(await rows(other, "SELECT uniq FROM toque.job"))
+    async with running(app, database_url=database_url):
+        await until(lambda: is_empty(other))
+    async with running(app, settings=SILENT, database_url=database_url) as harness:
+        await ask(harness, hows, ("note", ("7",), once), ("note", ("8",), for_long))
+        second = await rows(other, "SELECT uniq FROM toque.job")
+
+    assert first == [("a",), ("b",), ("c",)]
+    assert second == [("a",)]
+
+
+async def test_many_are_enqueued_at_once(database_url: str, other: Store) -> None:
+    app, done, _ = desk()
+    async with running(app, database_url=database_url) as harness:
+        assert await harness.call("desk.ask_many", count=1234) == 1234
+        with pytest.raises(ValueError, match="at once"):
+            await harness.call("desk.ask_many", count=BATCH_MAX + 1)
+        await until(lambda: is_empty(other))
+
+    assert sorted(done) == sorted(f"n{number}" for number in range(1234))
+
+
+def test_a_job_that_cannot_be_enqueued_is_refused_at_start() -> None:
+    app = App("wrong")
+
+    @app.job()
+    async def late(db: Database, text: str) -> None: ...
+
+    @app.job()
+    async def named(db: AllRows, *, text: str) -> None: ...
+
+    @app.job(retries=0)
+    async def never() -> None: ...
+
+    with pytest.raises(SetupError) as caught:
+        app.serve()
+
+    told = str(caught.value)
+    for words in ("let text come first", "taken by name only", "tried 0 times"):
+        assert words in told
