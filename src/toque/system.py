@@ -196,23 +196,26 @@ def _messages(
 
     probes = []
     if inbox is not None:
-        from toque.messages.consumers import PARKED, Consumers
+        from toque.messages.consumers import PARKED
 
         probes.append(PARKED)
     if book.by_name:
         from toque.messages.jobs.table import JOBS
-        from toque.messages.jobs.worker import Worker
 
         probes.append(JOBS)
     direct_url, is_working = settings.database.direct_url.reveal(), settings.messages.work
     messages = Messages(store, bell, direct_url=direct_url, is_working=is_working, probes=probes)
     if inbox is not None:
+        from toque.messages.consumers import Consumers
+
         at_once = settings.messages.at_once
         consumers = Consumers(store, messages.reader, messages.tail, inbox=inbox, plans=handlers, at_once=at_once)
         messages.consumers = consumers
         messages.preparations.append(consumers.prepare)
         messages.services.append(consumers)
     if book.by_name:
+        from toque.messages.jobs.worker import Worker
+
         slots, drain_s = settings.messages.jobs_max, settings.messages.drain_s
         messages.services.append(Worker(store, messages.tail, book, slots=slots, drain_s=drain_s))
     return messages
