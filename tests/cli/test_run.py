@@ -18,6 +18,8 @@ import httpx
 import pytest
 from shell import SHOP, process, write
 
+from toque.cli.run import YOUNG_MAX
+
 GIVE_UP_S = 30
 
 
@@ -69,6 +71,31 @@ def test_a_server_says_where_it_is_and_ends_well_when_told_to(shop: Path, number
         assert running.stop(number) == 0
         assert "shop 1.2.3 on http://127.0.0.1:" in running.lines[-1]
         assert "(development)" in running.lines[-1]
+
+
+COLLECTOR = """
+import gc
+from toque import App, public
+
+app = App("collector")
+
+
+@app.query("/collector", allow=public)
+async def collector() -> tuple[int, int, bool]:
+    return gc.get_freeze_count(), gc.get_threshold()[0], gc.isenabled()
+"""
+
+
+def test_a_worker_s_garbage_collector_leaves_the_app_alone(tmp_path: Path) -> None:
+    write(tmp_path, {"collector.py": COLLECTOR})
+
+    with started("run", "collector.py", "--port", "0", cwd=tmp_path) as running:
+        frozen, young_max, is_enabled = httpx.get(f"{running.address()}/collector").json()
+
+    # Toque's own modules alone are tens of thousands of objects.
+    assert frozen > 10_000
+    assert young_max == YOUNG_MAX
+    assert is_enabled
 
 
 def test_flags_win_over_the_environment(shop: Path) -> None:
