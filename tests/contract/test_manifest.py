@@ -250,6 +250,13 @@ def test_another_address_status_or_shorter_deadline_breaks(options: dict[str, An
     assert breaking_changes(offering(nothing), offering(nothing, **options)) == [said]
 
 
+def test_a_command_that_takes_no_idempotency_key_any_more_breaks() -> None:
+    plain, keyed = offering(nothing), offering(nothing, is_idempotent=True)
+
+    assert breaking_changes(keyed, plain) == ["m.x: it takes no idempotency key any more"]
+    assert breaking_changes(plain, keyed) == []
+
+
 @pytest.mark.parametrize(
     ("old", "new", "breaks"),
     [

@@ -13,6 +13,7 @@ from sqlalchemy import func, insert, select, text, update
 from toque.call.context import Context
 from toque.store import Store
 from toque.store.postgres import PostgresStore
+from toque.store.postgres_connection import connect
 
 ENDLESS = {
     "sqlite": "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r) SELECT count(*) FROM r",
@@ -132,3 +133,24 @@ async def test_a_cancelled_statement_stops_on_the_server(kitchen: Store) -> None
         while await kitchen.query(lambda db: db.scalar(sleeping)) > 1:
             await asyncio.sleep(0.01)
     assert kitchen.pool.in_use <= 1
+
+
+async def test_the_server_stops_a_statement_whose_client_is_gone(kitchen: Store) -> None:
+    """A cancellation may never arrive: the server looks by itself whether anybody waits."""
+    if not isinstance(kitchen, PostgresStore):
+        pytest.skip("SQLite has no server")
+    connection = await connect(kitchen.url)
+    await connection.mend()
+    number = connection.get_server_pid()
+    sleeping = asyncio.ensure_future(connection.fetchval("SELECT pg_sleep(600)"))
+    is_there = select(func.count()).select_from(text("pg_stat_activity")).where(text(f"pid = {number}"))
+    await asyncio.sleep(0.05)
+    assert await kitchen.query(lambda db: db.scalar(is_there)) == 1
+
+    connection.terminate()
+
+    await asyncio.wait([sleeping])
+    assert sleeping.exception() is not None
+    async with asyncio.timeout(20):
+        while await kitchen.query(lambda db: db.scalar(is_there)):
+            await asyncio.sleep(0.05)

@@ -33,15 +33,15 @@ def database_of(target: str) -> Kept:
     if app.metadata is None:
         raise Failure(f"{app.name} has no models, so it has no data of its own")
     settings = settings_for(app)
-    return Kept(app, settings, checked(database_url(settings, app.folder), "database.url"), app.metadata)
+    return Kept(app, settings, checked(database_url(settings, app.folder), "database.url", code=1), app.metadata)
 
 
-def checked(url: str, name: str) -> str:
-    """*url*, if it is one of a database. Raises: Failure with code 2, calling it *name*."""
+def checked(url: str, name: str, *, code: int = 2) -> str:
+    """*url*, if it is one of a database. Raises: Failure with *code*, calling it *name*: 2 for a wrong command."""
     from toque.store import open_store
 
     try:
         open_store(url)
     except ValueError as error:
-        raise Failure(f"{name}: {error}", code=2) from None
+        raise Failure(f"{name}: {error}", code=code) from None
     return url

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from cyclopts import App, Parameter
 
+from toque.cli.databases import database_of
 from toque.cli.failures import Failure
-from toque.cli.run import settings_for
-from toque.cli.target import Target, load_app
-from toque.serving import database_url
+from toque.cli.target import Target
 
 if TYPE_CHECKING:
     from toque.store.migrations import Way
@@ -219,18 +218,10 @@ class _Place(NamedTuple):
 
 
 def _database(target: str) -> _Place:
-    from toque.store import open_store
     from toque.store.preparation import MIGRATIONS
 
-    app = load_app(target)
-    if app.metadata is None:
-        raise Failure(f"{app.name} has no models, so there is nothing to migrate")
-    url = database_url(settings_for(app), app.folder)
-    try:
-        open_store(url)
-    except ValueError as error:
-        raise Failure(f"database.url: {error}") from None
-    return _Place(app.name, url, app.metadata, app.folder / MIGRATIONS)
+    kept = database_of(target)
+    return _Place(kept.app.name, kept.url, kept.metadata, kept.app.folder / MIGRATIONS)
 
 
 def _require_migrations(folder: Path) -> None:

@@ -39,6 +39,8 @@ def _changes(old: OperationEntry, new: OperationEntry, before: Schemas, after: S
     yield from _access_changes(old.access, new.access)
     yield from _input_changes(old.inputs, new.inputs, before, after)
     yield from _output_changes(old, new, before, after)
+    if old.is_idempotent and not new.is_idempotent:
+        yield "it takes no idempotency key any more"
     if new.deadline_s < old.deadline_s:
         yield f"its deadline is {new.deadline_s:g} s, and was {old.deadline_s:g} s"
     if 0 < new.body_bytes_max < old.body_bytes_max:

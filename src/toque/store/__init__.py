@@ -16,9 +16,12 @@ from toque.store.store import Store, open_store
 if TYPE_CHECKING:
     from toque.store.facts import Me as Me
     from toque.store.models import Model as Model
+    from toque.store.rows import SHARED as SHARED
     from toque.store.rows import Rows as Rows
+    from toque.store.rows import declare as declare
 
 __all__ = [
+    "SHARED",
     "AllRows",
     "Database",
     "Me",
@@ -28,10 +31,12 @@ __all__ = [
     "Statement",
     "StatementObserver",
     "Store",
+    "declare",
     "open_store",
 ]
 
-_LATE = {"Me": "toque.store.facts", "Model": "toque.store.models", "Rows": "toque.store.rows"}
+_ROWS = "toque.store.rows"
+_LATE = {"Me": "toque.store.facts", "Model": "toque.store.models", "Rows": _ROWS, "SHARED": _ROWS, "declare": _ROWS}
 
 
 def __getattr__(name: str) -> Any:

@@ -139,12 +139,14 @@ class Writing(Reading):
     def visit_update(self, statement: Any, visiting_cte: Any = None, **kw: Any) -> Any:
         rules = None if self.trusted else self.rules_for(statement)
         if isinstance(rules, Guarded):
+            _refuse_in_cte(rules, visiting_cte)
             statement = statement.where(_Permitted(rules.table, rules.both(rules.change)))
         return _update(self, statement, visiting_cte=visiting_cte, **kw)
 
     def visit_delete(self, statement: Any, visiting_cte: Any = None, **kw: Any) -> Any:
         rules = None if self.trusted else self.rules_for(statement)
         if isinstance(rules, Guarded):
+            _refuse_in_cte(rules, visiting_cte)
             statement = statement.where(_Permitted(rules.table, rules.both(rules.delete)))
         return super().visit_delete(statement, visiting_cte=visiting_cte, **kw)
 
@@ -398,6 +400,15 @@ def _replaced(rule: Rule, table: Table, written: Mapping[str, str]) -> Rule:
 
     replaced: Rule = visitors.replacement_traverse(rule, {}, value_for) if written else rule
     return replaced
+
+
+def _refuse_in_cte(rules: Guarded, visiting_cte: Any) -> None:
+    """Nobody hears how many rows a CTE wrote, so nobody could be told of those that a rule kept it from."""
+    if visiting_cte is not None:
+        refuse(
+            f"rows of {rules.table.name!r}, which are their owners', are changed or deleted within a CTE.",
+            "Change them by a statement of its own, with returning() for what the next one needs.",
+        )
 
 
 def _refuse_stamped(rules: Guarded, column: Any) -> None:
