@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from toque.contract.operation import Header, InBody, InQuery
     from toque.contract.principal import Principal
     from toque.messages.jobs.jobs import Jobs
+    from toque.messages.jobs.progress import Progress
+    from toque.messages.jobs.status import JobStatus
+    from toque.messages.jobs.steps import Steps
     from toque.messages.outbox import Outbox
     from toque.security.development import DevelopmentTokens
     from toque.settings import Settings
@@ -70,6 +73,9 @@ _HOMES = {
     "toque.contract.operation": ("Header", "InBody", "InQuery"),
     "toque.contract.principal": ("Principal",),
     "toque.messages.jobs.jobs": ("Jobs",),
+    "toque.messages.jobs.progress": ("Progress",),
+    "toque.messages.jobs.status": ("JobStatus",),
+    "toque.messages.jobs.steps": ("Steps",),
     "toque.messages.outbox": ("Outbox",),
     "toque.security.development": ("DevelopmentTokens",),
     "toque.settings": ("Settings",),
@@ -102,6 +108,7 @@ __all__ = [
     "InBody",
     "InQuery",
     "Invalid",
+    "JobStatus",
     "Jobs",
     "Me",
     "Meta",
@@ -112,10 +119,12 @@ __all__ = [
     "Overloaded",
     "PreconditionFailed",
     "Principal",
+    "Progress",
     "Retries",
     "Rows",
     "Settings",
     "Sql",
+    "Steps",
     "Struct",
     "Unauthenticated",
     "Unavailable",

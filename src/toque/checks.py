@@ -18,6 +18,7 @@ from toque.contract.module import Module
 from toque.contract.nodes import holds_carried
 from toque.contract.operation import ISOLATIONS, PRIORITIES, Kind, Operation
 from toque.contract.signature import Place, Signature, path_names
+from toque.messages.jobs.steps import Steps
 from toque.store.database import DATABASES
 from toque.transports.bodies import body_type
 
@@ -140,6 +141,9 @@ def _of_job(job: Operation, signature: Signature) -> Iterator[Problem]:
             yield f"its input {found.name!r} is an upload", "keep the file, and give the job its name"
     if signature.is_stream:
         yield "it answers a stream, and nobody reads it", "let it return one value"
+    types = {tp for _, tp in signature.resources}
+    if Steps in types and not types.isdisjoint(DATABASES):
+        yield "its steps are transactions of their own, and it is one too", "ask for Database in the steps' functions"
     if job.job is not None and job.job.retries.attempts_max < 1:
         yield f"it is tried {job.job.retries.attempts_max} times", "choose 1 or more"
 

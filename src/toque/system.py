@@ -28,9 +28,11 @@ from toque.contract.operation import PRIORITIES, Kind, Operation
 from toque.contract.principal import Principal
 from toque.contract.signature import Place, Signature, SignatureError, read_signature
 from toque.messages.inbox import Inbox
-from toque.messages.jobs.book import Book
+from toque.messages.jobs.book import Book, Compiled
 from toque.messages.jobs.finish import finish
 from toque.messages.jobs.jobs import Jobs
+from toque.messages.jobs.progress import Progress
+from toque.messages.jobs.steps import Steps
 from toque.messages.outbox import Bell, Outbox
 from toque.security.credentials import Verifier
 from toque.security.development import DevelopmentTokens
@@ -140,6 +142,8 @@ def compile_system(
         AllRows: _all_rows,
         Outbox: lambda context: Outbox(context, bell),
         Jobs: lambda context: Jobs(context, book, bell),
+        Steps: lambda context: Steps(context, book),
+        Progress: lambda context: Progress(context, book),
         Delivery: lambda context: context.delivery,
     }
     pantry = Pantry(at_hand, given=[settings, DevelopmentTokens(settings)])
@@ -181,6 +185,7 @@ def compile_system(
     plans = {operation.name: workshop.plan(operation, signature) for operation, signature in operations}
     messages = None
     if has_messages and store is not None:
+        book.store, book.compile = store, workshop.step
         book.add(workshop.plan(*job) for job in jobs)
         plans_of_handlers = [workshop.plan(*handler) for handler in handlers]
         messages = _messages(store, bell, settings, inbox=inbox, handlers=plans_of_handlers, book=book)
@@ -282,6 +287,17 @@ class _Workshop:
     def _waiting(self, operation: Operation) -> Waiting[Any] | None:
         return None if self.store is None else self.store.waiting(operation.kind)
 
+    def _compiled(self, job: Operation) -> Callable[[], Compiled]:
+        """*job* in the book, where it is once it is compiled."""
+        return lambda: self.book.by_name.get(job.name) or self.book.step(job.function)
+
+    def step(self, operation: Operation) -> Plan:
+        """The plan of a step that was not declared. Raises: SetupError."""
+        signature = read_signature(operation, self.pantry.types)
+        if wrong := [*checks.of_signature(operation, signature, self.pantry), *checks.of_job(operation, signature)]:
+            raise SetupError(wrong)
+        return self.plan(operation, signature)
+
     def _deadline_s(self, operation: Operation) -> float:
         return self.settings.messages.job_deadline_s if operation.job else self.settings.calls.deadline_s
 
@@ -332,7 +348,7 @@ class _Workshop:
             asks = f"it asks for {' and '.join(asked)}" if asked else "is_idempotent=True"
             yield Stage("transact", f"{asks}: {why}", wrap)
             if operation.job is not None:
-                yield Stage("finish", "it is off the list when it is committed", finish(self.book, operation.name))
+                yield Stage("finish", "it is off the list when it is committed", finish(self._compiled(operation)))
         if self.replies is not None and operation.is_idempotent:
             why = "is_idempotent=True: one effect and one answer a key"
             shape = views.shaper(signature.output)

@@ -22,8 +22,11 @@ class Delivery(Struct, frozen=True, kw_only=True):
     """1 the first time."""
     fence: int = 0
     """Which start of the job it is: what an earlier one still does is not kept."""
+    step: int = 0
+    """Which durable step of the job, from 1 on; 0 is the job itself."""
+    step_name: str = ""
 
     @property
     def idempotency_key(self) -> str:
         """What to send along to others, so that they do once what may be asked of them twice."""
-        return f"{self.consumer}/{self.id}"
+        return f"{self.consumer}/{self.id}/{self.step} {self.step_name}" if self.step else f"{self.consumer}/{self.id}"

@@ -89,6 +89,17 @@ _POSTGRESQL = (
     )
     """,
     "CREATE INDEX job_dead_died ON toque.job_dead (died)",
+    """
+    CREATE TABLE toque.job_step (
+        job uuid NOT NULL,
+        number integer NOT NULL,
+        name text NOT NULL,
+        result text,
+        at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        PRIMARY KEY (job, number)
+    )
+    """,
+    "CREATE TABLE toque.job_schedule (name text PRIMARY KEY, spec text NOT NULL, due timestamptz NOT NULL)",
     "CREATE TABLE toque.job_queue (name text PRIMARY KEY, is_paused boolean NOT NULL DEFAULT false)",
     # What a job did is kept if, and only if, this start of it is still the one that counts.
     f"""
@@ -99,7 +110,19 @@ _POSTGRESQL = (
             RAISE EXCEPTION 'another start of job % counts', which USING ERRCODE = 'TQ001';
         END IF;
     END $$
-    """,  # noqa: S608 - constants
+    """,
+    # The lock keeps whoever takes this start for dead waiting until the step is committed or not.
+    f"""
+    CREATE FUNCTION toque.record_step(which uuid, its_fence bigint, its_number integer, its_name text, its_result text)
+    RETURNS void LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM FROM toque.job WHERE id = which AND fence = its_fence AND state = {RUNNING} FOR SHARE;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'another start of job % counts', which USING ERRCODE = 'TQ001';
+        END IF;
+        INSERT INTO toque.job_step (job, number, name, result) VALUES (which, its_number, its_name, its_result);
+    END $$
+    """,
 )
 
 _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
@@ -174,6 +197,17 @@ _SQLITE = (
     )
     """,
     "CREATE INDEX toque_job_dead_died ON toque_job_dead (died)",
+    f"""
+    CREATE TABLE toque_job_step (
+        job TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        result TEXT,
+        at REAL NOT NULL DEFAULT {_NOW},
+        PRIMARY KEY (job, number)
+    )
+    """,
+    "CREATE TABLE toque_job_schedule (name TEXT PRIMARY KEY, spec TEXT NOT NULL, due REAL NOT NULL)",
     "CREATE TABLE toque_job_queue (name TEXT PRIMARY KEY, is_paused INTEGER NOT NULL DEFAULT 0)",
 )
 

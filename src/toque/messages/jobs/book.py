@@ -12,13 +12,21 @@ import msgspec
 from toque.call.plan import Arguments, Plan
 from toque.codecs.json import JSON
 from toque.codecs.json import encode as encode_json
+from toque.contract.access import public
+from toque.contract.conversion import dec_hook
 from toque.contract.errors import Invalid
 from toque.contract.job import JobRules
+from toque.contract.operation import Kind, Operation
+from toque.store.store import Store
 
 __all__ = ["Book", "Compiled"]
 
 DATA_BYTES_MAX = 256 * 1024
 """The largest inputs, as for events: who has more to say enqueues where it is found."""
+
+
+STEPS_MAX = 1000
+"""Functions that are kept compiled as steps: far more than an app has, unless it makes them as it goes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +38,11 @@ class Compiled:
     is_transaction: bool
     """Whether it is one transaction, and so ends in it."""
     _decode: Callable[[bytes], Any]
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether it takes durable steps."""
+        return any(tp.__name__ == "Steps" for _, tp in self.plan.signature.resources)
 
     @property
     def name(self) -> str:
@@ -62,28 +75,57 @@ class Compiled:
         """The inputs, as they were kept. Raises: Invalid where they fit no more."""
         return msgspec.structs.astuple(self._decode(data))
 
+    def shaped(self, value: Any) -> Any:
+        """What the function returned, narrowed to its declared output."""
+        return value if self.plan.shape is None else self.plan.shape(value)
+
     def result(self, value: Any) -> str:
-        """What the job returned, as it is kept: its declared output alone."""
-        return encode_json(value if self.plan.shape is None else self.plan.shape(value)).decode()
+        """What the function returned, as it is kept: its declared output alone."""
+        return encode_json(self.shaped(value)).decode()
+
+    def read_result(self, text: str | None) -> Any:
+        """What was kept, of the declared type again."""
+        if text is None or self.plan.signature.output is None:
+            return None
+        return msgspec.json.decode(text, type=self.plan.signature.output, dec_hook=dec_hook)
+
+
+def _compiled(plan: Plan) -> Compiled:
+    rules = plan.operation.job
+    assert rules is not None, "a job has rules"
+    decode = JSON.decoder(plan.named)
+    assert decode is not None, "what no format carries is refused before"
+    is_transaction = any(stage.name == "transact" for stage in plan.stages)
+    return Compiled(plan, rules, is_transaction, decode)
 
 
 @dataclass(slots=True, eq=False)
 class Book:
-    """All jobs of an app."""
+    """All jobs of an app. It is filled while the app is compiled."""
 
     by_name: dict[str, Compiled] = field(default_factory=dict)
+    compile: Callable[[Operation], Plan] = field(init=False)
+    """How the system makes a plan of an operation that it has not seen before."""
+    store: Store = field(init=False)
+    report: Callable[[str, int, str], None] = field(default=lambda id, fence, progress: None)
+    """Takes how far the start *fence* of the job *id* is; set by whoever works."""
     _by_function: dict[Callable[..., Any], Compiled] = field(default_factory=dict)
+    _steps: dict[Callable[..., Any], Compiled] = field(default_factory=dict)
 
     def add(self, plans: Iterable[Plan]) -> None:
         """Learn what *plans* are."""
         for plan in plans:
-            rules = plan.operation.job
-            assert rules is not None, "a job has rules"
-            decode = JSON.decoder(plan.named)
-            assert decode is not None, "what no format carries is refused before"
-            is_transaction = any(stage.name == "transact" for stage in plan.stages)
-            compiled = Compiled(plan, rules, is_transaction, decode)
-            self.by_name[compiled.name] = self._by_function[plan.operation.function] = compiled
+            self.by_name[plan.operation.name] = self._by_function[plan.operation.function] = _compiled(plan)
+
+    def step(self, function: Callable[..., Any]) -> Compiled:
+        """*function* as a durable step. Raises: SetupError where it cannot be one."""
+        if function not in self._steps:
+            if len(self._steps) >= STEPS_MAX:
+                self._steps.clear()
+            name = f"step {getattr(function, '__qualname__', 'of a job')}"
+            operation = Operation(name, Kind.JOB, function, public, method="POST", job=JobRules(), priority="sheddable")
+            self._steps[function] = _compiled(self.compile(operation))
+        return self._steps[function]
 
     def find(self, function: Callable[..., Any]) -> Compiled:
         """The job that *function* is. Raises: TypeError where it is none of this app's."""

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from toque.messages.jobs.inserting import FINISH
+from toque.messages.jobs.recording import RECORD
 from toque.store.database import transaction_of
 
 if TYPE_CHECKING:
     from toque.call.context import Context
     from toque.call.plan import Arguments, Handler
-    from toque.messages.jobs.book import Book
+    from toque.messages.jobs.book import Compiled
 
 __all__ = ["finish"]
 
 
-def finish(book: Book, name: str) -> Callable[[Handler], Handler]:
-    """A call of the job *name* whose commit takes it off the list, together with its result.
+def finish(compiled: Callable[[], Compiled]) -> Callable[[Handler], Handler]:
+    """A call of a job whose commit takes it off the list, together with its result; or of a step, with its record.
 
     It is a row and a fence: whoever was taken for dead, and finds another start of the job under way, commits nothing
     (messaging.md 2.6).
@@ -33,10 +34,12 @@ def finish(book: Book, name: str) -> Callable[[Handler], Handler]:
             delivery, database = context.delivery, context.database
             assert database is not None, "the transact policy stands around this one"
             if delivery is not None:
-                job = book.by_name[name]
-                result = job.result(value) if job.keep_s else None
-                row = (UUID(delivery.id), delivery.fence, result, job.keep_s)
-                transaction_of(database).attached.append((FINISH, row))
+                job, attached = compiled(), transaction_of(database).attached
+                id, fence = UUID(delivery.id), delivery.fence
+                if delivery.step:
+                    attached.append((RECORD, (id, fence, delivery.step, delivery.step_name, job.result(value))))
+                else:
+                    attached.append((FINISH, (id, fence, job.result(value) if job.keep_s else None, job.keep_s)))
             return value
 
         return finished

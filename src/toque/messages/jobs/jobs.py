@@ -11,8 +11,10 @@ import msgspec
 
 from toque.log.append import uuid7
 from toque.messages.behalf import headers_of
+from toque.messages.jobs import status
 from toque.messages.jobs.book import Book
 from toque.messages.jobs.inserting import INSERT, Batch
+from toque.messages.jobs.status import JobStatus
 from toque.messages.outbox import KEY_CHARS_MAX, Bell
 from toque.store.database import transaction_of
 from toque.store.transaction import READS
@@ -128,6 +130,26 @@ class Jobs:
             raise ValueError(f"at most {BATCH_MAX} jobs are enqueued at once, and these are {len(rows)}")
         return self._enqueue(job, rows, how) if rows else []
 
+    async def status(self, id: UUID) -> JobStatus | None:
+        """What is known of the job *id*; None where it was never committed, or has ended and left nothing behind."""
+        return await status.read(self._transaction, self._book.store.dialect_name, id)
+
+    async def cancel(self, id: UUID) -> bool:
+        """Have the job *id* not done, or stopped where it runs: whether there was anything to cancel.
+
+        One that runs is stopped as at its deadline: what it did in its transaction is undone.
+        """
+        if not self._transaction.is_command:
+            raise PermissionError(READS)
+        found = await status.cancel(self._transaction, self._book.store.dialect_name, id)
+        self._ring_after()
+        return found
+
+    def _ring_after(self) -> None:
+        if not self._is_used:
+            self._is_used = True
+            self._transaction.after.append(self._bell.ring)
+
     def _enqueue(self, job: Job, inputs: Sequence[Sequence[Any]], how: How) -> list[UUID]:
         if not self._transaction.is_command:
             raise PermissionError(READS)
@@ -148,9 +170,7 @@ class Jobs:
             unique_s=how.get("unique_s", 0.0),
             is_freed=how.get("unique_until") == "begun",
         )
-        if not self._is_used:
-            self._is_used = True
-            self._transaction.after.append(self._bell.ring)
+        self._ring_after()
         self._transaction.attached.append((INSERT, (batch,)))
         return list(batch.ids)
 

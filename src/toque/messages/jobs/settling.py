@@ -15,8 +15,9 @@ __all__ = ["Kind", "Settling"]
 
 log = logging.getLogger("toque.jobs")
 
+KINDS = ("progress", "done", "again", "dead", "forget")
 Kind = str
-"""`done`, `again` or `dead`."""
+"""`progress`, `done`, `again`, `dead`, or `forget` for the steps of what is done."""
 
 FLUSH_S = 0.005
 FLUSH_ROWS = 100
@@ -70,11 +71,12 @@ class Settling:
             await self._write([self._outcomes.popleft() for _ in range(min(FLUSH_ROWS, len(self._outcomes)))])
 
     async def _write(self, rows: Sequence[tuple[Kind, Outcome]]) -> None:
-        done, again, dead = ([outcome for kind, outcome in rows if kind == each] for each in ("done", "again", "dead"))
+        # Progress first: what ends is not there to be changed any more.
+        kinds = {kind: [outcome for each, outcome in rows if each == kind] for kind in KINDS}
         pause = AGAIN_S
         while True:
             try:
-                await self._table.settle(done, again, dead)
+                await self._table.settle(**kinds)
             except Error as error:
                 log.warning("what became of %d jobs cannot be written yet: %s", len(rows), error)
             else:

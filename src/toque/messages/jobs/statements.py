@@ -35,6 +35,12 @@ class Statements(NamedTuple):
     """(rows of id, fence, pause, refund, crash, error): they come again."""
     dead: tuple[Prepared, ...]
     """(rows of id, fence, crash, error, reason): they are put aside."""
+    progress: tuple[Prepared, ...]
+    """(rows of id, fence, result): how far they are."""
+    forget: tuple[Prepared, ...]
+    """(rows of id): what steps they took."""
+    steps: Prepared
+    """(job): the steps that are recorded of it."""
     held: Prepared
     """(worker): what it has begun and not ended."""
     sweep: tuple[Prepared, ...]
@@ -146,6 +152,9 @@ _POSTGRESQL = Statements(
             """
         ),
     ),
+    progress=(_prepared(f"{_ROWS} UPDATE toque.job AS j SET progress = r.result FROM r WHERE {_MINE}"),),
+    forget=(_prepared(f"{_ROWS} DELETE FROM toque.job_step AS s USING r WHERE s.job = r.id"),),
+    steps=_prepared("SELECT number, name, result FROM toque.job_step WHERE job = $1::text::uuid", is_write=False),
     held=_prepared(
         f"SELECT id, fence, crashes FROM toque.job WHERE worker = $1 AND state = {RUNNING} FOR UPDATE SKIP LOCKED"
     ),
@@ -243,6 +252,11 @@ _SQLITE = Statements(
         ),
         _DELETE_LITE,
     ),
+    progress=(_prepared(f"UPDATE toque_job AS j SET progress = r.result FROM {_R} WHERE {_MINE}"),),
+    forget=(
+        _prepared("DELETE FROM toque_job_step WHERE job IN (SELECT json_extract(value, '$.id') FROM json_each(?1))"),
+    ),
+    steps=_prepared("SELECT number, name, result FROM toque_job_step WHERE job = ?1", is_write=False),
     held=_prepared(
         f"SELECT id, fence, crashes FROM toque_job WHERE worker = ?1 AND state = {RUNNING}",
     ),

@@ -111,17 +111,14 @@ class JobTable:
         rows = await self._fetch(self._statements.claim, queue, limit, worker, names)
         return sorted(map(_start, rows), key=lambda start: (-start.priority, start.pos))
 
-    async def settle(
-        self, done: Sequence[Outcome] = (), again: Sequence[Outcome] = (), dead: Sequence[Outcome] = ()
-    ) -> None:
-        """Write what became of starts, of those that still count."""
-        kinds = ((self._statements.done, done), (self._statements.again, again), (self._statements.dead, dead))
+    async def settle(self, **kinds: Sequence[Outcome]) -> None:
+        """Write what became of starts, of those that still count: what is `done`, comes `again`, is `dead`, and how far
+        others are (`progress`)."""
 
         async def run(database: Database) -> None:
             transaction = transaction_of(database)
-            for statements, outcomes in kinds:
-                if not outcomes:
-                    continue
+            for kind, outcomes in kinds.items():
+                statements: tuple[Prepared, ...] = getattr(self._statements, kind) if outcomes else ()
                 # Everybody who changes several jobs takes them in one order, so that nobody waits in a circle.
                 document = msgspec.json.encode(sorted(outcomes, key=lambda each: each.id)).decode()
                 for statement in statements:

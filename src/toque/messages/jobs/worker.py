@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
-from asyncio import CancelledError, Task
+from asyncio import Task
 from collections import Counter, deque
-from datetime import UTC, datetime
 from functools import partial
 from random import uniform
 from time import monotonic
-from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from toque.call.context import Context
-from toque.call.delivery import Delivery
-from toque.contract.errors import Error, Invalid, Overloaded, Unavailable
-from toque.contract.job import Again, GiveUp
-from toque.contract.operation import Priority
+from toque.contract.errors import Error
 from toque.log.tail import Tail
-from toque.messages.behalf import TRACEPARENT, principal_of
-from toque.messages.jobs.book import Book, Compiled
+from toque.messages.jobs.book import Book
 from toque.messages.jobs.job import Outcome, Start
 from toque.messages.jobs.rescue import Rescue, claim_of
+from toque.messages.jobs.runner import Cancelled, Draining, Runner, Running, context_of
 from toque.messages.jobs.settling import Settling
 from toque.messages.jobs.table import JobTable, Mine
-from toque.store.closing import Superseded
 from toque.store.store import Store
 
-__all__ = ["Cancelled", "Worker"]
+__all__ = ["Worker"]
 
 log = logging.getLogger("toque.jobs")
 
@@ -50,36 +42,8 @@ AGAIN_S = 1.0
 
 SWEEP_S = 60.0
 
-TRACEBACK_CHARS_MAX = 2000
-
 COMPANY_S = 0.5
 """A suspect that found another one running looks again so soon."""
-
-
-class Cancelled(Exception):
-    """Somebody cancelled the job."""
-
-
-class Draining(Exception):
-    """The process stops: another one begins the job anew."""
-
-
-class Running:
-    """One start under way."""
-
-    __slots__ = ("began", "context", "start", "task")
-
-    def __init__(self, start: Start, context: Context) -> None:
-        self.start = start
-        self.context = context
-        self.began = monotonic()
-        self.task: Task[None] | None = None
-
-    def stop(self, why: Exception) -> None:
-        """Stop it; whatever it does from now on is not kept."""
-        if self.task is not None and self.context.stopped is None:
-            self.context.stopped = why
-            self.task.cancel()
 
 
 class Worker:
@@ -92,15 +56,13 @@ class Worker:
 
     def __init__(self, store: Store, tail: Tail, book: Book, *, slots: int, drain_s: float) -> None:
         self.number = 0
-        self.counts: Counter[tuple[str, str]] = Counter()
-        """How many starts ended in which way, by queue."""
-        self._store = store
         self._tail = tail
         self._book = book
         self._slots = slots
         self._drain_s = drain_s
         self._table = JobTable(store)
         self._settling = Settling(self._table)
+        self._runner = Runner(store, book, self._settling, self._wake_after)
         self._rescue = Rescue(self._table, tail, store.dialect_name)
         names: dict[str, list[str]] = {}
         for job in book.by_name.values():
@@ -122,6 +84,16 @@ class Worker:
         self._is_stopping = False
 
     @property
+    def counts(self) -> Counter[tuple[str, str]]:
+        """How many starts ended in which way, by queue."""
+        return self._runner.counts
+
+    @property
+    def running(self) -> Counter[str]:
+        """How many jobs run here, by queue."""
+        return Counter(self._book.by_name[each.start.name].rules.queue for each in self._running.values())
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is under way here."""
         return not self._running and not self._ahead
@@ -132,6 +104,7 @@ class Worker:
         """Begin to work."""
         self._tail.on_news(self._alarm.set)
         self._tail.on_lost(self._alarm.set)
+        self._book.report = self._report
         self._alarm.set()
         self._working = asyncio.get_running_loop().create_task(self._work())
 
@@ -147,7 +120,7 @@ class Worker:
         if self._timer is not None:
             self._timer.cancel()
         while self._ahead:
-            self._give_back(self._ahead.popleft()[0])
+            self._runner.give_back(self._ahead.popleft()[0])
         if tasks := [running.task for running in self._running.values() if running.task is not None]:
             _, late = await asyncio.wait(tasks, timeout=self._drain_s)
             for running in list(self._running.values()):
@@ -249,10 +222,10 @@ class Worker:
         has_suspect = has_suspect or any(start.crashes for start, _ in self._ahead)
         for start in starts:
             if start.is_cancelled:
-                self._cancelled(start)
+                self._runner.cancelled(start)
             elif start.crashes and has_suspect:
                 # Beside another suspect it could not be told which of them ended the process.
-                self._give_back(start, COMPANY_S)
+                self._runner.give_back(start, COMPANY_S)
             else:
                 has_suspect = has_suspect or start.crashes > 0
                 self._ahead.append((start, monotonic()))
@@ -262,43 +235,16 @@ class Worker:
         while self._ahead and len(self._running) < self._slots and not self._is_stopping:
             start, _ = self._ahead.popleft()
             job = self._book.by_name[start.name]
-            running = Running(start, _context(job, start))
+            running = Running(start, context_of(job, start))
             self._running[start.id] = running
-            running.task = asyncio.get_running_loop().create_task(self._run(job, running))
+            running.task = asyncio.get_running_loop().create_task(self._runner.run(job, running))
             running.task.add_done_callback(partial(self._ended, running))
 
     def _give_back_late(self) -> None:
         while self._ahead and monotonic() - self._ahead[0][1] > UNSTARTED_S:
-            self._give_back(self._ahead.popleft()[0])
+            self._runner.give_back(self._ahead.popleft()[0])
 
     # Running.
-
-    async def _run(self, job: Compiled, running: Running) -> None:
-        start = running.start
-        try:
-            arguments = job.arguments(start.data)
-        except Invalid as error:
-            self._dead(job, start, error, "its inputs fit the job no more")
-            return
-        try:
-            value = await job.plan.call(running.context, arguments)
-        except Superseded:
-            self._count(job, "superseded")
-            log.warning("job %s %s: another start of it counts; nothing of this one was kept", start.name, start.id)
-        except Cancelled:
-            self._cancelled(start)
-        except Draining:
-            self._give_back(start)
-        except CancelledError:
-            self._give_back(start)
-            raise
-        except Exception as error:
-            await self._failed(job, start, error)
-        else:
-            self._count(job, "done")
-            if not job.is_transaction:
-                result = job.result(value) if job.keep_s else None
-                self._settle("done", start, result=result, keep=job.keep_s)
 
     def _ended(self, running: Running, task: Task[None]) -> None:
         if self._running.get(running.start.id) is running:
@@ -311,56 +257,6 @@ class Worker:
         if self._hungry and self._room() > 0:
             self._alarm.set()
 
-    async def _failed(self, job: Compiled, start: Start, error: Exception) -> None:
-        if isinstance(error, Overloaded) or (isinstance(error, Unavailable) and await self._is_away()):
-            self._give_back(start, AGAIN_S)
-            return
-        if isinstance(error, GiveUp):
-            self._dead(job, start, error, str(error) or "it gave up")
-            return
-        failures = start.failures_before + 1
-        retries = job.rules.retries.of(error)
-        if isinstance(error, Again):
-            pause = error.delay_s if failures < retries.attempts_max or not error.counts else None
-            refund = int(not error.counts)
-        else:
-            pause, refund = retries.pause_s(failures), 0
-        if pause is None:
-            self._dead(job, start, error, f"it failed {failures} times" if failures > 1 else "it failed")
-            return
-        self._count(job, "again")
-        # At least a little: what is due at once would be claimed in the same turn, before others.
-        pause = max(pause, 0.001)
-        self._settle("again", start, pause=pause, refund=refund, error=_report(start, error))
-        asyncio.get_running_loop().call_later(pause, self._alarm.set)
-
-    async def _is_away(self) -> bool:
-        try:
-            await self._store.ping()
-        except Error:
-            return True
-        return False
-
-    def _dead(self, job: Compiled, start: Start, error: Exception, reason: str) -> None:
-        self._count(job, "dead")
-        log.error("job %s %s is a dead letter: %s", start.name, start.id, reason, exc_info=error)
-        self._settle("dead", start, error=_report(start, error), reason=reason)
-
-    def _cancelled(self, start: Start) -> None:
-        job = self._book.by_name[start.name]
-        self._count(job, "cancelled")
-        self._settle("done", start, outcome="cancelled", keep=job.rules.keep_result_s)
-
-    def _give_back(self, start: Start, pause: float = 0.0) -> None:
-        """Let it begin anew, here or elsewhere, as if it had not been begun."""
-        self._settle("again", start, pause=pause, refund=1)
-
-    def _settle(self, kind: str, start: Start, **what: Any) -> None:
-        self._settling.add(kind, Outcome(id=str(start.id), fence=start.fence, **what))
-
-    def _count(self, job: Compiled, outcome: str) -> None:
-        self.counts[job.rules.queue, outcome] += 1
-
     def _wake_in(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         if self._timer is not None and self._timer.when() <= loop.time() + seconds and self._timer.when() > loop.time():
@@ -369,19 +265,9 @@ class Worker:
             self._timer.cancel()
         self._timer = loop.call_later(seconds, self._alarm.set)
 
+    def _report(self, id: str, fence: int, progress: str) -> None:
+        self._settling.add("progress", Outcome(id=id, fence=fence, result=progress))
 
-def _context(job: Compiled, start: Start) -> Context:
-    plan = job.plan
-    context = Context.within(job.name, plan.deadline_s, principal_of(start.headers))
-    context.traceparent = start.headers.get(TRACEPARENT)
-    context.priority = Priority.SHEDDABLE
-    context.delivery = Delivery(
-        consumer=job.name, id=str(start.id), key=start.key, at=start.at, attempt=start.attempt, fence=start.fence
-    )
-    return context
-
-
-def _report(start: Start, error: Exception) -> str:
-    """What is kept of a failure: when, which attempt, what, and where from."""
-    lines = "".join(traceback.format_exception(error))[-TRACEBACK_CHARS_MAX:]
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} attempt {start.attempt}: {type(error).__name__}: {error}\n{lines}\n"
+    def _wake_after(self, seconds: float) -> None:
+        """For one job that comes again: the timer is for the first of all."""
+        asyncio.get_running_loop().call_later(seconds, self._alarm.set)

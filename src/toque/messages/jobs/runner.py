@@ -1,0 +1,179 @@
+"""One start of a job, run, and what is written about how it ended."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from asyncio import CancelledError, Task
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any
+
+from toque.call.context import Context
+from toque.call.delivery import Delivery
+from toque.call.observation import CallerLeft
+from toque.contract.errors import Error, Invalid, Overloaded, Unavailable
+from toque.contract.job import Again, GiveUp
+from toque.contract.operation import Priority
+from toque.messages.behalf import TRACEPARENT, principal_of
+from toque.messages.jobs.book import Book, Compiled
+from toque.messages.jobs.job import Outcome, Start
+from toque.messages.jobs.settling import Settling
+from toque.messages.jobs.steps import Suspended
+from toque.store.closing import Superseded
+from toque.store.store import Store
+
+__all__ = ["Cancelled", "Draining", "Runner", "Running", "context_of"]
+
+log = logging.getLogger("toque.jobs")
+
+REFUSED_S = 1.0
+"""After a failure of the app's own: the database is away, or there is no room."""
+
+PAUSE_MIN_S = 0.001
+"""What is due at once would be claimed in the same turn, before others."""
+
+TRACEBACK_CHARS_MAX = 2000
+
+
+class Cancelled(CallerLeft):
+    """Somebody cancelled the job."""
+
+
+class Draining(CallerLeft):
+    """The process stops: another one begins the job anew."""
+
+
+class Running:
+    """One start under way."""
+
+    __slots__ = ("began", "context", "start", "task")
+
+    def __init__(self, start: Start, context: Context) -> None:
+        self.start = start
+        self.context = context
+        self.began = monotonic()
+        self.task: Task[None] | None = None
+
+    def stop(self, why: Exception) -> None:
+        """Stop it; whatever it does from now on is not kept."""
+        if self.task is not None and self.context.stopped is None:
+            self.context.stopped = why
+            self.task.cancel()
+
+
+class Runner:
+    """Runs what a worker has claimed.
+
+    Args:
+        on_pause: told how long it is until a job comes again.
+    """
+
+    def __init__(self, store: Store, book: Book, settling: Settling, on_pause: Callable[[float], None]) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """How many starts ended in which way, by queue."""
+        self._store = store
+        self._book = book
+        self._settling = settling
+        self._on_pause = on_pause
+
+    async def run(self, job: Compiled, running: Running) -> None:
+        start = running.start
+        try:
+            arguments = job.arguments(start.data)
+        except Invalid as error:
+            self._dead(job, start, error, "its inputs fit the job no more")
+            return
+        try:
+            value = await job.plan.call(running.context, arguments)
+            result = job.result(value) if job.keep_s and not job.is_transaction else None
+        except Suspended as suspended:
+            self._settle("again", start, pause=max(suspended.pause_s, PAUSE_MIN_S), refund=1)
+            self._on_pause(suspended.pause_s)
+        except Superseded:
+            self._count(job, "superseded")
+            log.warning("job %s %s: another start of it counts; nothing of this one was kept", start.name, start.id)
+        except Cancelled:
+            self.cancelled(start)
+        except Draining:
+            self.give_back(start)
+        except CancelledError:
+            self.give_back(start)
+            raise
+        except Exception as error:
+            await self._failed(job, start, error)
+        else:
+            self._count(job, "done")
+            if not job.is_transaction:
+                self._settle("done", start, result=result, keep=job.keep_s)
+
+    async def _failed(self, job: Compiled, start: Start, error: Exception) -> None:
+        if isinstance(error, Overloaded) or (isinstance(error, Unavailable) and await self._is_away()):
+            self.give_back(start, REFUSED_S)
+            return
+        if isinstance(error, GiveUp):
+            self._dead(job, start, error, str(error) or "it gave up")
+            return
+        failures = start.failures_before + 1
+        retries = job.rules.retries.of(error)
+        if isinstance(error, Again):
+            pause = error.delay_s if failures < retries.attempts_max or not error.counts else None
+            refund = int(not error.counts)
+        else:
+            pause, refund = retries.pause_s(failures), 0
+        if pause is None:
+            self._dead(job, start, error, f"it failed {failures} times" if failures > 1 else "it failed")
+            return
+        self._count(job, "again")
+        self._settle("again", start, pause=max(pause, PAUSE_MIN_S), refund=refund, error=_report(start, error))
+        self._on_pause(pause)
+
+    async def _is_away(self) -> bool:
+        try:
+            await self._store.ping()
+        except Error:
+            return True
+        return False
+
+    def _dead(self, job: Compiled, start: Start, error: Exception, reason: str) -> None:
+        self._count(job, "dead")
+        log.error("job %s %s is a dead letter: %s", start.name, start.id, reason, exc_info=error)
+        self._settle("dead", start, error=_report(start, error), reason=reason)
+
+    def cancelled(self, start: Start) -> None:
+        """It was cancelled, whether it had begun or not."""
+        job = self._book.by_name[start.name]
+        self._count(job, "cancelled")
+        self._settle("done", start, outcome="cancelled", keep=job.rules.keep_result_s)
+
+    def give_back(self, start: Start, pause: float = 0.0) -> None:
+        """Let it begin anew, here or elsewhere, as if it had not been begun."""
+        self._settle("again", start, pause=pause, refund=1)
+
+    def _settle(self, kind: str, start: Start, **what: Any) -> None:
+        self._settling.add(kind, Outcome(id=str(start.id), fence=start.fence, **what))
+        if kind == "done" and self._book.by_name[start.name].has_steps:
+            self._settling.add("forget", Outcome(id=str(start.id), fence=start.fence))
+
+    def _count(self, job: Compiled, outcome: str) -> None:
+        self.counts[job.rules.queue, outcome] += 1
+
+
+def context_of(job: Compiled, start: Start) -> Context:
+    """What is known about the call that *start* is: on whose behalf, and until when."""
+    plan = job.plan
+    context = Context.within(job.name, plan.deadline_s, principal_of(start.headers))
+    context.traceparent = start.headers.get(TRACEPARENT)
+    context.priority = Priority.SHEDDABLE
+    context.delivery = Delivery(
+        consumer=job.name, id=str(start.id), key=start.key, at=start.at, attempt=start.attempt, fence=start.fence
+    )
+    return context
+
+
+def _report(start: Start, error: Exception) -> str:
+    """What is kept of a failure: when, which attempt, what, and where from."""
+    lines = "".join(traceback.format_exception(error))[-TRACEBACK_CHARS_MAX:]
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} attempt {start.attempt}: {type(error).__name__}: {error}\n{lines}\n"

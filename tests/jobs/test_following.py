@@ -1,0 +1,157 @@
+"""A job can be followed, and cancelled; its steps are taken once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import pytest
+from job_looks import act, rows, until
+from sqlalchemy import text
+
+from toque import AllRows, App, Delivery, Jobs, JobStatus, Progress, Retries, Steps, public
+from toque.contract.complaints import SetupError
+from toque.settings import Messages, Settings
+from toque.store import Store
+from toque.testing import running
+
+SILENT = Settings(messages=Messages(work=False))
+
+
+def desk() -> tuple[App, list[Any], asyncio.Event]:
+    app, done, gate = App("desk"), list[Any](), asyncio.Event()
+
+    @app.job()
+    async def count(upto: int, progress: Progress) -> int:
+        await progress(1, upto, "one")
+        await gate.wait()
+        await progress(upto, upto)
+        return upto * 2
+
+    @app.job()
+    async def write(name: str, db: AllRows) -> None:
+        await gate.wait()
+        await db.execute(text("INSERT INTO done (name) VALUES (:name)"), {"name": name})
+
+    async def charge(name: str, delivery: Delivery) -> str:
+        done.append((name, delivery.idempotency_key.partition("/")[0], delivery.step))
+        return name.upper()
+
+    async def book(name: str, db: AllRows) -> list[int]:
+        await db.execute(text("INSERT INTO done (name) VALUES (:name)"), {"name": name})
+        return [1, 2]
+
+    @app.job(retries=Retries(first_s=0.01))
+    async def flow(name: str, steps: Steps, delivery: Delivery) -> str:
+        receipt = await steps.run("charge", charge, name)
+        if delivery.attempt < 3:
+            raise ValueError("again")
+        numbers = await steps.run("book", book, receipt)
+        await steps.sleep("rest", 0.2)
+        done.append((receipt, numbers, delivery.attempt))
+        return receipt
+
+    @app.job(retries=Retries(first_s=0.01))
+    async def changed(steps: Steps, delivery: Delivery) -> None:
+        await steps.run("first" if delivery.attempt == 1 else "other", charge, "x")
+        raise ValueError("again")
+
+    @app.command(allow=public)
+    async def ask(job: str, jobs: Jobs) -> str:
+        if job == "changed":
+            return str(jobs.enqueue(changed))
+        return str(jobs.enqueue(count, 4) if job == "count" else jobs.enqueue({"write": write, "flow": flow}[job], job))
+
+    @app.query(allow=public)
+    async def status(id: UUID, jobs: Jobs) -> JobStatus | None:
+        return await jobs.status(id)
+
+    @app.command(allow=public)
+    async def cancel(id: UUID, jobs: Jobs) -> bool:
+        return await jobs.cancel(id)
+
+    return app, done, gate
+
+
+async def test_a_job_says_how_far_it_is_and_what_came_of_it(database_url: str) -> None:
+    app, _, gate = desk()
+    async with running(app, database_url=database_url) as harness:
+        id = await harness.call("desk.ask", job="count")
+
+        async def seen(**wanted: Any) -> JobStatus | None:
+            found = await harness.call("desk.status", id=id)
+            is_so = found is not None and all(getattr(found, name) == value for name, value in wanted.items())
+            return found if is_so else None
+
+        async def has_progress() -> Any:
+            found = await seen(state="running")
+            return found and found.progress
+
+        progress = await until(has_progress)
+        gate.set()
+        over = await until(lambda: seen(state="done"))
+        nothing = await harness.call("desk.status", id=UUID(int=1))
+
+    assert (progress.done, progress.total, progress.note) == (1, 4, "one")
+    assert over.result == 8
+    assert nothing is None
+
+
+async def test_what_waits_is_cancelled_at_once(database_url: str, other: Store) -> None:
+    app, _, _ = desk()
+    async with running(app, settings=SILENT, database_url=database_url) as harness:
+        id = await harness.call("desk.ask", job="write")
+        assert await harness.call("desk.cancel", id=id)
+        assert not await harness.call("desk.cancel", id=id)
+        assert (await harness.call("desk.status", id=id)).state == "cancelled"
+
+    assert await rows(other, "SELECT id FROM toque.job") == []
+
+
+async def test_what_runs_is_stopped_and_undone(database_url: str, other: Store) -> None:
+    app, _, _ = desk()
+    await act(other, "CREATE TABLE done (name text)")
+    async with running(app, database_url=database_url) as harness:
+        id = await harness.call("desk.ask", job="write")
+        await until(lambda: rows(other, "SELECT id FROM toque.job WHERE state = 1"))
+        assert await harness.call("desk.cancel", id=id)
+
+        async def is_over() -> bool:
+            return (await harness.call("desk.status", id=id)).state == "cancelled"
+
+        await until(is_over)
+
+    assert await rows(other, "SELECT name FROM done") == []
+
+
+async def test_a_step_is_taken_once_whatever_becomes_of_the_job(database_url: str, other: Store) -> None:
+    app, done, _ = desk()
+    await act(other, "CREATE TABLE done (name text)")
+    async with running(app, database_url=database_url) as harness:
+        await harness.call("desk.ask", job="flow")
+        await until(lambda: len(done) == 2)
+        await until(lambda: rows(other, "SELECT id FROM toque.job_result WHERE outcome = 'done'"))
+
+    assert done == [("flow", "desk.flow", 1), ("FLOW", [1, 2], 3)]
+    assert await rows(other, "SELECT name FROM done") == [("FLOW",)]
+    assert await rows(other, "SELECT job FROM toque.job_step") == []
+
+
+async def test_a_job_that_takes_other_steps_than_before_fails_loudly(database_url: str, other: Store) -> None:
+    app, _, _ = desk()
+    async with running(app, database_url=database_url) as harness:
+        await harness.call("desk.ask", job="changed")
+        (dead,) = await until(lambda: rows(other, "SELECT reason FROM toque.job_dead"))
+
+    assert "step 1 was 'first'" in dead[0]
+
+
+def test_a_job_with_steps_is_no_transaction_itself() -> None:
+    app = App("wrong")
+
+    @app.job()
+    async def both(steps: Steps, db: AllRows) -> None: ...
+
+    with pytest.raises(SetupError, match="transactions of their own"):
+        app.serve()
