@@ -141,6 +141,8 @@ def _of_job(job: Operation, signature: Signature) -> Iterator[Problem]:
             yield f"its input {found.name!r} is an upload", "keep the file, and give the job its name"
     if signature.is_stream:
         yield "it answers a stream, and nobody reads it", "let it return one value"
+    if job.job is not None and job.job.schedule is not None and any(found.is_required for found in signature.inputs):
+        yield f"it begins by itself, and nobody gives it {names[0]!r}", "let it take no inputs"
     types = {tp for _, tp in signature.resources}
     if Steps in types and not types.isdisjoint(DATABASES):
         yield "its steps are transactions of their own, and it is one too", "ask for Database in the steps' functions"

@@ -223,6 +223,10 @@ def _messages(
 
         slots, drain_s = settings.messages.jobs_max, settings.messages.drain_s
         messages.services.append(Worker(store, messages.tail, book, slots=slots, drain_s=drain_s))
+    if book.schedules:
+        from toque.messages.jobs.schedules import Schedules
+
+        messages.services.append(Schedules(store, messages.tail, book))
     return messages
 
 

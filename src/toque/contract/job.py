@@ -8,6 +8,8 @@ from random import uniform
 
 from msgspec import Struct
 
+from toque.contract.schedule import Schedule
+
 __all__ = ["DEFAULT_QUEUE", "Again", "GiveUp", "JobRules", "Retries"]
 
 DEFAULT_QUEUE = "default"
@@ -69,6 +71,8 @@ class JobRules(Struct, frozen=True, kw_only=True):
     priority: int = 0
     retries: Retries = Retries()
     keep_result_s: float = KEEP_RESULT_S
+    schedule: Schedule | None = None
+    """When it begins by itself."""
 
 
 class Again(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -13,6 +14,9 @@ from toque.contract.errors import Error
 from toque.contract.event import Event
 from toque.contract.job import DEFAULT_QUEUE, KEEP_RESULT_S, JobRules, Retries
 from toque.contract.operation import ATTEMPTS_MAX, Isolation, Kind, Operation
+from toque.contract.schedule import Missed
+from toque.contract.schedule import cron as cron_line
+from toque.contract.schedule import every as every_interval
 
 __all__ = ["Lifetime", "Module", "Mount", "Recipe", "StaticFiles"]
 
@@ -217,8 +221,61 @@ class Module:
             isolation, has_outside_effects: as for `command`.
         """
 
+        return self._job(
+            JobRules(queue=queue, priority=priority, retries=_retries(retries), keep_result_s=keep_result_s),
+            name, deadline_s=deadline_s, isolation=isolation, has_outside_effects=has_outside_effects,
+        )  # fmt: skip
+
+    def every(
+        self,
+        interval: str | float | timedelta,
+        *,
+        missed: Missed = "last",
+        queue: str = DEFAULT_QUEUE,
+        priority: int = 0,
+        retries: Retries | int | None = None,
+        name: str | None = None,
+        deadline_s: float | None = None,
+    ) -> Callable[[Function], Function]:
+        """Have a job begin every *interval*: `"30s"`, `"5m"`, `"1h"`, seconds, or a timedelta.
+
+        Once for all processes, at the multiples of the interval since 1970. It is a job without inputs; its next time
+        may come before the last one has ended.
+
+        Args:
+            missed: what is made up for when no process was there: the `last` moment, `all` of them, or `none`.
+            queue, priority, retries, name, deadline_s: as for `job`.
+        """
+        schedule = every_interval(interval, missed)
+        rules = JobRules(queue=queue, priority=priority, retries=_retries(retries), schedule=schedule)
+        return self._job(rules, name, deadline_s=deadline_s)
+
+    def cron(
+        self,
+        line: str,
+        *,
+        zone: str = "UTC",
+        missed: Missed = "last",
+        queue: str = DEFAULT_QUEUE,
+        priority: int = 0,
+        retries: Retries | int | None = None,
+        name: str | None = None,
+        deadline_s: float | None = None,
+    ) -> Callable[[Function], Function]:
+        """Have a job begin when a *line* of cron says, in the time of *zone*: `"0 6 * * 1-5"`, `"Europe/Berlin"`.
+
+        What falls into the hour that summer time leaves out begins right after it; what falls into the hour that comes
+        twice begins once, unless it is to begin hourly or more often. Needs `pip install 'toque[schedules]'`.
+
+        Args:
+            missed, queue, priority, retries, name, deadline_s: as for `every`.
+        """
+        schedule = cron_line(line, zone, missed)
+        rules = JobRules(queue=queue, priority=priority, retries=_retries(retries), schedule=schedule)
+        return self._job(rules, name, deadline_s=deadline_s)
+
+    def _job(self, rules: JobRules, name: str | None, **details: Any) -> Callable[[Function], Function]:
         def declare(function: Function) -> Function:
-            chosen = Retries(attempts_max=retries) if isinstance(retries, int) else retries or Retries()
             self.jobs.append(
                 Operation(
                     name=f"{self.name}.{name or function.__name__}",
@@ -226,13 +283,11 @@ class Module:
                     function=function,
                     allow=public,
                     method="POST",
-                    deadline_s=deadline_s,
                     priority="sheddable",
-                    isolation=isolation,
-                    has_outside_effects=has_outside_effects,
-                    job=JobRules(queue=queue, priority=priority, retries=chosen, keep_result_s=keep_result_s),
+                    job=rules,
                     tags=self.tags,
                     namespace=_locals_around(function),
+                    **details,
                 )
             )
             return function
@@ -304,6 +359,10 @@ class Module:
             return function
 
         return declare
+
+
+def _retries(given: Retries | int | None) -> Retries:
+    return Retries(attempts_max=given) if isinstance(given, int) else given or Retries()
 
 
 def _folder_of(module_globals: Mapping[str, Any]) -> Path:

@@ -17,6 +17,7 @@ from toque.contract.conversion import dec_hook
 from toque.contract.errors import Invalid
 from toque.contract.job import JobRules
 from toque.contract.operation import Kind, Operation
+from toque.contract.schedule import Schedule
 from toque.store.store import Store
 
 __all__ = ["Book", "Compiled"]
@@ -42,7 +43,9 @@ class Compiled:
     @property
     def has_steps(self) -> bool:
         """Whether it takes durable steps."""
-        return any(tp.__name__ == "Steps" for _, tp in self.plan.signature.resources)
+        from toque.messages.jobs.steps import Steps
+
+        return any(tp is Steps for _, tp in self.plan.signature.resources)
 
     @property
     def name(self) -> str:
@@ -136,6 +139,12 @@ class Book:
         near = get_close_matches(name, [known.__name__ for known in self._by_function], 1)
         hint = f"did you mean {near[0]}?" if near else "declare it with @app.job(), in a module that the app includes"
         raise TypeError(f"{name} is no job of this app; {hint}")
+
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """Those of its jobs that begin by themselves."""
+        found = ((name, job.rules.schedule) for name, job in self.by_name.items())
+        return {name: schedule for name, schedule in found if schedule is not None}
 
     @property
     def queues(self) -> list[str]:

@@ -1,0 +1,190 @@
+"""Jobs that begin by themselves: each moment of a schedule once, whoever and however many are there.
+
+The next moment of each schedule is a row. Whoever enqueues the job for it moves the row on in the same transaction,
+from the moment that he saw and from no other: so each moment is used once, also by two who both think that it is
+theirs. One process does so at a time, only to spare the others the work. What is later than now is for the database's
+clock to say, and a clock that is set back makes the next moment later, never again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio import Task
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from toque.contract.errors import Error
+from toque.contract.schedule import Schedule
+from toque.log.append import uuid7
+from toque.log.tail import Tail
+from toque.messages.jobs.book import Book
+from toque.messages.jobs.inserting import INSERT, Batch
+from toque.store.database import Database, transaction_of
+from toque.store.prepared import Prepared
+from toque.store.store import Store
+
+__all__ = ["Schedules"]
+
+log = logging.getLogger("toque.jobs")
+
+LEADER = "jobs schedules"
+
+LEAD_AGAIN_S = 5.0
+"""How often a process asks whether it is the one: the moments of one that died begin so much late at most."""
+
+PAUSE_MAX_S = 60.0
+"""The longest sleep to the next moment, because clocks are set."""
+
+AGAIN_S = 1.0
+
+ON_TIME_S = 60.0
+"""A moment that is this long over was not missed: a process takes so long to be replaced."""
+
+MADE_UP_MAX = 1000
+"""Of the moments that were missed, so many are made up for at most with "all": a day of minutes, almost."""
+
+
+class _Statements(NamedTuple):
+    now: Prepared
+    read: Prepared
+    add: Prepared
+    renew: Prepared
+    move: Prepared
+
+
+def _prepared(sql: str, *, is_write: bool = True) -> Prepared:
+    prepared = Prepared(sql, is_write)
+    prepared.is_system = True
+    return prepared
+
+
+_STATEMENTS = {
+    "postgresql": _Statements(
+        _prepared("SELECT extract(epoch FROM clock_timestamp())::float8", is_write=False),
+        _prepared("SELECT name, spec, extract(epoch FROM due)::float8 FROM toque.job_schedule", is_write=False),
+        _prepared(
+            "INSERT INTO toque.job_schedule (name, spec, due) VALUES ($1, $2, to_timestamp($3::float8)) "
+            "ON CONFLICT DO NOTHING"
+        ),
+        _prepared("UPDATE toque.job_schedule SET spec = $2, due = to_timestamp($3::float8) WHERE name = $1"),
+        _prepared(
+            "UPDATE toque.job_schedule SET due = to_timestamp($2::float8) "
+            "WHERE name = $1 AND due = to_timestamp($3::float8)"
+        ),
+    ),
+    "sqlite": _Statements(
+        _prepared("SELECT (julianday('now') - 2440587.5) * 86400.0", is_write=False),
+        _prepared("SELECT name, spec, due FROM toque_job_schedule", is_write=False),
+        _prepared("INSERT INTO toque_job_schedule (name, spec, due) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING"),
+        _prepared("UPDATE toque_job_schedule SET spec = ?2, due = ?3 WHERE name = ?1"),
+        _prepared("UPDATE toque_job_schedule SET due = ?2 WHERE name = ?1 AND due = ?3"),
+    ),
+}
+
+
+class Schedules:
+    """Enqueues the jobs of an app that have schedules, as long as this process is the one that does."""
+
+    def __init__(self, store: Store, tail: Tail, book: Book) -> None:
+        self._store = store
+        self._tail = tail
+        self._book = book
+        self._statements = _STATEMENTS[store.dialect_name]
+        self._schedules: Mapping[str, Schedule] = book.schedules
+        self._due: dict[str, float] = {}
+        self._working: Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to keep the time."""
+        self._working = asyncio.get_running_loop().create_task(self._work())
+
+    async def stop(self) -> None:
+        """Let another process keep it."""
+        if self._working is not None:
+            self._working.cancel()
+            await asyncio.gather(self._working, return_exceptions=True)
+        await self._tail.release(LEADER)
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                pause = await self._turn()
+            except Error as error:
+                log.warning("schedules cannot be kept: %s; trying again", error)
+                pause = AGAIN_S
+            except Exception:
+                log.exception("schedules cannot be kept")
+                pause = LEAD_AGAIN_S
+            await asyncio.sleep(pause)
+
+    async def _turn(self) -> float:
+        """Enqueue what is due: the seconds until the next look."""
+        was_leader = self._tail.holds(LEADER)
+        if not await self._tail.claim(LEADER):
+            return LEAD_AGAIN_S
+        now: float = (await self._read(self._statements.now))[0][0]
+        if not was_leader or not self._due:
+            await self._take_over(now)
+        for name, due in self._due.items():
+            if due <= now:
+                self._due[name] = await self._fire(name, due, now)
+        first = min(self._due.values())
+        return min(max(first - now, 0.0), PAUSE_MAX_S)
+
+    async def _take_over(self, now: float) -> None:
+        """Learn where each schedule is; one that is new, or has changed, begins with its next moment."""
+        kept = {name: (spec, due) for name, spec, due in await self._read(self._statements.read)}
+        for name, schedule in self._schedules.items():
+            spec, due = kept.get(name, ("", 0.0))
+            if spec != schedule.words:
+                due = schedule.after(now)
+                statement = self._statements.renew if name in kept else self._statements.add
+                await self._write(statement, name, schedule.words, due)
+            self._due[name] = due
+
+    async def _fire(self, name: str, due: float, now: float) -> float:
+        """Enqueue *name* for the moments up to *now* that count; the next one after them."""
+        schedule = self._schedules[name]
+        moments, following = [due], schedule.after(due)
+        while following <= now and len(moments) < MADE_UP_MAX:
+            moments.append(following)
+            following = schedule.after(following)
+        if following <= now:
+            following = schedule.after(now)
+        if schedule.missed != "all":
+            moments = moments[-1:]
+        if schedule.missed == "none" and now - moments[0] > ON_TIME_S:
+            moments = []
+        job = self._book.by_name[name]
+        batch = Batch(
+            name, job.rules.queue, job.rules.priority, "", "{}", [uuid7() for _ in moments], [b"{}" for _ in moments]
+        )
+
+        async def run(database: Database) -> int:
+            transaction = transaction_of(database)
+            moved = await transaction.execute(self._statements.move, (name, following, due))
+            if moved and moments:
+                transaction.attached.append((INSERT, (batch,)))
+            return moved
+
+        if not await self._store.command(run):
+            log.warning("the moment of %s was used by another process", name)
+            self._due.clear()
+            await self._take_over(now)
+            return self._due[name]
+        self._tail.ring()
+        return following
+
+    async def _read(self, statement: Prepared) -> Sequence[Any]:
+        async def run(database: Database) -> Sequence[Any]:
+            rows: list[Any] = await transaction_of(database).fetch(statement, (), 0, list)
+            return rows
+
+        return await self._store.query(run)
+
+    async def _write(self, statement: Prepared, *arguments: Any) -> None:
+        async def run(database: Database) -> None:
+            await transaction_of(database).execute(statement, arguments)
+
+        await self._store.command(run)
