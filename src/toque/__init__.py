@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from toque.contract.module import Module
     from toque.contract.operation import Header, InBody, InQuery
     from toque.contract.principal import Principal
+    from toque.http_client.client import HttpClient
     from toque.messages.jobs.jobs import Jobs
     from toque.messages.jobs.progress import Progress
     from toque.messages.jobs.status import JobStatus
@@ -77,6 +78,7 @@ _HOMES = {
     "toque.messages.jobs.status": ("JobStatus",),
     "toque.messages.jobs.steps": ("Steps",),
     "toque.messages.outbox": ("Outbox",),
+    "toque.http_client.client": ("HttpClient",),
     "toque.security.development": ("DevelopmentTokens",),
     "toque.settings": ("Settings",),
     "toque.store.database": ("AllRows", "Database"),
@@ -105,6 +107,7 @@ __all__ = [
     "Forbidden",
     "GiveUp",
     "Header",
+    "HttpClient",
     "InBody",
     "InQuery",
     "Invalid",

@@ -27,6 +27,8 @@ from toque.contract.module import Module
 from toque.contract.operation import PRIORITIES, Kind, Operation
 from toque.contract.principal import Principal
 from toque.contract.signature import Place, Signature, SignatureError, read_signature
+from toque.http_client.client import HttpClient
+from toque.http_client.outgoing import Outgoing
 from toque.messages.inbox import Inbox
 from toque.messages.jobs.book import Book, Compiled
 from toque.messages.jobs.finish import finish
@@ -75,6 +77,7 @@ class System:
     threads: Threads
     pantry: Pantry
     store: Store | None
+    outgoing: Outgoing
     ears: tuple[SlowStatements | Statistics, ...] = ()
     """Who hears of the store's statements."""
     watcher: Watcher | None = None
@@ -104,6 +107,7 @@ class System:
             self.threads.close()
             await self.pantry.close()
         finally:
+            await self.outgoing.stop()
             for ear in self.ears:
                 await ear.stop()
             if self.store is not None:
@@ -137,6 +141,7 @@ def compile_system(
     """
     wrong = [*complaints, *problems(settings), *checks.of_modules(modules)]
     bell, book = Bell(), Book()
+    outgoing = Outgoing(settings.http_client)
     at_hand = {
         Database: _database,
         AllRows: _all_rows,
@@ -145,6 +150,7 @@ def compile_system(
         Steps: lambda context: Steps(context, book),
         Progress: lambda context: Progress(context, book),
         Delivery: lambda context: context.delivery,
+        HttpClient: lambda context: HttpClient(context, outgoing),
     }
     pantry = Pantry(at_hand, given=[settings, DevelopmentTokens(settings)])
     wrong += _learn_recipes(pantry, modules)
@@ -159,6 +165,8 @@ def compile_system(
     verifier = Verifier(settings)
     if any(isinstance(found.allow, Access) and found.allow.needs_principal for found, _ in operations):
         wrong += verifier.check()
+    is_outgoing = any(_needs(pantry, signature, HttpClient) for _, signature in (*operations, *seeds))
+    wrong += outgoing.problems(is_used=is_outgoing)
     store, ears = None, tuple(_ears(settings, database_url))
     guard = _guard(tables, wrong)
     has_messages = bool(handlers or jobs) or any(_needs(pantry, signature, Outbox) for _, signature in operations)
@@ -190,8 +198,9 @@ def compile_system(
         plans_of_handlers = [workshop.plan(*handler) for handler in handlers]
         messages = _messages(store, bell, settings, inbox=inbox, handlers=plans_of_handlers, book=book)
     return System(
-        settings, plans, workshop.figures, gate, threads, pantry, store, ears, watcher, seeding, guard, messages
-    )
+        settings, plans, workshop.figures, gate, threads, pantry, store, outgoing, ears, watcher, seeding, guard,
+        messages,
+    )  # fmt: skip
 
 
 def _messages(

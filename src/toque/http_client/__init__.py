@@ -1,1 +1,1 @@
-"""The outgoing HTTP client."""
+"""Outgoing HTTP: an operation asks for `HttpClient` by type; it never reaches an address that nobody opened."""

@@ -7,7 +7,7 @@ from toque.settings.rules import problems
 from toque.settings.secret import Secret
 from toque.settings.sources import SettingsError, load
 from toque.settings.table import Row, describe
-from toque.settings.tree import App, Auth, Calls, Database, Http, Log, Messages, Observe, Settings
+from toque.settings.tree import App, Auth, Calls, Database, Http, HttpClient, Log, Messages, Observe, Settings
 
 __all__ = [
     "App",
@@ -15,6 +15,7 @@ __all__ = [
     "Calls",
     "Database",
     "Http",
+    "HttpClient",
     "Log",
     "Messages",
     "Observe",

@@ -102,8 +102,17 @@ def _from_file(folder: Path | None, complaints: list[Complaint]) -> Iterator[_En
 def _from_environment(environ: Mapping[str, str]) -> Iterator[_Entry]:
     for variable, value in environ.items():
         if variable.startswith(PREFIX):
-            section, _, name = variable.removeprefix(PREFIX).lower().partition("_")
+            section, name = _parted(variable.removeprefix(PREFIX).lower())
             yield _Entry(_ENVIRONMENT, variable, section, name, value)
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """Section and name: `http_client_allow` is in `http_client`, though there is an `http` too."""
+    for section in sorted(SECTIONS, key=len, reverse=True):
+        if text.startswith(f"{section}_"):
+            return section, text.removeprefix(f"{section}_")
+    section, _, name = text.partition("_")
+    return section, name
 
 
 def _from_flags(flags: Mapping[str, str]) -> Iterator[_Entry]:

@@ -13,7 +13,20 @@ from msgspec import Meta, Struct
 
 from toque.settings.secret import Secret
 
-__all__ = ["SECTIONS", "App", "Auth", "Calls", "Database", "Http", "Log", "Messages", "Observe", "Settings", "type_of"]
+__all__ = [
+    "SECTIONS",
+    "App",
+    "Auth",
+    "Calls",
+    "Database",
+    "Http",
+    "HttpClient",
+    "Log",
+    "Messages",
+    "Observe",
+    "Settings",
+    "type_of",
+]
 
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -158,6 +171,29 @@ class Database(Struct, frozen=True, kw_only=True):
     """Whether the values of slow statements stand in the log; they may be secrets."""
 
 
+class HttpClient(Struct, frozen=True, kw_only=True):
+    """Requests that the app sends to others."""
+
+    allow: tuple[str, ...] = ()
+    """Where they may go beside ports 80 and 443 of the public internet: `billing.internal`, `10.0.0.0/8`, each with
+    `:8080` or, for any port, `:*` behind it."""
+
+    # As long as a call has by itself: nobody waits longer for the answer.
+    timeout_s: Duration = 10.0
+    """Longest time of a request, retries included; its call's deadline may end it sooner."""
+
+    # Five times the largest body that is taken (`http.body_bytes_max`): a page of rows fits, an export does not.
+    answer_bytes_max: Positive = 5 * MIB
+    """Largest body of an answer."""
+
+    # The usual number of httpx and requests: what is written for them needs no more here.
+    connections_max: Positive = 100
+    """Most open connections of a worker; requests wait for one of them."""
+
+    ca_file: Path | None = None
+    """PEM file with the authorities that sign the others' certificates. Unset: those that this machine trusts."""
+
+
 class Auth(Struct, frozen=True, kw_only=True):
     """Who signs the tokens that callers show. Development without a key uses its own (`toque token`)."""
 
@@ -252,6 +288,7 @@ SECTIONS: Mapping[str, type[Struct]] = {
     "http": Http,
     "calls": Calls,
     "database": Database,
+    "http_client": HttpClient,
     "auth": Auth,
     "log": Log,
     "messages": Messages,
@@ -267,6 +304,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     http: Http = Http()
     calls: Calls = Calls()
     database: Database = Database()
+    http_client: HttpClient = HttpClient()
     auth: Auth = Auth()
     log: Log = Log()
     messages: Messages = Messages()
