@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from toque.call.context import Context
     from toque.call.delivery import Delivery
     from toque.codecs.file import File
-    from toque.contract.access import Access, authenticated, predicate, public, role, scope
+    from toque.contract.access import Access, authenticated, predicate, public, role, scope, webhook
     from toque.contract.errors import (
         Conflict,
         Error,
@@ -55,7 +55,7 @@ _HOMES = {
     "toque.call.context": ("Context",),
     "toque.call.delivery": ("Delivery",),
     "toque.codecs.multipart": ("File",),
-    "toque.contract.access": ("Access", "authenticated", "predicate", "public", "role", "scope"),
+    "toque.contract.access": ("Access", "authenticated", "predicate", "public", "role", "scope", "webhook"),
     "toque.contract.errors": (
         "Conflict",
         "Error",
@@ -136,6 +136,7 @@ __all__ = [
     "public",
     "role",
     "scope",
+    "webhook",
 ]
 
 

@@ -55,12 +55,12 @@ def of_operation(operation: Operation) -> Iterator[Complaint]:
     if operation.allow is not None and not isinstance(operation.allow, Access):
         yield complaint(
             f"allow= is {operation.allow!r}, which is no access rule",
-            "use public, authenticated, role(...), scope(...) or predicate(...)",
+            "use public, authenticated, role(...), scope(...), webhook(...) or predicate(...)",
         )
     if operation.allow is None:
         yield complaint(
             "nobody said who may call it",
-            "add allow=public, authenticated, role(...), scope(...) or predicate(...)",
+            "add allow=public, authenticated, role(...), scope(...), webhook(...) or predicate(...)",
         )
     if (problem := _path_problem(operation.path)) is not None:
         yield complaint(*problem)
@@ -89,6 +89,7 @@ def of_signature(operation: Operation, signature: Signature, pantry: Pantry) -> 
     """Where the declaration and the function do not go together."""
     for problem, remedy in (
         *_of_access(operation, signature),
+        *_of_webhooks(operation, signature),
         *_of_output(operation, signature),
         *_of_location(operation, signature),
         *_of_files(operation, signature),
@@ -204,6 +205,17 @@ def _of_access(operation: Operation, signature: Signature) -> Iterator[Problem]:
         near = get_close_matches(unknown, names, 1)
         hint = f"did you mean {near[0]}?" if near else f"its inputs are: {', '.join(names) or 'none'}"
         yield f"its access rule reads {unknown}, which is no input", hint
+
+
+def _of_webhooks(operation: Operation, signature: Signature) -> Iterator[Problem]:
+    if not isinstance(operation.allow, Access) or not operation.allow.webhooks:
+        return
+    if operation.path is None:
+        yield "only HTTP carries a webhook, and it has no path", 'give it one: "/hooks/payments"'
+    if signature.places(Place.UPLOAD):
+        yield "a webhook is verified as a whole, and it takes its body as it comes", "take a Struct or a dict"
+    elif not signature.places(Place.BODY, Place.MEMBER):
+        yield "a webhook is a body, and it takes none", "take the message as an input: `message: OrderEvent`"
 
 
 def _of_output(operation: Operation, signature: Signature) -> Iterator[Problem]:

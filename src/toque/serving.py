@@ -118,7 +118,7 @@ class Serving:
         limits = BodyLimits(self._body_bytes_max(plan), self._limits.seconds_max)
         read_late = late_reader(plan.operation, plan.signature, read_plain, limits)
         compress_from = self.settings.http.compress_bytes_min
-        return HttpOperation(plan, offers, read_plain, read_late, compress_from).endpoint
+        return HttpOperation(plan, offers, read_plain, read_late, compress_from, limits=limits).endpoint
 
     def _own_endpoints(self) -> Iterator[tuple[str, Endpoint]]:
         gate = self.system.gate

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from toque import checks
 from toque.call import logs
-from toque.call.access import authenticate, authorise, recalling
+from toque.call.access import authenticate, authenticate_message, authorise, recalling
 from toque.call.admission import Gate
 from toque.call.context import Context
 from toque.call.delivery import Delivery
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
     from toque.messages.messages import Messages
+    from toque.messages.webhooks.incoming import Keyring
     from toque.store.guard import Guard
     from toque.store.release import Release
     from toque.store.statement import Statement, StatementObserver
@@ -163,9 +164,10 @@ def compile_system(
     jobs = list(_read([job for module in modules for job in module.jobs], pantry, wrong))
     wrong += [complaint for job, signature in jobs for complaint in checks.of_job(job, signature)]
     verifier = Verifier(settings)
-    if any(isinstance(found.allow, Access) and found.allow.needs_principal for found, _ in operations):
+    if any(_takes_tokens(found) for found, _ in operations):
         wrong += verifier.check()
-    is_outgoing = any(_needs(pantry, signature, HttpClient) for _, signature in (*operations, *seeds))
+    keyring = _keyring(settings, [found for found, _ in operations], wrong)
+    is_outgoing = any(_needs(pantry, signature, HttpClient) for _, signature in (*operations, *seeds, *handlers))
     wrong += outgoing.problems(is_used=is_outgoing)
     store, ears = None, tuple(_ears(settings, database_url))
     guard = _guard(tables, wrong)
@@ -186,7 +188,9 @@ def compile_system(
     watches = not settings.is_production if settings.database.watch is None else settings.database.watch
     watcher = Watcher() if watches else None
     inbox = Inbox(store) if handlers and store is not None else None
-    workshop = _Workshop(settings, pantry, threads, gate, store, verifier, replies, guard, watcher, inbox, book)
+    workshop = _Workshop(
+        settings, pantry, threads, gate, store, verifier, replies, guard, watcher, inbox, book, keyring
+    )
     # Nobody calls a seed: it fills the tables for all.
     seeding = tuple(workshop.plan(seed, signature, is_guarded=False) for seed, signature in seeds)
     workshop.figures.clear()  # A seed runs once, before there is anybody to look.
@@ -239,6 +243,23 @@ def _messages(
     return messages
 
 
+def _takes_tokens(operation: Operation) -> bool:
+    access = operation.allow
+    return isinstance(access, Access) and access.needs_principal and access.takes_tokens
+
+
+def _keyring(settings: Settings, operations: Sequence[Operation], wrong: list[Complaint]) -> Keyring | None:
+    """The keys of the webhooks that *operations* take; None where there are none."""
+    taken = {one.name: one.allow.webhooks for one in operations if isinstance(one.allow, Access) and one.allow.webhooks}
+    if not taken and not settings.webhooks.keys:
+        return None
+    from toque.messages.webhooks.incoming import Keyring
+
+    keyring = Keyring(settings.webhooks)
+    wrong += keyring.problems(taken)
+    return keyring
+
+
 def _read(
     operations: Sequence[Operation], pantry: Pantry, wrong: list[Complaint]
 ) -> Iterator[tuple[Operation, Signature]]:
@@ -269,6 +290,7 @@ class _Workshop:
     watcher: Watcher | None
     inbox: Inbox | None
     book: Book
+    keyring: Keyring | None
     figures: dict[str, Figures] = field(default_factory=dict)
 
     def plan(self, operation: Operation, signature: Signature, *, is_guarded: bool = True) -> Plan:
@@ -336,7 +358,7 @@ class _Workshop:
             asks_who.append("it asks for Database, whose rows are their owners'")
         if is_called and (access.needs_principal or asks_who):
             why = f"allow={access.words}" if access.needs_principal else asks_who[0]
-            yield Stage("authenticate", why, lambda call: authenticate(call, self.verifier.verify))
+            yield Stage("authenticate", why, self._authenticating(access))
         if access.needs_principal:
             names = tuple(found.name for found in signature.inputs)
             yield Stage("authorise", f"allow={access.words}", lambda call: authorise(call, access, names))
@@ -368,6 +390,13 @@ class _Workshop:
             yield Stage("deduplicate", why, deduplicate(self.replies, signature.output, shape))
         if self.inbox is not None and operation.kind is Kind.HANDLER and needs_database:
             yield Stage("deduplicate", "its database effects happen once an event", self.inbox.stage)
+
+    def _authenticating(self, access: Access) -> Callable[[Handler], Handler]:
+        verify = self.verifier.verify
+        if not access.webhooks or self.keyring is None:
+            return lambda call: authenticate(call, verify)
+        prove = self.keyring.prover(access.webhooks)
+        return lambda call: authenticate_message(call, prove, verify)
 
     def _traced(self, operation: Operation) -> Callable[[Handler], Handler]:
         from toque.call.spans import traced

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from toque.call.context import Context
 from toque.call.plan import Arguments, Handler
+from toque.call.receive import Pending, Sealed, arrived
 from toque.contract.access import Access
 from toque.contract.errors import Forbidden, Unauthenticated
 from toque.contract.principal import ANONYMOUS, Principal
 
-__all__ = ["Recall", "authenticate", "authorise", "recalling"]
+__all__ = ["Recall", "authenticate", "authenticate_message", "authorise", "recalling"]
 
 Recall = Callable[[str], Principal | None]
 """Whom a credential has proven before; None where it has to be looked at, or does not hold any more."""
@@ -34,6 +35,26 @@ def authenticate(call: Handler, verify: Callable[[str], Principal]) -> Handler:
     return authenticated
 
 
+def authenticate_message(
+    call: Handler, prove: Callable[[Context, Sealed], Principal | None], verify: Callable[[str], Principal]
+) -> Handler:
+    """*call* with `context.principal` proven from the message's own bytes or, where it is not signed, as any other.
+
+    Args:
+        prove: raises Unauthenticated for a signature that does not hold; None for a message without one.
+    """
+
+    async def authenticated(context: Context, arguments: Any) -> Any:
+        sealed = _sealed(arguments)
+        if context.principal is None and sealed is not None:
+            context.principal = prove(context, await arrived(context, sealed()))
+        if context.principal is None:
+            context.principal = _proven(context.credential, verify)
+        return await call(context, arguments)
+
+    return authenticated
+
+
 def authorise(call: Handler, access: Access, names: tuple[str, ...]) -> Handler:
     """*call* for those whom *access* admits; *names* are the inputs in order, for a rule that reads them."""
 
@@ -42,7 +63,8 @@ def authorise(call: Handler, access: Access, names: tuple[str, ...]) -> Handler:
         inputs = dict(zip(names, arguments, strict=True)) if access.reads else {}
         if not access.test(principal, inputs):
             if not principal.is_authenticated:
-                raise Unauthenticated(f"this operation is for {access.words}; show a bearer token")
+                how = "sign the message" if access.webhooks else "show a bearer token"
+                raise Unauthenticated(f"this operation is for {access.words}; {how}")
             raise Forbidden(f"this operation is for {access.words}")
         return await call(context, arguments)
 
@@ -57,6 +79,10 @@ def recalling(recall: Recall) -> Recall:
         return recall(credential[len(SCHEME) :].strip()) if is_bearer else None
 
     return recalled
+
+
+def _sealed(arguments: Any) -> Callable[[], Awaitable[Sealed]] | None:
+    return arguments.sealed if isinstance(arguments, Pending) else None
 
 
 def _proven(credential: str | None, verify: Callable[[str], Principal]) -> Principal:

@@ -86,6 +86,11 @@ class Plan:
     shedding: Shedding | None = None
     """Refuses at once whom the stages would refuse for want of room; transports may ask it before they call."""
 
+    @property
+    def is_signed(self) -> bool:
+        """Whether a message may prove its sender itself: a transport hands it in whole, too."""
+        return bool(self.operation.allow and self.operation.allow.webhooks)
+
     def arguments(self, values: Mapping[str, Any], *, strict: bool = True) -> Arguments:
         """The inputs from *values* by name, converted to their declared types.
 

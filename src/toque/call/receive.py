@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -12,13 +12,25 @@ from toque.call.context import Context
 from toque.call.plan import Arguments, Handler, Plan
 from toque.contract.errors import DeadlineExceeded, RequestTimeout
 
-__all__ = ["Pending", "given", "receive"]
+__all__ = ["Pending", "Sealed", "arrived", "given", "receive"]
+
+T = TypeVar("T")
+
+
+class Sealed(Struct, frozen=True):
+    """A message as it came, for who proves its sender by its bytes."""
+
+    header: Callable[[str], str | None]
+    """Looks one up by its name in lower case."""
+    body: bytes
 
 
 class Pending(Struct, frozen=True):
     """Inputs of which a part has not arrived: a transport hands them in so, and reads no body for anybody."""
 
     read: Callable[[], Awaitable[Arguments]]
+    sealed: Callable[[], Awaitable[Sealed]] | None = None
+    """Gives the message itself, before anything of it is decoded; None where there is none."""
 
 
 def receive(call: Handler) -> Handler:
@@ -26,18 +38,24 @@ def receive(call: Handler) -> Handler:
 
     async def received(context: Context, arguments: Arguments | Pending) -> Any:
         if isinstance(arguments, Pending):
-            context.is_receiving = True
-            try:
-                arguments = await arguments.read()
-            except CancelledError:
-                if isinstance(context.stopped, DeadlineExceeded):
-                    # It was not the call that took so long: it had not begun.
-                    context.stopped = RequestTimeout("the body did not arrive before the call's deadline")
-                raise
-            context.is_receiving = False
+            arguments = await arrived(context, arguments.read())
         return await call(context, arguments)
 
     return received
+
+
+async def arrived(context: Context, arriving: Awaitable[T]) -> T:
+    """What is *arriving* from the caller, once it is here."""
+    context.is_receiving = True
+    try:
+        value = await arriving
+    except CancelledError:
+        if isinstance(context.stopped, DeadlineExceeded):
+            # It was not the call that took so long: it had not begun.
+            context.stopped = RequestTimeout("the body did not arrive before the call's deadline")
+        raise
+    context.is_receiving = False
+    return value
 
 
 def given(plan: Plan, read: Callable[[], Arguments]) -> Any:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from toque.contract.principal import Principal
+from toque.contract.principal import Principal, WebhookSender
 
-__all__ = ["Access", "authenticated", "predicate", "public", "role", "scope"]
+__all__ = ["Access", "authenticated", "predicate", "public", "role", "scope", "webhook"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,10 @@ class Access:
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
     reads: frozenset[str] = frozenset()
+    webhooks: frozenset[str] = frozenset()
+    """Whose signed messages are taken; a message is proven by its bytes, before they are decoded."""
+    takes_tokens: bool = True
+    """Whether a bearer token can satisfy it."""
 
     def __repr__(self) -> str:
         return f"<{self.words}>"
@@ -53,6 +57,8 @@ class Access:
             roles=self.roles | other.roles,
             scopes=self.scopes | other.scopes,
             reads=self.reads | other.reads,
+            webhooks=self.webhooks | other.webhooks,
+            takes_tokens=self.takes_tokens or other.takes_tokens,
         )
 
 
@@ -77,6 +83,20 @@ def scope(*names: str) -> Access:
     """Callers whose credential carries every one of the scopes *names* may call."""
     wanted = _named("scope", names)
     return Access("scope " + " and ".join(names), lambda principal, _inputs: wanted <= principal.scopes, scopes=wanted)
+
+
+def webhook(*names: str) -> Access:
+    """Whoever signs a message with a key of one of the webhooks *names* may call, by Standard Webhooks 1.0.
+
+    The keys are in the setting `webhooks.keys`. Only HTTP carries a signature.
+    """
+    wanted = _named("webhook", names)
+    return Access(
+        "webhook " + " or ".join(names),
+        lambda principal, _inputs: isinstance(principal, WebhookSender) and principal.webhook in wanted,
+        webhooks=wanted,
+        takes_tokens=False,
+    )
 
 
 def predicate(test: Callable[..., bool]) -> Access:

@@ -61,6 +61,10 @@ class AccessEntry(msgspec.Struct, frozen=True, kw_only=True):
     is_public: bool
     roles: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
+    webhooks: tuple[str, ...] = ()
+    """Whose signed messages are taken."""
+    takes_tokens: bool = True
+    """Whether a bearer token can satisfy it."""
 
 
 class InputEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -221,6 +225,8 @@ def _access(access: Access) -> AccessEntry:
         is_public=not access.needs_principal,
         roles=tuple(sorted(access.roles)),
         scopes=tuple(sorted(access.scopes)),
+        webhooks=tuple(sorted(access.webhooks)),
+        takes_tokens=access.takes_tokens,
     )
 
 

@@ -7,7 +7,7 @@ from toque.settings.rules import problems
 from toque.settings.secret import Secret
 from toque.settings.sources import SettingsError, load
 from toque.settings.table import Row, describe
-from toque.settings.tree import App, Auth, Calls, Database, Http, HttpClient, Log, Messages, Observe, Settings
+from toque.settings.tree import App, Auth, Calls, Database, Http, HttpClient, Log, Messages, Observe, Settings, Webhooks
 
 __all__ = [
     "App",
@@ -23,6 +23,7 @@ __all__ = [
     "Secret",
     "Settings",
     "SettingsError",
+    "Webhooks",
     "describe",
     "load",
     "problems",

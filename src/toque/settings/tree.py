@@ -25,6 +25,7 @@ __all__ = [
     "Messages",
     "Observe",
     "Settings",
+    "Webhooks",
     "type_of",
 ]
 
@@ -273,6 +274,17 @@ class Messages(Struct, frozen=True, kw_only=True):
     """Longest time that running jobs get when the process stops; the rest begins anew elsewhere."""
 
 
+class Webhooks(Struct, frozen=True, kw_only=True):
+    """Events from and to others, by Standard Webhooks 1.0."""
+
+    keys: tuple[Secret, ...] = ()
+    """Keys of those whose webhooks are taken: `payments=whsec_...` or `payments=whpk_...`, one entry a key."""
+
+    # That of the standard's own libraries.
+    tolerance_s: Duration = 300.0
+    """How far the time of a message may be off: what is older is taken for a replay."""
+
+
 class Observe(Struct, frozen=True, kw_only=True):
     """What others may watch."""
 
@@ -292,6 +304,7 @@ SECTIONS: Mapping[str, type[Struct]] = {
     "auth": Auth,
     "log": Log,
     "messages": Messages,
+    "webhooks": Webhooks,
     "observe": Observe,
 }
 """The sections by name, in the order in which they are listed."""
@@ -308,6 +321,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     auth: Auth = Auth()
     log: Log = Log()
     messages: Messages = Messages()
+    webhooks: Webhooks = Webhooks()
     observe: Observe = Observe()
     folder: Path | None = None
     """The app's folder: toque.toml stands there, `.toque` is kept there, relative paths start there."""

@@ -32,6 +32,7 @@ __all__ = [
     "chunks_of",
     "late_reader",
     "read_bytes_in_time",
+    "read_raw",
 ]
 
 
@@ -186,18 +187,22 @@ async def read_bytes(scope: Any, headers: Any, proto: Any, limits: BodyLimits) -
         headers: those of *scope*, of which granian makes a copy for everybody who asks.
     Raises: TooLarge, BadRequest, and what `inflate` raises.
     """
+    body = await read_raw(scope, headers, proto, limits)
+    coding = headers.get("content-encoding")
+    return body if coding is None else inflate(body, coding, limits.bytes_max)
+
+
+async def read_raw(scope: Any, headers: Any, proto: Any, limits: BodyLimits) -> bytes:
+    """The whole body as it comes, in its content coding. Raises: TooLarge, BadRequest."""
     is_known_to_fit = _check_framing(headers, limits)
     try:
         if is_known_to_fit:
-            body = await proto()
-        else:
-            body = b"".join([chunk async for chunk in _counted(scope, proto, limits.bytes_max)])
+            return await proto()  # type: ignore[no-any-return]
+        return b"".join([chunk async for chunk in _counted(scope, proto, limits.bytes_max)])
     except Error:
         raise
     except Exception as error:
         raise _broken() from error
-    coding = headers.get("content-encoding")
-    return body if coding is None else inflate(body, coding, limits.bytes_max)
 
 
 async def read_bytes_in_time(scope: Any, proto: Any, limits: BodyLimits) -> bytes:

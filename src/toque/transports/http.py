@@ -19,10 +19,11 @@ from toque.contract.manifest import success_status
 from toque.contract.operation import PRIORITIES, Kind, Priority
 from toque.contract.signature import path_names
 from toque.transports.arguments import PlainReader
-from toque.transports.bodies import LateReader
+from toque.transports.bodies import BodyLimits, LateReader
 from toque.transports.marks import mark_headers, mark_of
 from toque.transports.replies import Headers, Offer, Offers, compressed, send_overloaded, send_problem
 from toque.transports.router import Endpoint
+from toque.transports.sealed import Held
 from toque.transports.sending import Sending
 
 __all__ = ["KEY_HEADER", "PRIORITY_HEADER", "TIMEOUT_HEADER", "HttpOperation", "lowered", "shortened"]
@@ -65,12 +66,20 @@ class HttpOperation:
         "_reads_credential",
         "_shape",
         "_shedding",
+        "_signed_limits",
         "_status",
         "plan",
     )
 
     def __init__(
-        self, plan: Plan, offers: Offers, read_plain: PlainReader, read_late: LateReader, compress_from: int
+        self,
+        plan: Plan,
+        offers: Offers,
+        read_plain: PlainReader,
+        read_late: LateReader,
+        compress_from: int,
+        *,
+        limits: BodyLimits,
     ) -> None:
         self.plan = plan
         self._call = plan.call
@@ -86,6 +95,7 @@ class HttpOperation:
         self._read_late = read_late if plan.receives else None
         self._is_command = plan.operation.kind is Kind.COMMAND
         self._compress_from = compress_from
+        self._signed_limits = limits if plan.is_signed else None
         self._status = success_status(plan.operation, plan.signature)
         self._location = _location_of(plan.operation.location)
 
@@ -185,6 +195,9 @@ class HttpOperation:
         accept = header("accept")
         offer = self._offers.by_accept.get(accept) or self._offers.choose(accept)
         if self._read_late is not None:
+            if self._signed_limits is not None:
+                held = Held(context, scope, proto, self._signed_limits)
+                return offer, Pending(partial(self._read_late, context, scope, held, segments), held.message)
             return offer, Pending(partial(self._read_late, context, scope, proto, segments))
         return offer, () if self._read_plain is None else self._read_plain(scope, segments)
 

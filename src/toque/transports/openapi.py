@@ -65,7 +65,7 @@ def openapi(manifest: Manifest) -> Json:
         "components": {
             "schemas": manifest.schemas,
             "responses": {name: {**response, "content": content} for name, response in sorted(responses.items())},
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": _schemes(manifest),
         },
         "x-toque-operations": [_unplaced(entry) for entry in manifest.operations if entry.path is None],
     }
@@ -132,7 +132,18 @@ def _unplaced(entry: OperationEntry) -> Json:
     return {"name": entry.name, **_about(entry), "output": output}
 
 
+def _schemes(manifest: Manifest) -> Json:
+    schemes: Json = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+    if any(entry.access.webhooks for entry in manifest.operations):
+        # OpenAPI has no word for a signature; the header that carries it is the nearest.
+        about = "Standard Webhooks 1.0, with webhook-id and webhook-timestamp"
+        schemes["webhook"] = {"type": "apiKey", "in": "header", "name": "webhook-signature", "description": about}
+    return schemes
+
+
 def _security(entry: OperationEntry) -> list[Json]:
+    if entry.access.webhooks:
+        return [{"webhook": []}, *([{"bearer": []}] if entry.access.takes_tokens else [])]
     if not entry.access.is_public:
         return [{"bearer": []}]
     return [{}, {"bearer": []}] if entry.reads_credential else []
