@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from toque.messages.jobs.status import JobStatus
     from toque.messages.jobs.steps import Steps
     from toque.messages.outbox import Outbox
+    from toque.messages.webhooks.deliveries import EndpointDisabled
+    from toque.messages.webhooks.webhooks import Webhooks
     from toque.security.development import DevelopmentTokens
     from toque.settings import Settings
     from toque.store.database import AllRows, Database
@@ -58,6 +60,7 @@ _HOMES = {
     "toque.contract.access": ("Access", "authenticated", "predicate", "public", "role", "scope", "webhook"),
     "toque.contract.errors": (
         "Conflict",
+        "EndpointDisabled",
         "Error",
         "Fault",
         "Forbidden",
@@ -78,6 +81,8 @@ _HOMES = {
     "toque.messages.jobs.status": ("JobStatus",),
     "toque.messages.jobs.steps": ("Steps",),
     "toque.messages.outbox": ("Outbox",),
+    "toque.messages.webhooks.deliveries": ("EndpointDisabled",),
+    "toque.messages.webhooks.webhooks": ("Webhooks",),
     "toque.http_client.client": ("HttpClient",),
     "toque.security.development": ("DevelopmentTokens",),
     "toque.settings": ("Settings",),
@@ -131,6 +136,7 @@ __all__ = [
     "Struct",
     "Unauthenticated",
     "Unavailable",
+    "Webhooks",
     "authenticated",
     "predicate",
     "public",

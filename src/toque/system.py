@@ -36,6 +36,8 @@ from toque.messages.jobs.jobs import Jobs
 from toque.messages.jobs.progress import Progress
 from toque.messages.jobs.steps import Steps
 from toque.messages.outbox import Bell, Outbox
+from toque.messages.webhooks.endpoints import Rules
+from toque.messages.webhooks.webhooks import Webhooks
 from toque.security.credentials import Verifier
 from toque.security.development import DevelopmentTokens
 from toque.settings import Settings, problems
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
     from toque.messages.messages import Messages
+    from toque.messages.webhooks.dispatcher import Dispatcher
     from toque.messages.webhooks.incoming import Keyring
     from toque.store.guard import Guard
     from toque.store.release import Release
@@ -60,7 +63,7 @@ if TYPE_CHECKING:
 
 __all__ = ["System", "Tables", "compile_system", "why_once"]
 
-TRANSACTED = (*DATABASES, Outbox, Jobs)
+TRANSACTED = (*DATABASES, Outbox, Jobs, Webhooks)
 """What an operation asks for that needs a snapshot or a transaction."""
 
 # Half of what makes a call slow (`log.slow_ms`).
@@ -143,6 +146,8 @@ def compile_system(
     wrong = [*complaints, *problems(settings), *checks.of_modules(modules)]
     bell, book = Bell(), Book()
     outgoing = Outgoing(settings.http_client)
+    sent = frozenset(event.type_name() for module in modules for event in module.sent)
+    rules = Rules(sent, takes_http=not settings.is_production)
     at_hand = {
         Database: _database,
         AllRows: _all_rows,
@@ -152,6 +157,7 @@ def compile_system(
         Progress: lambda context: Progress(context, book),
         Delivery: lambda context: context.delivery,
         HttpClient: lambda context: HttpClient(context, outgoing),
+        Webhooks: lambda context: Webhooks(context, rules),
     }
     pantry = Pantry(at_hand, given=[settings, DevelopmentTokens(settings)])
     wrong += _learn_recipes(pantry, modules)
@@ -167,11 +173,12 @@ def compile_system(
     if any(_takes_tokens(found) for found, _ in operations):
         wrong += verifier.check()
     keyring = _keyring(settings, [found for found, _ in operations], wrong)
-    is_outgoing = any(_needs(pantry, signature, HttpClient) for _, signature in (*operations, *seeds, *handlers))
-    wrong += outgoing.problems(is_used=is_outgoing)
+    asks_http = any(_needs(pantry, signature, HttpClient) for _, signature in (*operations, *seeds, *handlers))
+    wrong += outgoing.problems(is_used=asks_http or bool(sent))
     store, ears = None, tuple(_ears(settings, database_url))
     guard = _guard(tables, wrong)
-    has_messages = bool(handlers or jobs) or any(_needs(pantry, signature, Outbox) for _, signature in operations)
+    asks_messages = any(_needs(pantry, signature, Outbox, Webhooks) for _, signature in operations)
+    has_messages = bool(handlers or jobs or sent) or asks_messages
     if has_messages or any(_transacts(pantry, operation, signature) for operation, signature in (*operations, *seeds)):
         try:
             store = _open_store(settings, database_url, release, guard, ears)
@@ -201,6 +208,8 @@ def compile_system(
         book.add(workshop.plan(*job) for job in jobs)
         plans_of_handlers = [workshop.plan(*handler) for handler in handlers]
         messages = _messages(store, bell, settings, inbox=inbox, handlers=plans_of_handlers, book=book)
+        if sent:
+            messages.services.append(_dispatcher(messages, settings, outgoing, sent))
     return System(
         settings, plans, workshop.figures, gate, threads, pantry, store, outgoing, ears, watcher, seeding, guard,
         messages,
@@ -241,6 +250,16 @@ def _messages(
 
         messages.services.append(Schedules(store, messages.tail, book))
     return messages
+
+
+def _dispatcher(messages: Messages, settings: Settings, outgoing: Outgoing, sent: frozenset[str]) -> Dispatcher:
+    from toque.messages.webhooks.deliveries import Deliveries
+    from toque.messages.webhooks.dispatcher import Dispatcher
+    from toque.messages.webhooks.fan_out import FanOut
+
+    webhooks = settings.webhooks
+    deliveries = Deliveries(messages.store, timeout_s=webhooks.timeout_s, disable_after_s=webhooks.disable_after_s)
+    return Dispatcher(FanOut(messages.store, messages.reader, sent), deliveries, messages.tail, outgoing, webhooks)
 
 
 def _takes_tokens(operation: Operation) -> bool:

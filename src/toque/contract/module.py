@@ -72,6 +72,7 @@ class Module:
         self.static_files: list[StaticFiles] = []
         self.mounts: list[Mount] = []
         self.seeds: list[Operation] = []
+        self.sent: list[type[Event]] = []
         self.handlers: list[Operation] = []
         self.jobs: list[Operation] = []
         self.folder = _folder_of(sys._getframe(1).f_globals)
@@ -309,6 +310,10 @@ class Module:
             return factory
 
         return declare
+
+    def sends(self, *events: type[Event]) -> None:
+        """Let others subscribe to *events* by webhooks (`Webhooks`). No other event ever leaves by one."""
+        self.sent.extend(events)
 
     def seed(self, function: Function) -> Function:
         """Fill a new database: *function* runs once in development, and in tests, after the tables were made.

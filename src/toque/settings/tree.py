@@ -284,6 +284,22 @@ class Webhooks(Struct, frozen=True, kw_only=True):
     tolerance_s: Duration = 300.0
     """How far the time of a message may be off: what is older is taken for a replay."""
 
+    # Standard Webhooks 1.0 recommends 15 to 30 s.
+    timeout_s: Duration = 20.0
+    """Longest time that a receiver gets for its answer."""
+
+    # Leaves the operations of the same process a third of `http_client.connections_max`.
+    in_flight_max: Positive = 64
+    """Most webhooks under way at once."""
+
+    # Four answers of 100 ms make 40 a second; what a small receiver bears.
+    endpoint_in_flight_max: Positive = 4
+    """Most webhooks under way at once to one endpoint; one where it fails."""
+
+    # What Svix has: a long weekend and the days around it.
+    disable_after_s: Duration = 432_000.0
+    """How long an endpoint may fail, without one good answer, before nothing is sent to it any more."""
+
 
 class Observe(Struct, frozen=True, kw_only=True):
     """What others may watch."""
