@@ -105,6 +105,7 @@ __all__ = [
     "Database",
     "Delivery",
     "DevelopmentTokens",
+    "EndpointDisabled",
     "Error",
     "Event",
     "Fault",

@@ -157,7 +157,7 @@ def compile_system(
         Progress: lambda context: Progress(context, book),
         Delivery: lambda context: context.delivery,
         HttpClient: lambda context: HttpClient(context, outgoing),
-        Webhooks: lambda context: Webhooks(context, rules),
+        Webhooks: lambda context: Webhooks(context, rules, bell),
     }
     pantry = Pantry(at_hand, given=[settings, DevelopmentTokens(settings)])
     wrong += _learn_recipes(pantry, modules)

@@ -228,7 +228,6 @@ async def test_what_was_given_up_is_kept_and_can_be_tried_anew(database_url: str
         state = await rows(harness, "SELECT state, tried, status, reason FROM @delivery")
         hook.answers[:] = [answer()]
         again = await harness.call("shop.retry", id=made.endpoint.id)
-        ring(harness)
         await until(lambda: _none_waits(harness))
 
     assert state == [("failed", 10, 500, "no")]

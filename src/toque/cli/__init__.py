@@ -37,6 +37,7 @@ _COMMANDS = {
     "explain": "toque.cli.explain:explain",
     "settings": "toque.cli.settings:settings",
     "db": "toque.cli.db:db",
+    "webhooks": "toque.cli.webhooks:webhooks",
     "export": "toque.cli.export:export",
 }
 for _place, (_name, _home) in enumerate(_COMMANDS.items()):

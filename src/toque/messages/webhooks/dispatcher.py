@@ -36,7 +36,7 @@ BUSY_S, GATHER_S = 1.0, 0.01
 gathered before the next look."""
 
 LOOK_S = 60.0
-"""How long to wait where nothing is due: what another process changed, an endpoint that is enabled again, rings too."""
+"""How long to wait where nothing is due: whatever makes something due rings, but for the command line."""
 
 SWEEP_S = 3600.0
 

@@ -13,6 +13,7 @@ from toque.store.database import transaction_of
 
 if TYPE_CHECKING:
     from toque.call.context import Context
+    from toque.messages.outbox import Bell
 
 __all__ = ["NewEndpoint", "Webhooks"]
 
@@ -32,12 +33,14 @@ class Webhooks:
     tenant; one of a caller without a tenant is the app's own, and hears of all.
     """
 
-    __slots__ = ("_endpoints", "_tenant")
+    __slots__ = ("_bell", "_endpoints", "_tenant", "_transaction")
 
-    def __init__(self, context: Context, rules: Rules) -> None:
+    def __init__(self, context: Context, rules: Rules, bell: Bell) -> None:
         assert context.database is not None, "the transact policy stands around whoever asks for it"
         self._tenant = context.tenant
-        self._endpoints = Endpoints(transaction_of(context.database), context.tenant, rules)
+        self._transaction = transaction_of(context.database)
+        self._endpoints = Endpoints(self._transaction, context.tenant, rules)
+        self._bell = bell
 
     async def add(
         self, url: str, types: Collection[type[Event] | str] = (), *, kind: Literal["hmac", "ed25519"] = "hmac"
@@ -75,10 +78,13 @@ class Webhooks:
     async def enable(self, id: str) -> None:
         """Send to it again. Raises: NotFound."""
         await self._endpoints.set_state(id, "enabled")
+        self._transaction.after.append(self._bell.ring)
 
     async def retry(self, id: str) -> int:
         """Deliver anew what was given up, up to a week ago; how many. Raises: NotFound."""
-        return await self._endpoints.retry(id)
+        count = await self._endpoints.retry(id)
+        self._transaction.after.append(self._bell.ring)
+        return count
 
     async def remove(self, id: str) -> None:
         """Forget it, its keys and all that waits for it. Raises: NotFound."""
