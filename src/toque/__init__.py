@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from toque.contract.job import Again, GiveUp, Retries
     from toque.contract.module import Module
     from toque.contract.operation import Header, InBody, InQuery
-    from toque.contract.principal import Principal
+    from toque.contract.principal import Principal, WebhookSender
     from toque.http_client.client import HttpClient
     from toque.messages.jobs.jobs import Jobs
     from toque.messages.jobs.progress import Progress
@@ -75,7 +75,7 @@ _HOMES = {
     "toque.contract.job": ("Again", "GiveUp", "Retries"),
     "toque.contract.module": ("Module",),
     "toque.contract.operation": ("Header", "InBody", "InQuery"),
-    "toque.contract.principal": ("Principal",),
+    "toque.contract.principal": ("Principal", "WebhookSender"),
     "toque.messages.jobs.jobs": ("Jobs",),
     "toque.messages.jobs.progress": ("Progress",),
     "toque.messages.jobs.status": ("JobStatus",),
@@ -137,6 +137,7 @@ __all__ = [
     "Struct",
     "Unauthenticated",
     "Unavailable",
+    "WebhookSender",
     "Webhooks",
     "authenticated",
     "predicate",
