@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
     from toque.messages.messages import Messages
-    from toque.messages.webhooks.dispatcher import Dispatcher
     from toque.messages.webhooks.incoming import Keyring
     from toque.store.guard import Guard
     from toque.store.release import Release
@@ -209,7 +208,7 @@ def compile_system(
         plans_of_handlers = [workshop.plan(*handler) for handler in handlers]
         messages = _messages(store, bell, settings, inbox=inbox, handlers=plans_of_handlers, book=book)
         if sent:
-            messages.services.append(_dispatcher(messages, settings, outgoing, sent))
+            _send_webhooks(messages, settings, outgoing, sent)
     return System(
         settings, plans, workshop.figures, gate, threads, pantry, store, outgoing, ears, watcher, seeding, guard,
         messages,
@@ -252,14 +251,16 @@ def _messages(
     return messages
 
 
-def _dispatcher(messages: Messages, settings: Settings, outgoing: Outgoing, sent: frozenset[str]) -> Dispatcher:
+def _send_webhooks(messages: Messages, settings: Settings, outgoing: Outgoing, sent: frozenset[str]) -> None:
     from toque.messages.webhooks.deliveries import Deliveries
     from toque.messages.webhooks.dispatcher import Dispatcher
     from toque.messages.webhooks.fan_out import FanOut
 
     webhooks = settings.webhooks
     deliveries = Deliveries(messages.store, timeout_s=webhooks.timeout_s, disable_after_s=webhooks.disable_after_s)
-    return Dispatcher(FanOut(messages.store, messages.reader, sent), deliveries, messages.tail, outgoing, webhooks)
+    fan_out = FanOut(messages.store, messages.reader, sent)
+    messages.preparations.append(fan_out.begin)
+    messages.services.append(Dispatcher(fan_out, deliveries, messages.tail, outgoing, webhooks))
 
 
 def _takes_tokens(operation: Operation) -> bool:

@@ -189,7 +189,7 @@ def _act(target: str, act: Callable[[Endpoints], Awaitable[T]]) -> T:
 
 
 async def _check(url: str) -> None:
-    from toque.log.layout import complaints
+    from toque.messages.tables import complaints
 
     for complaint in await complaints(url):
         raise Failure(str(complaint))

@@ -64,7 +64,6 @@ class Dispatcher:
         self._swept_at = time.monotonic()
 
     async def start(self) -> None:
-        await self._fan_out.begin()
         self._tail.on_news(self._wake.set)
         self._tail.on_lost(self._fan_out.forget)
         self._working = asyncio.get_running_loop().create_task(self._work())
