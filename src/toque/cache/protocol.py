@@ -1,0 +1,218 @@
+"""Which requests may be answered from memory, as a state machine: events with their times in, decisions out.
+
+It has no clock and waits for nothing, so a test can have anything happen between any two of its events. What it
+promises, and why it holds, is in decision 0027; the single rules are in `rules.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from toque.cache import rules
+from toque.cache.change import Change, Overlapping
+from toque.cache.decisions import Answer, Decision, Hit, Look, Need, Run
+from toque.cache.flights import BEFORE, Flight, Flights
+from toque.cache.looks import Looks
+from toque.cache.ring import RING_MAX, Ring
+from toque.cache.snapshot import Snapshot
+
+__all__ = ["Coherence", "Kept", "Seen"]
+
+
+class Kept(Protocol):
+    """Where answers are kept. It may forget any of them at any time."""
+
+    def find(self, key: Hashable) -> Any | None: ...
+
+    def keep(self, key: Hashable, value: Any, reads: Sequence[Overlapping]) -> None: ...
+
+    def drop(self, change: Change) -> None:
+        """Forget each that *change* may have changed."""
+
+    def clear(self) -> None: ...
+
+
+class Seen(Struct, frozen=True):
+    """What a look found."""
+
+    epoch: str
+    """Which log it was: transactions of another one have numbers of their own."""
+    snapshot: Snapshot
+    changes: Sequence[Change]
+    """All changes of the transactions that this snapshot sees and the one before did not."""
+    is_gap: bool = False
+    """Whether some of them may be missing, because the log keeps them for a while only."""
+
+
+class _Request(Struct, frozen=True):
+    ticket: int
+    key: Hashable
+    bound_s: float
+    look: int
+    """The look that must have been applied before it is answered with what another request read."""
+
+
+class Coherence:
+    """One process's answers to one database's queries.
+
+    A request is known by its *ticket*, a number that is not used again; times are seconds of one monotonic clock.
+    Every method is one step: whoever runs it awaits nothing until the decisions are carried out or noted.
+    """
+
+    def __init__(self, kept: Kept, ring_max: int = RING_MAX) -> None:
+        self._kept = kept
+        self._ring = Ring(ring_max)
+        self._looks = Looks()
+        self._flights = Flights()
+        self._waiting: list[_Request] = []
+        self._requests: dict[int, _Request] = {}
+        self._own_look = 0
+        self._seen: Snapshot | None = None
+        self._epoch = ""
+
+    # Requests.
+
+    def ask(self, ticket: int, key: Hashable, need: Need, now: float) -> list[Decision]:
+        """A request has arrived: it is answered, joins a flight, runs the query itself, or waits for a look."""
+        is_covered = need.token is None or rules.covers(self._seen, self._epoch, need.token)
+        look = self._own_look
+        if need.is_strict or not is_covered:
+            look = max(look, rules.next_look(self._looks.started))
+        request = _Request(ticket, key, need.bound_s, look)
+        self._requests[ticket] = request
+        return list(self._place(request, now))
+
+    def hurry(self, ticket: int, now: float) -> list[Decision]:
+        """*ticket* has waited long enough for a look: it asks the database, unless it does so already."""
+        request = next((request for request in self._waiting if request.ticket == ticket), None)
+        if request is None:
+            return []
+        self._waiting.remove(request)
+        return list(self._read_anew(request))
+
+    def leave(self, ticket: int, now: float) -> list[Decision]:
+        """*ticket* wants no answer any more, or its own run of the query failed as only its own can (its deadline, its
+        connection). Those who wait for its flight are not affected: one of them takes over."""
+        request = self._requests.pop(ticket, None)
+        flight = self._flights.of(ticket)
+        if request in self._waiting:
+            self._waiting.remove(request)
+        if flight is None:
+            return []
+        if ticket in flight.joined:
+            del flight.joined[ticket]
+            return []
+        self._flights.close(flight)
+        return list(self._place_all([self._requests[other] for other in flight.joined], now))
+
+    # Flights.
+
+    def begin(self, number: int, now: float) -> None:
+        """The flight's snapshot is about to be taken: after this, and not before."""
+        self._flights[number].begin(self._ring.position, now)
+
+    def read(self, number: int, part: Overlapping) -> None:
+        """The flight reads *part*, which may be told before or after it does; before it lands."""
+        self._flights[number].read(part, self._ring)
+        self._flights.detach_broken()
+
+    def land(self, number: int, value: Any, now: float, *, is_lasting: bool = True) -> list[Decision]:
+        """The flight has its answer: one to keep if *is_lasting*, else (an error, say) for those who wait only."""
+        flight = self._flights[number]
+        self._flights.close(flight)
+        if rules.may_keep(flight.broken_at, is_lasting):
+            self._kept.keep(flight.key, value, flight.reads)
+        held = [ticket for ticket, at in flight.joined.items() if rules.holds_for(at, flight.broken_at)]
+        again = [self._requests[ticket] for ticket in flight.joined.keys() - set(held)]
+        answers = [Answer(ticket, value) for ticket in (flight.leader, *held)]
+        for answer in answers:
+            del self._requests[answer.ticket]
+        return [*answers, *self._place_all(again, now)]
+
+    # Looks.
+
+    def committed(self, now: float) -> list[Decision]:
+        """A command of this process was committed, and is about to be acknowledged: no request that arrives from now on
+        misses it, with or without a token."""
+        self._own_look = rules.next_look(self._looks.started)
+        return self.wake(now)
+
+    def wake(self, now: float) -> list[Decision]:
+        """There may be news, or it is time to look."""
+        return [Look()] if self._looks.want(now) else []
+
+    def looked(self, seen: Seen, now: float) -> list[Decision]:
+        """A look has come back: what it found is applied at once, before anybody is answered."""
+        if rules.must_flush(self._epoch, seen.epoch, seen.is_gap):
+            self._flush()
+        for change in seen.changes:
+            self._apply(change)
+        self._flights.detach_broken()
+        self._seen, self._epoch = seen.snapshot, seen.epoch
+        self._looks.apply()
+        return self._resume(now)
+
+    def lost(self, now: float) -> list[Decision]:
+        """A look has failed. Until one succeeds, who would wait for one asks the database."""
+        self._looks.fail()
+        return self._resume(now)
+
+    def _apply(self, change: Change) -> None:
+        position = self._ring.append(change)
+        self._kept.drop(change)
+        for flight in self._flights.begun():
+            flight.meet(change, position)
+
+    def _flush(self) -> None:
+        position = self._ring.flush()
+        self._kept.clear()
+        for flight in self._flights.begun():
+            flight.flush(position)
+
+    def _resume(self, now: float) -> list[Decision]:
+        waiting, self._waiting = self._waiting, []
+        decisions = list(self._place_all(waiting, now))
+        return [*decisions, Look()] if self._looks.follow(now) else decisions
+
+    # Where a request goes.
+
+    def _place_all(self, requests: Sequence[_Request], now: float) -> Iterator[Decision]:
+        for request in requests:
+            yield from self._place(request, now)
+
+    def _place(self, request: _Request, now: float) -> Iterator[Decision]:
+        flight = self._flights.joinable(request.key)
+        value = self._kept.find(request.key)
+        if value is None and (flight is None or flight.begun_at is None):
+            yield from self._read_anew(request)
+        elif self._looks.applied < request.look:
+            yield from self._read_anew(request) if self._looks.is_lost else self._wait(request, now)
+        elif value is not None and rules.is_fresh(self._looks.as_of, now, request.bound_s):
+            del self._requests[request.ticket]
+            yield Hit(request.ticket, value)
+        elif flight is not None and rules.is_fresh(self._as_of(flight), now, request.bound_s):
+            flight.joined[request.ticket] = self._ring.position
+        else:
+            yield from self._read_anew(request)
+
+    def _as_of(self, flight: Flight) -> float:
+        """As of when a flight's answer misses nothing: its own snapshot's time, or that of the last look, which would
+        have told of a change to what it has read."""
+        return max(self._looks.as_of, flight.begun_at or 0.0)
+
+    def _read_anew(self, request: _Request) -> Iterator[Decision]:
+        """Have a snapshot taken after *request* arrived: it misses nothing that any promise is about."""
+        flight = self._flights.joinable(request.key)
+        if flight is not None and flight.begun_at is None:
+            flight.joined[request.ticket] = BEFORE
+            return
+        flight = self._flights.open(request.key, request.ticket)
+        yield Run(request.ticket, flight.number)
+
+    def _wait(self, request: _Request, now: float) -> Iterator[Decision]:
+        self._waiting.append(request)
+        if self._looks.started < request.look and self._looks.want(now):
+            yield Look()
