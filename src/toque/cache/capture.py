@@ -1,0 +1,46 @@
+"""Capture: what changes a table tells the log, in the same transaction, whoever changes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from toque.cache import postgres_triggers, sqlite_triggers
+from toque.cache.change_table import CHANGES
+from toque.log.layout import STEPS, lay_out
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Table
+
+__all__ = ["faults", "install"]
+
+_TRIGGERS: dict[str, Any] = {"sqlite": sqlite_triggers, "postgresql": postgres_triggers}
+
+
+async def install(url: str, tables: Sequence[Table]) -> list[str]:
+    """Have changes of *tables* captured from now on: the names of those for which something had to be done.
+
+    Done again, it does nothing; where a model has other keys than before, it puts up other triggers.
+    """
+    from toque.store.schema import with_connection
+
+    await lay_out(url, (*STEPS, CHANGES))
+
+    def put_up(connection: Connection) -> list[str]:
+        touched: list[str] = _TRIGGERS[connection.dialect.name].install(connection, tables)
+        return touched
+
+    return await asyncio.to_thread(with_connection, url, put_up)
+
+
+async def faults(url: str, tables: Sequence[Table]) -> dict[str, list[str]]:
+    """For each of *tables* whose changes are not told exactly, why: nothing read from it can be kept."""
+    from toque.store.schema import with_connection
+
+    def look(connection: Connection) -> dict[str, list[str]]:
+        triggers = _TRIGGERS[connection.dialect.name]
+        found = {table.fullname: triggers.faults(connection, table) for table in tables}
+        return {name: why for name, why in found.items() if why}
+
+    return await asyncio.to_thread(with_connection, url, look, is_kept=False)

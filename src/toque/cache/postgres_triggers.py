@@ -1,0 +1,227 @@
+"""Triggers that capture what a statement changes on PostgreSQL, whoever runs it.
+
+A table has four statement triggers, because PostgreSQL gives transition tables to a trigger for one event only (manual,
+CREATE TRIGGER). They tell the key columns of the rows before and after, up to a number, and else that it may have been
+any row; no trigger joins the two tables, which took minutes for 20 000 rows (caching.md 2). Partitions have them too:
+a statement fires the triggers of the table that it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Table, text
+from sqlalchemy.dialects import postgresql
+
+from toque.cache.change import ANY_TABLE
+from toque.cache.column_list import column_list
+from toque.cache.keys import TEXT_MAX, Key, keys_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["IMAGES_MAX", "faults", "install"]
+
+IMAGES_MAX = 64
+"""Row images of one statement: 32 rows before and after, or 64 new or old ones (caching.md 4.2)."""
+
+_EVENTS = {
+    "insert": "REFERENCING NEW TABLE AS toque_new",
+    "update": "REFERENCING OLD TABLE AS toque_old NEW TABLE AS toque_new",
+    "delete": "REFERENCING OLD TABLE AS toque_old",
+    "truncate": "",
+}
+
+_DDL = "toque_change_ddl"
+
+_TYPES = {
+    "integer": {"int2", "int4", "int8"},
+    "boolean": {"bool"},
+    "date": {"date"},
+    "uuid": {"uuid"},
+    "text": {"text", "varchar"},
+    "enum": {"text", "varchar", "ENUM"},
+}
+"""For each kind of key, the database's own types whose equality is that of the canonical form."""
+
+# The function belongs to whoever installs it, and writers need no right on Toque's tables. Whatever a writer's
+# search_path says, names are found where they are meant.
+_FUNCTION = """
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $body$
+DECLARE
+    found pg_catalog.jsonb;
+    many pg_catalog.int8;
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
+        FROM (SELECT * FROM toque_new LIMIT {all}) AS changed;
+    ELSIF TG_OP = 'DELETE' THEN
+        SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
+        FROM (SELECT * FROM toque_old LIMIT {all}) AS changed;
+    ELSIF TG_OP = 'UPDATE' THEN
+        SELECT pg_catalog.jsonb_agg(DISTINCT {image}), pg_catalog.count(*) INTO found, many
+        FROM ((SELECT * FROM toque_old LIMIT {half}) UNION ALL (SELECT * FROM toque_new LIMIT {half})) AS changed;
+    ELSE
+        many := {all};
+    END IF;
+    IF many OPERATOR(pg_catalog.>=) {all} THEN
+        INSERT INTO toque.change (name) VALUES (TG_ARGV[0]);
+    ELSIF many OPERATOR(pg_catalog.>) 0 THEN
+        INSERT INTO toque.change (name, columns, images) VALUES (TG_ARGV[0], '{columns}', found);
+    END IF;
+    RETURN NULL;
+END $body$
+"""
+
+_DDL_FUNCTION = f"""
+CREATE OR REPLACE FUNCTION toque.capture_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $body$
+BEGIN
+    INSERT INTO toque.change (name) VALUES ('{ANY_TABLE}');
+END $body$
+"""  # noqa: S608 - constants
+_DDL_TRIGGER = f"""
+CREATE EVENT TRIGGER {_DDL} ON ddl_command_end
+WHEN TAG IN ('ALTER TABLE', 'DROP TABLE', 'ALTER TYPE', 'CREATE VIEW', 'ALTER VIEW', 'DROP VIEW',
+             'REFRESH MATERIALIZED VIEW')
+EXECUTE FUNCTION toque.capture_ddl()
+"""
+
+# A table and its partitions, however deep.
+_TREE = text(
+    """
+    WITH RECURSIVE tree AS (
+        SELECT to_regclass(:name)::oid AS id
+        UNION SELECT inhrelid FROM pg_inherits JOIN tree ON inhparent = tree.id
+    )
+    SELECT relation.oid::regclass::text AS name, relation.relkind::text AS kind
+    FROM tree JOIN pg_class AS relation ON relation.oid = tree.id
+    """
+)
+_THERE = text(
+    """
+    SELECT tgname AS name, tgenabled::text AS enabled, proname AS function
+    FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
+    WHERE tgrelid = to_regclass(:name) AND tgname LIKE 'toque_change_%'
+    """
+)
+_COLUMNS = text(
+    """
+    SELECT attname AS name, CASE typtype WHEN 'e' THEN 'ENUM' ELSE typname END AS type,
+           coalesce(collisdeterministic, true) AS is_exact
+    FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid LEFT JOIN pg_collation ON pg_collation.oid = attcollation
+    WHERE attrelid = to_regclass(:name) AND attnum > 0
+    """
+)
+
+_preparer: Any = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
+
+
+def install(connection: Connection, tables: Sequence[Table]) -> list[str]:
+    """Put up what is missing or differs, in the current transaction: the names of the tables that were touched.
+
+    A table is locked against writes for that moment, after five seconds' wait at most.
+    """
+    touched = []
+    for table in tables:
+        function, definition = _function(table)
+        lacking = [
+            name for name, kind in _tree(connection, table) if kind in "rp" and _lacks(connection, name, function)
+        ]
+        if not lacking:
+            continue
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+        connection.exec_driver_sql(definition)
+        for name in lacking:
+            _put_up(connection, name, table.fullname, function)
+        touched.append(table.fullname)
+    if touched:
+        _watch_ddl(connection)
+    return touched
+
+
+def faults(connection: Connection, table: Table) -> list[str]:
+    """Why changes of *table* are not told, or not exactly; one sentence each."""
+    tree = _tree(connection, table)
+    if not tree:
+        return ["it is not there"]
+    function, _ = _function(table)
+    found = []
+    for name, kind in tree:
+        if kind not in "rp":
+            found.append(f"{name} is no table, and what lies behind it is not watched")
+        elif _lacks(connection, name, function):
+            found.append(f"{name} has not the triggers that capture its changes")
+    return found + list(_inexact(connection, table))
+
+
+def _tree(connection: Connection, table: Table) -> list[tuple[str, str]]:
+    rows = connection.execute(_TREE, {"name": _preparer.format_table(table)})
+    return [(row.name, row.kind) for row in rows]
+
+
+def _lacks(connection: Connection, name: str, function: str) -> bool:
+    there = {(row.name, row.enabled, row.function) for row in connection.execute(_THERE, {"name": name})}
+    return there != {(f"toque_change_{event}", "A", function) for event in _EVENTS}
+
+
+def _inexact(connection: Connection, table: Table) -> Iterator[str]:
+    there = {row.name: row for row in connection.execute(_COLUMNS, {"name": _preparer.format_table(table)})}
+    for name, key in keys_of(table, "postgresql").items():
+        column = there.get(name)
+        if column is None:
+            yield f"it has no column {name}"
+        elif column.type not in _TYPES[key.kind] or not column.is_exact:
+            yield f"{name} is {column.type} there, whose equality is not that of the model's {key.kind}"
+
+
+def _put_up(connection: Connection, name: str, told: str, function: str) -> None:
+    for event, tables in _EVENTS.items():
+        trigger = f"toque_change_{event}"
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {trigger} ON {name}")
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER {trigger} AFTER {event.upper()} ON {name} {tables} "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION toque.{function}({_literal(told)})"
+        )
+        # Also where `session_replication_role` is `replica`, as tools that load data set it.
+        connection.exec_driver_sql(f"ALTER TABLE {name} ENABLE ALWAYS TRIGGER {trigger}")
+
+
+def _watch_ddl(connection: Connection) -> None:
+    """Have a change of the schema tell that nothing is known any more, where the role may: event triggers are for
+    superusers."""
+    is_allowed = connection.execute(text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")).scalar()
+    is_there = connection.execute(
+        text("SELECT true FROM pg_event_trigger WHERE evtname = :name"), {"name": _DDL}
+    ).first()
+    if is_allowed and is_there is None:
+        connection.exec_driver_sql(_DDL_FUNCTION)
+        connection.exec_driver_sql(_DDL_TRIGGER)
+
+
+def _function(table: Table) -> tuple[str, str]:
+    """The name of the function that captures *table*'s changes, and its definition. The name tells the columns, so
+    that one is never taken for another."""
+    keys = keys_of(table, "postgresql")
+    image = f"pg_catalog.jsonb_build_array({', '.join(_value(name, key) for name, key in keys.items())})"
+    digest = blake2b(f"{table.fullname} {image}".encode(), digest_size=6).hexdigest()
+    name = f"capture_{digest}"
+    definition = _FUNCTION.format(
+        function=f"toque.{name}",
+        image=image,
+        columns=column_list(keys).replace("'", "''"),
+        all=IMAGES_MAX + 1,
+        half=IMAGES_MAX // 2 + 1,
+    )
+    # asyncpg takes `%` as it is; SQLAlchemy's driver strings do too.
+    return name, definition
+
+
+def _value(name: str, key: Key) -> str:
+    column = f"changed.{_preparer.quote(name)}"
+    return f"pg_catalog.left({column}::pg_catalog.text, {TEXT_MAX})" if key.kind in ("text", "enum") else column
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,135 @@
+"""Triggers that capture what a statement changes on SQLite: one row of the log for each row that changed.
+
+`INSERT OR REPLACE` removes the rows in its way without firing the triggers of DELETE (lang_conflict.html, "REPLACE"),
+so rows that may be removed are told before: those that have a key of the new row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy.dialects import sqlite
+
+from toque.cache.column_list import column_list
+from toque.cache.keys import TEXT_MAX, keys_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["faults", "install"]
+
+_preparer: Any = sqlite.dialect().identifier_preparer
+
+
+def install(connection: Connection, tables: Sequence[Table]) -> list[str]:
+    """Put up what is missing or differs, in the current transaction: the names of the tables that were touched."""
+    touched = []
+    for table in tables:
+        wanted = _triggers(table)
+        there = _there(connection, table)
+        if there == wanted or not _is_table(connection, table):
+            continue
+        for name in there:
+            connection.exec_driver_sql(f"DROP TRIGGER {_preparer.quote(name)}")
+        for definition in wanted.values():
+            connection.exec_driver_sql(definition)
+        touched.append(table.fullname)
+    return touched
+
+
+def faults(connection: Connection, table: Table) -> list[str]:
+    """Why changes of *table* are not told, or not exactly; one sentence each."""
+    found = connection.exec_driver_sql("SELECT type, sql FROM sqlite_master WHERE name = ?", (table.name,)).first()
+    if found is None:
+        return ["it is not there"]
+    if found.type != "table":
+        return ["it is no table, and what lies behind it is not watched"]
+    faults = []
+    if _there(connection, table) != _triggers(table):
+        faults.append("it has not the triggers that capture its changes")
+    if "collate" in found.sql.lower():
+        faults.append("it has a column with a collation, by which different texts may be equal")
+    return faults
+
+
+def _is_table(connection: Connection, table: Table) -> bool:
+    asked = "SELECT type FROM sqlite_master WHERE name = ?"
+    return connection.exec_driver_sql(asked, (table.name,)).scalar() == "table"
+
+
+def _there(connection: Connection, table: Table) -> dict[str, str]:
+    asked = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? AND name LIKE 'toque_change_%'"
+    return {row.name: row.sql for row in connection.exec_driver_sql(asked, (table.name,))}
+
+
+def _triggers(table: Table) -> dict[str, str]:
+    """Each trigger's definition, by its name."""
+    keys = keys_of(table, "sqlite")
+    old, new = _image("OLD", keys), _image("NEW", keys)
+    told = f"'{_text(table.fullname)}', '{_columns(keys)}'"
+    head = f"INSERT INTO toque_change (name, columns, images) VALUES ({told}, "  # noqa: S608 - names that are quoted
+    acts = {
+        "insert": ("AFTER INSERT", f"{head}'[' || {new} || ']')"),
+        "update": ("AFTER UPDATE", f"{head}'[' || {old} || ',' || {new} || ']')"),
+        "delete": ("AFTER DELETE", f"{head}'[' || {old} || ']')"),
+    }
+    if replaced := _replaced(table, keys):
+        acts["replace"] = ("BEFORE INSERT", replaced)
+        acts["override"] = (f"BEFORE UPDATE OF {_unique_columns(table)}", replaced)
+    quote = _preparer.quote
+    names = {event: f"toque_change_{event}_{table.name}" for event in acts}
+    return {
+        names[event]: f"CREATE TRIGGER {quote(names[event])} {when} ON {quote(table.name)} BEGIN {act}; END"
+        for event, (when, act) in acts.items()
+    }
+
+
+def _replaced(table: Table, keys: Any) -> str:
+    """What tells the rows that have a key of the new row; empty where none can."""
+    conditions = [
+        "(" + " AND ".join(f"there.{_preparer.quote(name)} = NEW.{_preparer.quote(name)}" for name in names) + ")"
+        for names in _uniques(table)
+    ]
+    if not conditions:
+        return ""
+    return (
+        f"INSERT INTO toque_change (name, columns, images) "  # noqa: S608 - names that are quoted
+        f"SELECT '{_text(table.fullname)}', '{_columns(keys)}', '[' || {_image('there', keys)} || ']' "
+        f"FROM {_preparer.quote(table.name)} AS there WHERE {' OR '.join(conditions)}"
+    )
+
+
+def _uniques(table: Table) -> Iterator[list[str]]:
+    for constraint in table.constraints:
+        if isinstance(constraint, (PrimaryKeyConstraint, UniqueConstraint)) and len(constraint.columns):
+            yield [column.name for column in constraint.columns]
+    for index in table.indexes:
+        if index.unique and len(index.columns) == len(index.expressions):
+            yield [column.name for column in index.columns]
+
+
+def _unique_columns(table: Table) -> str:
+    names = dict.fromkeys(name for names in _uniques(table) for name in names)
+    return ", ".join(map(_preparer.quote, names))
+
+
+def _image(row: str, keys: Any) -> str:
+    return f"json_array({', '.join(_value(f'{row}.{_preparer.quote(name)}') for name in keys)})"
+
+
+def _value(column: str) -> str:
+    # A column may hold a value of any type here, and JSON has no place for a BLOB: such a value equals no other.
+    return (
+        f"CASE typeof({column}) WHEN 'text' THEN substr({column}, 1, {TEXT_MAX}) WHEN 'integer' THEN {column} "
+        f"WHEN 'null' THEN NULL ELSE typeof({column}) || substr(quote({column}), 1, {TEXT_MAX}) END"
+    )
+
+
+def _columns(keys: Any) -> str:
+    return _text(column_list(keys))
+
+
+def _text(value: str) -> str:
+    return value.replace("'", "''")

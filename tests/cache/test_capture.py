@@ -1,0 +1,423 @@
+"""Whatever changes a row, by whatever statement, tells it: the rows before and after are looked up in what was told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from library import TABLES, author, book
+from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, insert, text
+
+from toque.cache.capture import faults, install
+from toque.cache.change import Change
+from toque.cache.changes import changes_of
+from toque.cache.keys import keys_of
+from toque.store import Store
+from toque.store.schema import with_connection
+
+Act = Callable[[Connection], Any]
+
+ROWS = (
+    "INSERT INTO author (id, name, boss_id) VALUES (1, 'ann', NULL), (2, 'bob', 1), (3, 'cat', 1)",
+    "INSERT INTO book (id, author_id, shelf) VALUES (1, 1, 10), (2, 2, 20), (3, 2, NULL)",
+    "INSERT INTO member (id, subject) VALUES (1, 'ann'), (2, 'bob')",
+    "INSERT INTO loan (id, book_id, reader, branch) VALUES (1, 1, 'ann', 'north'), (2, 2, 'bob', 'south')",
+)
+
+EVERYWHERE = {
+    "insert": ["INSERT INTO author (id, name) VALUES (7, 'dan')"],
+    "insert from select": ["INSERT INTO book (id, author_id) SELECT id + 100, author_id FROM book"],
+    "update": ["UPDATE book SET shelf = 11 WHERE id = 1"],
+    "update of what is no key": ["UPDATE book SET note = 'x' WHERE id = 1"],
+    "update of a key": ["UPDATE book SET id = 50 WHERE id = 3"],
+    "update to NULL": ["UPDATE book SET author_id = NULL WHERE id = 1"],
+    "delete": ["DELETE FROM book WHERE id = 3"],
+    "delete all": ["DELETE FROM loan"],
+    "cascade": ["DELETE FROM author WHERE id = 2"],
+    "set null": ["UPDATE author SET boss_id = 2 WHERE id = 3", "DELETE FROM author WHERE id = 2"],
+    "do update": ["INSERT INTO member (id, subject) VALUES (1, 'eve') ON CONFLICT (id) DO UPDATE SET subject = 'eve'"],
+    "do nothing": ["INSERT INTO member (id, subject) VALUES (1, 'eve') ON CONFLICT DO NOTHING"],
+    "savepoint": [
+        "SAVEPOINT a",
+        "UPDATE book SET shelf = 12 WHERE id = 1",
+        "ROLLBACK TO SAVEPOINT a",
+        "SAVEPOINT b",
+        "UPDATE book SET shelf = 13 WHERE id = 2",
+        "RELEASE SAVEPOINT b",
+    ],
+    "several": [
+        "UPDATE book SET shelf = 14 WHERE id = 1",
+        "UPDATE book SET shelf = 15 WHERE id = 1",
+        "DELETE FROM loan",
+    ],
+    "a long text": [f"UPDATE author SET name = '{'x' * 1000}' WHERE id = 1"],
+}
+ON_SQLITE = {
+    "replace": ["INSERT OR REPLACE INTO book (id, author_id, shelf) VALUES (1, 2, 99)"],
+    "replace by another key": ["REPLACE INTO member (id, subject) VALUES (9, 'bob')"],
+    "update or replace": ["UPDATE OR REPLACE member SET subject = 'bob' WHERE id = 1"],
+    "a blob in a text": ["UPDATE author SET name = x'ff00' WHERE id = 1"],
+    "recursive triggers": ["PRAGMA recursive_triggers = 1", "REPLACE INTO member (id, subject) VALUES (9, 'bob')"],
+}
+ON_POSTGRES = {
+    "truncate": ["TRUNCATE loan CASCADE"],
+    "truncate cascade": ["TRUNCATE author CASCADE"],
+    "merge": [
+        "MERGE INTO member USING (VALUES (1, 'eve'), (5, 'fay')) AS given(id, subject) ON member.id = given.id "
+        "WHEN MATCHED THEN UPDATE SET subject = given.subject WHEN NOT MATCHED THEN INSERT VALUES (given.id, given.subject)"
+    ],
+    "merge delete": ["MERGE INTO loan USING book ON loan.book_id = book.id WHEN MATCHED THEN DELETE"],
+    "a function": ["DO $$ BEGIN UPDATE book SET shelf = 16 WHERE id = 1; END $$"],
+    "a CTE that writes": ["WITH gone AS (DELETE FROM loan RETURNING id) SELECT * FROM gone"],
+    "update from": ["UPDATE book SET shelf = author.id FROM author WHERE book.author_id = author.id"],
+    "as a replica": ["SET LOCAL session_replication_role = replica", "UPDATE book SET shelf = 17 WHERE id = 1"],
+    "a search_path of the writer's": [
+        "CREATE SCHEMA mine",
+        "CREATE FUNCTION mine.count(bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint'",
+        "SET LOCAL search_path = mine, public, pg_catalog",
+        "UPDATE book SET shelf = 18 WHERE id = 1",
+    ],
+}
+
+
+async def _run(url: str, act: Act) -> Any:
+    return await asyncio.to_thread(with_connection, url, act)
+
+
+def _statements(texts: Sequence[str]) -> Act:
+    def act(connection: Connection) -> None:
+        for statement in texts:
+            connection.exec_driver_sql(statement)
+
+    return act
+
+
+async def _captured(store: Store, texts: Sequence[str]) -> list[Change]:
+    """What is told of these statements, after the rows of each table were looked up in it."""
+    changes = changes_of(store, TABLES)
+    before = await changes.look(None)
+    old = await _run(store.url, _keys(store.dialect_name))
+    await _run(store.url, _statements(texts))
+    new = await _run(store.url, _keys(store.dialect_name))
+    seen = await changes.look(before.snapshot)
+
+    assert not seen.is_gap
+    for table in TABLES:
+        told = [change for change in seen.changes if change.table == table.fullname]
+        for image in set(old[table.name]) ^ set(new[table.name]):
+            assert any(change.images is None or dict(image[1:]) in change.images for change in told), image
+    return list(seen.changes)
+
+
+def _keys(dialect_name: str) -> Act:
+    """All rows: a digest of each with its image, as the database itself writes it."""
+
+    def act(connection: Connection) -> dict[str, list[Any]]:
+        found = {}
+        for table in TABLES:
+            keys = keys_of(table, dialect_name)
+            whole = (
+                f"{table.name}::text"
+                if dialect_name == "postgresql"
+                else " || '|' || ".join(f"quote({c.name})" for c in table.c)
+            )
+            rows = connection.exec_driver_sql(
+                f"SELECT {whole} AS whole, {', '.join(map(_shown(dialect_name), keys))} FROM {table.name}"
+            )
+            found[table.name] = [
+                (
+                    row[0],
+                    *((name, key.of_image(value)) for (name, key), value in zip(keys.items(), row[1:], strict=True)),
+                )
+                for row in rows
+            ]
+        return found
+
+    return act
+
+
+def _shown(dialect_name: str) -> Callable[[str], str]:
+    if dialect_name == "sqlite":
+        return lambda name: (
+            f"CASE typeof({name}) WHEN 'blob' THEN 'blob' || quote({name}) WHEN 'text' THEN substr({name}, 1, 200) ELSE {name} END"
+        )
+    texts = {"name", "reader", "branch", "subject", "state"}
+    return lambda name: (
+        f"left({name}::text, 200)" if name in texts else f"{name}::text" if name in {"code", "printed"} else name
+    )
+
+
+# One database for all: making one takes longer than all statements together.
+RESET = (
+    "DELETE FROM review",
+    "DELETE FROM loan",
+    "DELETE FROM book",
+    "DELETE FROM author",
+    "DELETE FROM member",
+    *ROWS,
+)
+
+
+async def test_every_change_is_told(library: Store) -> None:
+    own = {"sqlite": ON_SQLITE, "postgresql": ON_POSTGRES}[library.dialect_name]
+    for name, texts in {**EVERYWHERE, **own}.items():
+        await _run(library.url, _statements(RESET))
+        try:
+            await _captured(library, texts)
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}") from error
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_what_is_no_text_may_have_been_any_row(library: Store) -> None:
+    await _run(library.url, _statements(ROWS))
+    changes = changes_of(library, TABLES)
+    before = await changes.look(None)
+    await _run(library.url, _statements(["UPDATE author SET name = CAST(x'ff' AS TEXT) WHERE id = 1"]))
+
+    assert (await changes.look(before.snapshot)).changes == (Change("author", None),)
+
+
+async def test_what_changed_nothing_is_not_told(library: Store) -> None:
+    await _run(library.url, _statements(ROWS))
+
+    assert (
+        await _captured(library, ["UPDATE book SET shelf = 1 WHERE id = 999", "DELETE FROM loan WHERE id = 999"]) == []
+    )
+
+
+async def test_what_is_undone_is_not_told(library: Store) -> None:
+    changes = changes_of(library, TABLES)
+    before = await changes.look(None)
+
+    await asyncio.to_thread(with_connection, library.url, _statements(ROWS), is_kept=False)
+
+    assert (await changes.look(before.snapshot)).changes == ()
+
+
+async def test_the_rows_before_and_after_are_told(library: Store) -> None:
+    await _run(library.url, _statements(ROWS))
+
+    (change,) = await _captured(library, ["UPDATE book SET author_id = 2 WHERE id = 1"])
+
+    assert change.images is not None
+    assert sorted(str(image["author_id"]) for image in change.images) == ["1", "2"]
+
+
+async def test_a_statement_of_20_000_rows_is_told_in_few_words(library: Store) -> None:
+    def fill(connection: Connection) -> None:
+        connection.execute(insert(author), [{"id": n, "name": "ann"} for n in range(20_000)])
+
+    await _run(library.url, fill)
+    changes = changes_of(library, TABLES)
+    before = await changes.look(None)
+    await _run(library.url, _statements(["UPDATE author SET fame = 1, name = 'bob'"]))
+
+    assert (await changes.look(before.snapshot)).changes == (Change("author", None),)
+
+
+async def test_putting_up_triggers_again_does_nothing(library: Store) -> None:
+    assert await install(library.url, TABLES) == []
+    assert await faults(library.url, TABLES) == {}
+
+
+async def test_a_missing_trigger_is_noticed_and_put_up_again(library: Store) -> None:
+    drop = {
+        "sqlite": "DROP TRIGGER toque_change_update_book",
+        "postgresql": "DROP TRIGGER toque_change_update ON book",
+    }
+    await _run(library.url, _statements([drop[library.dialect_name]]))
+
+    assert list(await faults(library.url, TABLES)) == ["book"]
+    assert await install(library.url, TABLES) == ["book"]
+    assert await faults(library.url, TABLES) == {}
+
+
+async def test_other_keys_have_other_triggers(library: Store) -> None:
+    other = MetaData()
+    Table("author", other, Column("id", Integer, primary_key=True))
+    longer = Table("book", other, *(Column(c.name, c.type, primary_key=c.primary_key, index=True) for c in book.c))
+
+    assert list(await faults(library.url, [longer])) == ["book"]
+    assert await install(library.url, [longer]) == ["book"]
+    assert await faults(library.url, [longer]) == {}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_disabled_trigger_is_noticed(library: Store) -> None:
+    await _run(library.url, _statements(["ALTER TABLE book DISABLE TRIGGER toque_change_update"]))
+
+    assert list(await faults(library.url, TABLES)) == ["book"]
+
+
+async def test_a_view_is_not_captured(library: Store) -> None:
+    await _run(library.url, _statements(["CREATE VIEW famous AS SELECT id, name FROM author"]))
+    view = Table("famous", MetaData(), Column("id", Integer, primary_key=True), Column("name", String))
+
+    assert await install(library.url, [view]) == []
+    assert "is no table" in (await faults(library.url, [view]))["famous"][0]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_another_equality_in_the_database_is_noticed(library: Store) -> None:
+    # `char(n)` takes two texts for equal that differ in blanks at their ends.
+    await _run(library.url, _statements(["ALTER TABLE author ALTER COLUMN name TYPE char(40)"]))
+
+    assert "name" in (await faults(library.url, TABLES))["author"][0]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_another_equality_in_the_file_is_noticed(library: Store) -> None:
+    await _run(library.url, _statements(["CREATE TABLE loose (id INTEGER PRIMARY KEY, name TEXT COLLATE NOCASE)"]))
+    table = Table("loose", MetaData(), Column("id", Integer, primary_key=True), Column("name", String, index=True))
+    await install(library.url, [table])
+
+    assert "collation" in (await faults(library.url, [table]))["loose"][0]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_partitions_are_told_however_they_are_written(library: Store) -> None:
+    await _run(
+        library.url,
+        _statements(
+            [
+                "CREATE TABLE visit (id integer, day integer, PRIMARY KEY (id, day)) PARTITION BY LIST (day)",
+                "CREATE TABLE visit_1 PARTITION OF visit FOR VALUES IN (1)",
+                "CREATE TABLE visit_2 PARTITION OF visit FOR VALUES IN (2)",
+            ]
+        ),
+    )
+    visit = Table(
+        "visit", MetaData(), Column("id", Integer, primary_key=True), Column("day", Integer, primary_key=True)
+    )
+    await install(library.url, [visit])
+    changes = changes_of(library, [visit])
+    seen = await changes.look(None)
+    told = {
+        "INSERT INTO visit VALUES (1, 1), (2, 2)": [(1, 1), (2, 2)],
+        "UPDATE visit SET day = 2 WHERE id = 1": [(1, 1), (1, 2)],
+        "INSERT INTO visit_1 VALUES (3, 1)": [(3, 1)],
+        "DELETE FROM visit_2 WHERE id = 2": [(2, 2)],
+    }
+    for statement, images in told.items():
+        await _run(library.url, _statements([statement]))
+        seen = await changes.look(seen.snapshot)
+        found = {(image["id"], image["day"]) for change in seen.changes for image in change.images or ()}
+        assert {change.table for change in seen.changes} == {"visit"}, statement
+        assert found == set(images), statement
+
+    await _run(library.url, _statements(["CREATE TABLE visit_3 PARTITION OF visit FOR VALUES IN (3)"]))
+    assert "visit_3" in (await faults(library.url, [visit]))["visit"][0]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_copy_is_told(library: Store) -> None:
+    import asyncpg
+
+    changes = changes_of(library, TABLES)
+    before = await changes.look(None)
+    connection = await asyncpg.connect(library.url)
+    await connection.copy_records_to_table("author", records=[(1, "ann"), (2, "bob")], columns=["id", "name"])
+    await connection.close()
+
+    (change,) = (await changes.look(before.snapshot)).changes
+    assert [image["name"] for image in change.images or ()] == ["ann", "bob"]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_change_of_the_schema_tells_that_nothing_is_known(library: Store) -> None:
+    changes = changes_of(library, TABLES)
+    before = await changes.look(None)
+    await _run(library.url, _statements(["ALTER TABLE book ADD COLUMN size integer DEFAULT 3"]))
+
+    assert Change("*", None) in (await changes.look(before.snapshot)).changes
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_transaction_that_commits_last_is_told_though_it_began_first(library: Store) -> None:
+    import asyncpg
+
+    changes = changes_of(library, TABLES)
+    slow, fast = await asyncpg.connect(library.url), await asyncpg.connect(library.url)
+    seen = await changes.look(None)
+    under_way = slow.transaction()
+    await under_way.start()
+    await slow.execute("INSERT INTO author (id, name) VALUES (1, 'slow')")
+    await fast.execute("INSERT INTO author (id, name) VALUES (2, 'fast')")
+
+    first = await changes.look(seen.snapshot)
+    await under_way.commit()
+    second = await changes.look(first.snapshot)
+    third = await changes.look(second.snapshot)
+    await slow.close()
+    await fast.close()
+
+    names = [[i["name"] for c in s.changes for i in c.images or ()] for s in (first, second, third)]
+    assert names == [["fast"], ["slow"], []]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_role_without_rights_on_the_log_is_told_too(library: Store) -> None:
+    changes = changes_of(library, TABLES)
+    before = await changes.look(None)
+    texts = ["CREATE ROLE clerk", "GRANT ALL ON author TO clerk", "SET LOCAL ROLE clerk"]
+    try:
+        await _run(library.url, _statements([*texts, "INSERT INTO author (id, name) VALUES (1, 'ann')"]))
+        assert [c.table for c in (await changes.look(before.snapshot)).changes] == ["author"]
+    finally:
+        await _run(library.url, _statements(["DROP OWNED BY clerk", "DROP ROLE clerk"]))
+
+
+async def test_who_was_away_for_too_long_is_told_so(library: Store) -> None:
+    changes = changes_of(library, TABLES)
+    before = await changes.look(None)
+    await _run(library.url, _statements(ROWS))
+    forget = {
+        "sqlite": ["DELETE FROM toque_change"],
+        "postgresql": ["UPDATE toque.change_state SET lost = (SELECT xid FROM toque.change LIMIT 1)"],
+    }
+    await _run(library.url, _statements(forget[library.dialect_name]))
+
+    assert (await changes.look(before.snapshot)).is_gap
+    now = await changes.look(None)
+    assert not (await changes.look(now.snapshot)).is_gap
+
+
+async def test_trimming_forgets_only_what_is_old(library: Store) -> None:
+    changes = changes_of(library, TABLES)
+    before = await changes.look(None)
+    await _run(library.url, _statements(ROWS))
+    await changes.trim()
+
+    seen = await changes.look(before.snapshot)
+    assert not seen.is_gap
+    assert len(seen.changes) > 0
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_part_is_said_to_be_lost_before_it_is_emptied(library: Store) -> None:
+    changes = changes_of(library, TABLES)
+    before = await changes.look(None)
+    await _run(library.url, _statements(ROWS))
+    next_slot = "(floor(extract(epoch FROM clock_timestamp()) / 150)::bigint + 1) % 3"
+    await _run(library.url, _statements([f"UPDATE toque.change SET slot = {next_slot}"]))
+
+    await changes.trim()
+    assert (await changes.look(before.snapshot)).is_gap
+    assert await _run(library.url, lambda c: c.execute(text("SELECT count(*) FROM toque.change")).scalar()) > 0
+    await changes.trim()
+    assert await _run(library.url, lambda c: c.execute(text("SELECT count(*) FROM toque.change")).scalar()) == 0
+
+
+async def test_a_new_file_or_generation_is_another_log(library: Store) -> None:
+    changes = changes_of(library, TABLES)
+    first = await changes.look(None)
+    forget = {
+        "sqlite": ["UPDATE toque_change_state SET generation = 'another'"],
+        "postgresql": ["TRUNCATE toque.change, toque.change_state"],
+    }
+    await _run(library.url, _statements(forget[library.dialect_name]))
+
+    assert (await changes.look(first.snapshot)).epoch != first.epoch
