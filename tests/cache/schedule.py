@@ -13,25 +13,22 @@ from fake_mvcc import FakeMvcc, Groups, Writing, answer
 
 from toque.cache.change import Change
 from toque.cache.decisions import Answer, Decision, Hit, Look, Need, Run
+from toque.cache.entries import Encoded, encoded
+from toque.cache.predicates import Predicate, ReadSet
 from toque.cache.protocol import Coherence, Seen
 from toque.cache.snapshot import Snapshot, Token
 
 KEYS: tuple[Groups, ...] = (("a",), ("b",), ("a", "b"))
-ERROR = "error"
+ERROR = encoded(b"error")
 
 
 class Violation(AssertionError):
     """A promise was broken."""
 
 
-class GroupsRead:
+def groups_read(groups: Sequence[str]) -> ReadSet:
     """What a query of some groups has read."""
-
-    def __init__(self, groups: Sequence[str]) -> None:
-        self.groups = groups
-
-    def overlaps(self, change: Change) -> bool:
-        return change.images is None or any(image["group"] in self.groups for image in change.images)
+    return ReadSet(Predicate("rows", ("group",), (group,)) for group in groups)
 
 
 class AllKept:
@@ -103,7 +100,9 @@ class Faults:
 class Schedule:
     """One process with its cache, other processes' commits, and a database, in any order."""
 
-    def __init__(self, choose: Callable[[int], int], faults: Faults | None = None, calm: int = 10) -> None:
+    def __init__(
+        self, choose: Callable[[int], int], faults: Faults | None = None, calm: int = 10, kept: Any = None
+    ) -> None:
         """Args:
         calm: one step in so many may be a crash or the log's forgetting.
         """
@@ -111,7 +110,7 @@ class Schedule:
         self.faults = faults or Faults()
         self.now = 0.0
         self.db = FakeMvcc()
-        self.cache = Coherence(AllKept(), ring_max=2)
+        self.cache = Coherence(AllKept() if kept is None else kept, ring_max=2)
         self.seen: Snapshot | None = None
         self.look: Seen | None = None
         self.is_looking = False
@@ -229,7 +228,7 @@ class Schedule:
         if value == ERROR:
             return
         states = self.db.states
-        matching = [n for n in range(asked.at_least, len(states)) if answer(states[n], asked.key) == value]
+        matching = [n for n in range(asked.at_least, len(states)) if _encoded(answer(states[n], asked.key)) == value]
         if not matching:
             raise Violation(f"{asked} was answered {value}, at {self.now}")
         if asked.is_strict:
@@ -274,7 +273,7 @@ class Schedule:
         parts = [
             answer(self.db.states[state], (group,)) for state, group in zip(flight.states, flight.key, strict=True)
         ]
-        value = ERROR if is_error else tuple(sorted(row for part in parts for row in part))
+        value = ERROR if is_error else _encoded(sorted(row for part in parts for row in part))
         while flight.told < len(flight.key):
             self.tell(flight)
         self.do(self.cache.land(flight.number, value, self.now, is_lasting=not is_error))
@@ -282,7 +281,7 @@ class Schedule:
     def tell(self, flight: Flying) -> None:
         """The process says what *flight* reads, one statement at a time, sooner or later."""
         if flight.told < len(flight.key):
-            self.cache.read(flight.number, GroupsRead(flight.key[flight.told]))
+            self.cache.read(flight.number, groups_read(flight.key[flight.told]))
             flight.told += 1
 
     # Looks.
@@ -321,3 +320,8 @@ class Schedule:
                 case Look():
                     assert not self.is_looking, "one look at a time"
                     self.is_looking = True
+
+
+def _encoded(rows: Sequence[Any]) -> Encoded:
+    # Without a tag, which costs more than all the rest here.
+    return Encoded(repr(list(rows)).encode(), "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -14,8 +15,13 @@ from toque.cache.capture import faults, install
 from toque.cache.change import Change
 from toque.cache.changes import changes_of
 from toque.cache.keys import keys_of
-from toque.store import Store
-from toque.store.schema import with_connection
+from toque.call.context import Context
+from toque.contract.principal import Principal
+from toque.store import Sql, Store, open_store
+from toque.store.guard import guard_of
+from toque.store.models import NAMES
+from toque.store.rows import declare
+from toque.store.schema import create_missing, with_connection
 
 Act = Callable[[Connection], Any]
 
@@ -375,7 +381,7 @@ async def test_who_was_away_for_too_long_is_told_so(library: Store) -> None:
     before = await changes.look(None)
     await _run(library.url, _statements(ROWS))
     forget = {
-        "sqlite": ["DELETE FROM toque_change"],
+        "sqlite": ["DELETE FROM toque_change WHERE pos < (SELECT max(pos) FROM toque_change)"],
         "postgresql": ["UPDATE toque.change_state SET lost = (SELECT xid FROM toque.change LIMIT 1)"],
     }
     await _run(library.url, _statements(forget[library.dialect_name]))
@@ -394,6 +400,20 @@ async def test_trimming_forgets_only_what_is_old(library: Store) -> None:
     seen = await changes.look(before.snapshot)
     assert not seen.is_gap
     assert len(seen.changes) > 0
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_who_has_seen_all_that_was_forgotten_goes_on(library: Store) -> None:
+    changes = changes_of(library, TABLES)
+    before = await changes.look(None)
+    await _run(library.url, _statements(ROWS))
+    seen = await changes.look(before.snapshot)
+    await _run(library.url, _statements(["UPDATE toque_change SET at = 0"]))
+    await changes.trim()
+    await _run(library.url, _statements(["DELETE FROM loan WHERE id = 1"]))
+
+    assert [c.table for c in (await changes.look(seen.snapshot)).changes] == ["loan"]
+    assert (await changes.look(before.snapshot)).is_gap
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -421,3 +441,30 @@ async def test_a_new_file_or_generation_is_another_log(library: Store) -> None:
     await _run(library.url, _statements(forget[library.dialect_name]))
 
     assert (await changes.look(first.snapshot)).epoch != first.epoch
+
+
+vault = MetaData(naming_convention=NAMES)
+secret = Table("secret", vault, Column("id", Integer, primary_key=True), Column("branch", String(20)))
+declare(secret, tenant="branch", sensitive=True)
+
+
+async def test_sensitive_tables_are_told_or_said_not_to_be(database_url: str) -> None:
+    await create_missing(database_url, vault)
+    await install(database_url, [secret])
+    store = open_store(database_url, guard=guard_of(vault, Sql(), []))
+    store.enforce(vault)
+    await store.start()
+    try:
+        changes = changes_of(store, [secret])
+        before = await changes.look(None)
+        caller = Context("write", monotonic() + 60, principal=Principal(subject="ann", tenant="north"))
+        await store.command(lambda db: db.execute(insert(secret).values(id=1)), caller)
+        told = [change.images for change in (await changes.look(before.snapshot)).changes]
+    finally:
+        await store.stop()
+
+    why = await faults(database_url, [secret])
+    if store.dialect_name == "sqlite":
+        assert "wall" in why["secret"][0]
+        return
+    assert (why, told) == ({}, [({"id": 1, "branch": "north"},)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from schedule import AllKept, GroupsRead
+from schedule import AllKept, groups_read
 
 from toque.cache.change import Change
 from toque.cache.decisions import Answer, Hit, Look, Need, Run
@@ -34,7 +34,7 @@ def _changed(group: str) -> Change:
 def _fill(cache: Coherence, ticket: int = 1, value: Any = "value") -> None:
     assert cache.ask(ticket, A, DEFAULT, 0.0) == [Run(ticket, 1)]
     cache.begin(1, 0.0)
-    cache.read(1, GroupsRead("a"))
+    cache.read(1, groups_read("a"))
     assert cache.land(1, value, 0.0) == [Answer(ticket, value)]
 
 
@@ -100,7 +100,7 @@ def test_ten_thousand_requests_are_one_query() -> None:
 
     assert [cache.ask(ticket, A, DEFAULT, 0.0) for ticket in range(2, 10_001)] == [[]] * 9_999
     cache.begin(1, 0.0)
-    cache.read(1, GroupsRead("a"))
+    cache.read(1, groups_read("a"))
     assert len(cache.land(1, "value", 0.0)) == 10_000
 
 
@@ -108,7 +108,7 @@ def test_a_change_ends_joining_but_not_waiting() -> None:
     cache = _cache()
     cache.ask(1, A, DEFAULT, 0.0)
     cache.begin(1, 0.0)
-    cache.read(1, GroupsRead("a"))
+    cache.read(1, groups_read("a"))
     cache.ask(2, A, DEFAULT, 0.0)
     cache.wake(0.1)
     cache.looked(_seen(2, _changed("a")), 0.1)
@@ -125,7 +125,7 @@ def test_who_came_after_a_change_that_was_noticed_late_asks_again() -> None:
     cache.wake(0.1)
     cache.looked(_seen(2, _changed("a")), 0.1)
     assert cache.ask(2, A, DEFAULT, 0.1) == [], "nobody knows yet that the flight reads what has changed"
-    cache.read(1, GroupsRead("a"))
+    cache.read(1, groups_read("a"))
 
     assert cache.land(1, "before", 0.2) == [Answer(1, "before"), Run(2, 2)]
 
@@ -138,7 +138,7 @@ def test_a_leader_that_leaves_hands_over() -> None:
 
     assert cache.leave(1, 0.1) == [Run(2, 2)]
     cache.begin(2, 0.1)
-    cache.read(2, GroupsRead("a"))
+    cache.read(2, groups_read("a"))
     assert cache.land(2, "value", 0.2) == [Answer(2, "value"), Answer(3, "value")]
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from schedule import AllKept, Faults, Schedule, Violation
 
 from toque.cache import rules
+from toque.cache.entries import ENTRY_BYTES, PREDICATE_BYTES, Entries
 from toque.cache.flights import Flight
 from toque.cache.protocol import Coherence
 
@@ -44,6 +45,32 @@ def test_long_schedules_break_no_promise() -> None:
         hits += schedule.hits
 
     assert hits > 150, "answers are given from memory at all"
+
+
+def test_entries_of_bounded_room_break_no_promise() -> None:
+    evicted = 0
+    for seed in range(100):
+        # An entry takes an eighth of all room at most; there is room for eight and, with two predicates each, for less.
+        entries = Entries(8 * (ENTRY_BYTES + 2 * PREDICATE_BYTES + 200))
+        Schedule(Random(seed).randrange, kept=_Crowded(entries)).run(STEPS)
+        evicted += entries.evicted
+
+    assert evicted > 0
+
+
+class _Crowded:
+    """Entries among many of others."""
+
+    def __init__(self, entries: Entries) -> None:
+        self.find, self.drop, self.clear = entries.find, entries.drop, entries.clear
+        self._entries = entries
+        self._others = 0
+
+    def keep(self, key: Any, value: Any, reads: Any) -> None:
+        self._entries.keep(key, value, reads)
+        for _ in range(3):
+            self._others += 1
+            self._entries.keep(self._others, value, reads)
 
 
 @pytest.mark.soak

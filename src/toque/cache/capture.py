@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from toque.cache import postgres_triggers, sqlite_triggers
 from toque.cache.change_table import CHANGES
-from toque.log.layout import STEPS, lay_out
+from toque.log.layout import lay_out
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -25,7 +25,7 @@ async def install(url: str, tables: Sequence[Table]) -> list[str]:
     """
     from toque.store.schema import with_connection
 
-    await lay_out(url, (*STEPS, CHANGES))
+    await lay_out(url, (CHANGES,))
 
     def put_up(connection: Connection) -> list[str]:
         touched: list[str] = _TRIGGERS[connection.dialect.name].install(connection, tables)

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import sqlite
 
 from toque.cache.column_list import column_list
 from toque.cache.keys import TEXT_MAX, keys_of
+from toque.store.rows import Guarded, declared
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -27,6 +28,8 @@ def install(connection: Connection, tables: Sequence[Table]) -> list[str]:
     """Put up what is missing or differs, in the current transaction: the names of the tables that were touched."""
     touched = []
     for table in tables:
+        if _is_walled(table):
+            continue
         wanted = _triggers(table)
         there = _there(connection, table)
         if there == wanted or not _is_table(connection, table):
@@ -46,12 +49,21 @@ def faults(connection: Connection, table: Table) -> list[str]:
         return ["it is not there"]
     if found.type != "table":
         return ["it is no table, and what lies behind it is not watched"]
+    if _is_walled(table):
+        return ["SQLite's wall lets no trigger read it, because it is sensitive"]
     faults = []
     if _there(connection, table) != _triggers(table):
         faults.append("it has not the triggers that capture its changes")
     if "collate" in found.sql.lower():
         faults.append("it has a column with a collation, by which different texts may be equal")
     return faults
+
+
+def _is_walled(table: Table) -> bool:
+    """Whether `store/sqlite_wall.py` stands around *table*: with a trigger that it does not know, every write would be
+    refused."""
+    rules = declared(table)
+    return isinstance(rules, Guarded) and rules.is_sensitive
 
 
 def _is_table(connection: Connection, table: Table) -> bool:

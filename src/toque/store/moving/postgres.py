@@ -233,9 +233,10 @@ WHERE relkind IN ('r', 'p')
 
 _OWN_TABLES = """
 SELECT relname FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
-WHERE relkind = 'r' AND nspname = 'toque' AND relname <> 'layout' ORDER BY relname
+WHERE relkind = 'r' AND nspname = 'toque' AND relname <> 'layout' AND relname NOT LIKE 'change%' ORDER BY relname
 """
-"""Without the note of what was laid out: that is a fact of the database that they are in."""
+"""Without the note of what was laid out, and without what was changed in the last minutes: those are facts of the
+database that they are in."""
 
 FOREIGN_KEYS = """
 SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
