@@ -9,7 +9,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from cutting_proxy import Cut, CuttingProxy, proxy_before
 from kitchen_models import Account
 from sqlalchemy import func, insert, select, text
 
@@ -17,12 +16,13 @@ from toque.call.context import Context
 from toque.contract.errors import OutcomeUnknown, Unavailable
 from toque.store import Store, open_store
 from toque.store.postgres import PostgresStore
+from toque.testing.faults import Cut, PostgresProxy, proxy_before
 
 CUTS: Sequence[Cut] = ("none", "before", "unanswered", "answered")
 
 
 @pytest.fixture
-async def proxy(kitchen: Store) -> AsyncIterator[CuttingProxy]:
+async def proxy(kitchen: Store) -> AsyncIterator[PostgresProxy]:
     if not isinstance(kitchen, PostgresStore):
         pytest.skip("SQLite has no connection to lose")
     async with proxy_before(kitchen.url) as proxy:
@@ -30,7 +30,7 @@ async def proxy(kitchen: Store) -> AsyncIterator[CuttingProxy]:
 
 
 @pytest.fixture
-async def behind(proxy: CuttingProxy) -> AsyncIterator[Store]:
+async def behind(proxy: PostgresProxy) -> AsyncIterator[Store]:
     """A store that reaches the database through the proxy."""
     store = open_store(proxy.url)
     await store.start()
@@ -53,7 +53,7 @@ def within(seconds: float) -> Context:
 
 @pytest.mark.parametrize("cut", CUTS)
 async def test_a_command_is_done_once_wherever_it_was_cut(
-    kitchen: Store, behind: Store, proxy: CuttingProxy, cut: Cut
+    kitchen: Store, behind: Store, proxy: PostgresProxy, cut: Cut
 ) -> None:
     proxy.cuts = iter([cut])
     done: list[int] = []
@@ -71,7 +71,7 @@ async def test_a_command_is_done_once_wherever_it_was_cut(
 
 
 async def test_what_cannot_be_repeated_hears_that_it_was_not_done(
-    kitchen: Store, behind: Store, proxy: CuttingProxy
+    kitchen: Store, behind: Store, proxy: PostgresProxy
 ) -> None:
     proxy.cuts = iter(["before"])
 
@@ -84,7 +84,7 @@ async def test_what_cannot_be_repeated_hears_that_it_was_not_done(
 
 @pytest.mark.parametrize(("cut", "rows"), [("before", 0), ("answered", 1)])
 async def test_where_nobody_can_be_asked_the_error_says_so(
-    kitchen: Store, behind: Store, proxy: CuttingProxy, cut: Cut, rows: int
+    kitchen: Store, behind: Store, proxy: PostgresProxy, cut: Cut, rows: int
 ) -> None:
     proxy.cuts = iter([cut])
 
@@ -99,7 +99,7 @@ async def test_where_nobody_can_be_asked_the_error_says_so(
     assert await count(kitchen, 7) == rows
 
 
-async def test_a_server_that_comes_back_in_time_is_asked(kitchen: Store, behind: Store, proxy: CuttingProxy) -> None:
+async def test_a_server_that_comes_back_in_time_is_asked(kitchen: Store, behind: Store, proxy: PostgresProxy) -> None:
     proxy.cuts = iter(["answered"])
 
     async def add_and_go_dark(db: Any) -> None:
@@ -116,7 +116,7 @@ async def test_a_server_that_comes_back_in_time_is_asked(kitchen: Store, behind:
     assert await count(kitchen, 7) == 1
 
 
-async def test_a_command_that_only_read_has_nothing_to_lose(behind: Store, proxy: CuttingProxy) -> None:
+async def test_a_command_that_only_read_has_nothing_to_lose(behind: Store, proxy: PostgresProxy) -> None:
     proxy.cuts = iter(["before"])
 
     assert await behind.command(lambda db: db.scalar(select(func.count()).select_from(Account)), within(10)) == 0
@@ -147,7 +147,7 @@ async def test_the_number_does_not_outlive_its_transaction(behind: Store) -> Non
 
 @pytest.mark.parametrize("seed", range(20))
 async def test_what_was_answered_is_what_is_there(
-    kitchen: Store, behind: Store, proxy: CuttingProxy, seed: int
+    kitchen: Store, behind: Store, proxy: PostgresProxy, seed: int
 ) -> None:
     await check_answers(kitchen, behind, proxy, Random(seed), commands=25)
 
@@ -155,12 +155,12 @@ async def test_what_was_answered_is_what_is_there(
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(100, 200))
 async def test_what_was_answered_is_what_is_there_for_long(
-    kitchen: Store, behind: Store, proxy: CuttingProxy, seed: int
+    kitchen: Store, behind: Store, proxy: PostgresProxy, seed: int
 ) -> None:
     await check_answers(kitchen, behind, proxy, Random(seed), commands=200)
 
 
-async def check_answers(kitchen: Store, behind: Store, proxy: CuttingProxy, random: Random, commands: int) -> None:
+async def check_answers(kitchen: Store, behind: Store, proxy: PostgresProxy, random: Random, commands: int) -> None:
     """Run commands of which every second or so is cut, and compare what each was told with the table."""
     proxy.cuts = (random.choice(CUTS) for _ in repeat(None))
     answers: dict[int, str] = {}

@@ -1,0 +1,154 @@
+"""Which faults come where and when: drawn from a seed, the same one each time.
+
+A fault comes at a step of one life of a process, counted in times that the step was reached, or from outside, counted
+in calls that were answered. So a schedule does not depend on how fast a machine is. What a seed cannot fix is how the
+kernel and the database interleave processes in between: the same seed gives the same faults, and nearly the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Literal
+
+from msgspec import Struct
+
+from toque.testing.faults.clock import Clock
+from toque.testing.faults.steps import Step
+
+__all__ = ["Act", "AtStep", "FromOutside", "Outside", "Schedule", "draw"]
+
+Act = Literal["kill", "exit", "freeze"]
+"""What a process does to itself at a step: SIGKILL, an exit without any clean-up, or SIGSTOP for a while."""
+
+Outside = Literal[
+    "kill",
+    "freeze",
+    "stop",
+    "hold the file",
+    "cut",
+    "half-close",
+    "slow",
+    "hold",
+    "refuse",
+    "cut before COMMIT",
+    "cut after COMMIT",
+    "cut the answer of COMMIT",
+    "end the sessions",
+    "restart the database",
+]
+"""What is done to a process: SIGKILL, SIGSTOP for a while, an orderly stop; and to what lies between it and its
+database."""
+
+ON_SQLITE: tuple[Outside, ...] = ("kill", "freeze", "stop", "hold the file")
+ON_POSTGRESQL: tuple[Outside, ...] = (
+    *("kill", "freeze", "stop", "cut", "half-close", "slow", "hold", "refuse"),
+    *("cut before COMMIT", "cut after COMMIT", "cut the answer of COMMIT", "end the sessions"),
+)
+
+_MOMENTARY = ("kill", "stop", "cut", "half-close", "end the sessions", "restart the database")
+
+NTH_MAX = 12
+"""At which reaching of a step: a short run reaches each some ten or twenty times."""
+
+
+RESTARTS = 0.03
+"""How many of the faults from outside are a restart of the database: it takes seconds, and its run is alone."""
+
+
+class AtStep(Struct, frozen=True):
+    """A fault that a process does to itself."""
+
+    node: str
+    life: int
+    step: str
+    nth: int
+    act: Act
+    for_s: float = 0.0
+    """How long it is frozen, or how long after the step it is killed: at some point of what follows."""
+
+    def __str__(self) -> str:
+        when = f"the {self.nth}. time at '{self.step}'"
+        if self.act == "freeze":
+            return f"{self.node}.{self.life} freezes for {self.for_s} s {when}"
+        return f"{self.node}.{self.life} ends by {self.act} {when}" + (f", {self.for_s} s later" if self.for_s else "")
+
+
+class FromOutside(Struct, frozen=True):
+    """A fault that comes over a process."""
+
+    after: int
+    """How many calls were answered."""
+    act: Outside
+    node: str
+    for_s: float = 0.0
+
+    def __str__(self) -> str:
+        return f"after {self.after} answers, {self.node}: {self.act}" + (f" for {self.for_s} s" if self.for_s else "")
+
+
+class Schedule(Struct, frozen=True):
+    """All that is done to one run."""
+
+    seed: int
+    database: str
+    nodes: tuple[str, ...]
+    at_steps: tuple[AtStep, ...] = ()
+    from_outside: tuple[FromOutside, ...] = ()
+    clocks: dict[str, Clock] = {}
+
+    @property
+    def disturbs_others(self) -> bool:
+        """Whether it harms more than its own run's part of a server."""
+        return any(blow.act == "restart the database" for blow in self.from_outside)
+
+    def __str__(self) -> str:
+        clocks = (f"{node}'s clock: {clock}" for node, clock in self.clocks.items())
+        faults = [*map(str, self.at_steps), *map(str, self.from_outside), *clocks]
+        return "\n".join([f"seed {self.seed}, {self.database}, nodes {', '.join(self.nodes)}", *faults])
+
+
+def draw(seed: int, *, database: str, steps: Sequence[Step], calls: int, nodes: int = 2) -> Schedule:
+    """The schedule of *seed*.
+
+    Args:
+        calls: how many calls the run makes.
+    """
+    # Text as a seed: alike in every process and release of Python (random.seed, version 2).
+    random = Random(f"toque faults {seed} {database}")  # noqa: S311 - has to come again
+    names = tuple(f"n{number}" for number in range(nodes))
+    reachable = [step.name for step in steps if database in step.databases]
+    return Schedule(
+        seed,
+        database,
+        names,
+        tuple(_at_steps(random, names, reachable)),
+        tuple(_from_outside(random, names, ON_SQLITE if database == "sqlite" else ON_POSTGRESQL, calls)),
+        {name: _clock(random) for name in names if random.random() < 0.2},
+    )
+
+
+def _at_steps(random: Random, nodes: Sequence[str], steps: Sequence[str]) -> Iterator[AtStep]:
+    for node in nodes:
+        # A process that is killed is started again: its next life may have a fault too.
+        for life in range(1, 1 + random.choice((0, 1, 1, 2, 3))):
+            act: Act = random.choice(("kill", "kill", "kill", "exit", "freeze"))
+            for_s = random.choice((0.05, 0.3)) if act == "freeze" else random.choice((0, 0, 0.0005, 0.002))
+            # Low numbers oftener: they are reached for sure.
+            nth = min(random.randint(1, NTH_MAX), random.randint(1, NTH_MAX))
+            yield AtStep(node, life, random.choice(steps), nth, act, for_s)
+
+
+def _from_outside(random: Random, nodes: Sequence[str], acts: Sequence[Outside], calls: int) -> Iterator[FromOutside]:
+    for _ in range(random.choice((0, 1, 1, 2, 3))):
+        act = random.choice(acts)
+        if "cut" in acts and random.random() < RESTARTS:
+            act = "restart the database"
+        for_s = 0.0 if act in _MOMENTARY else random.choice((0.05, 0.1, 0.3))
+        yield FromOutside(random.randrange(calls), act, random.choice(nodes), for_s)
+
+
+def _clock(random: Random) -> Clock:
+    return Clock(
+        random.choice((0, 3600, -3600, -86_400)), random.choice((0, 0.05, 0.2)), random.choice((1, 1.01, 0.99))
+    )
