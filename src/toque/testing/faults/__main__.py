@@ -19,11 +19,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100, help="how many seeds")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--at-once", type=int, default=AT_ONCE, help="how many runs go on at once")
+    parser.add_argument("--brief", action="store_true", help="print one line for each seed that finds something")
     given = parser.parse_args()
     sys.path.insert(0, str(Path.cwd()))
     seeds = range(given.first, given.first + given.count) if given.seed is None else [given.seed]
     report = run(given.target, seeds, database=given.database, at_once=given.at_once)
-    print(report)
+    print("\n".join(report.lines()) if given.brief else report)
     sys.exit(1 if report.failed else 0)
 
 

@@ -46,75 +46,72 @@ class Blows:
         hurt = self._nodes.values() if blow.act in _EVERYBODY else [self._nodes[blow.node]]
         for node in hurt:
             self._site.history.write(Line(what="hurt", life=node.life, told=blow.act))
-        await _ACTS[blow.act](self._nodes[blow.node], self._site, blow.for_s)
+        await _ACTS[blow.act](self._nodes[blow.node], self._site, blow)
 
 
-async def _kill(node: Remote, site: Site, for_s: float) -> None:
+async def _kill(node: Remote, site: Site, blow: FromOutside) -> None:
     node.signal(signal.SIGKILL)
 
 
-async def _freeze(node: Remote, site: Site, for_s: float) -> None:
-    node.freeze(for_s)
-    await asyncio.sleep(for_s)
+async def _freeze(node: Remote, site: Site, blow: FromOutside) -> None:
+    node.freeze(blow.for_s)
+    await asyncio.sleep(blow.for_s)
 
 
-async def _stop(node: Remote, site: Site, for_s: float) -> None:
+async def _stop(node: Remote, site: Site, blow: FromOutside) -> None:
     node.restart()
 
 
-async def _hold_file(node: Remote, site: Site, for_s: float) -> None:
-    await site.hold_file(for_s)
+async def _hold_file(node: Remote, site: Site, blow: FromOutside) -> None:
+    await site.hold_file(blow.for_s)
 
 
-async def _cut(node: Remote, site: Site, for_s: float) -> None:
+async def _cut(node: Remote, site: Site, blow: FromOutside) -> None:
     site.proxies[node.name].cut_all()
 
 
-async def _half_close(node: Remote, site: Site, for_s: float) -> None:
+async def _half_close(node: Remote, site: Site, blow: FromOutside) -> None:
     site.proxies[node.name].half_close_all()
 
 
-async def _slow(node: Remote, site: Site, for_s: float) -> None:
+async def _slow(node: Remote, site: Site, blow: FromOutside) -> None:
     proxy = site.proxies[node.name]
     proxy.delay_s = DELAY_S
-    await asyncio.sleep(for_s)
+    await asyncio.sleep(blow.for_s)
     proxy.delay_s = 0.0
 
 
-async def _hold(node: Remote, site: Site, for_s: float) -> None:
+async def _hold(node: Remote, site: Site, blow: FromOutside) -> None:
     proxy = site.proxies[node.name]
     proxy.hold()
-    await asyncio.sleep(for_s)
+    await asyncio.sleep(blow.for_s)
     proxy.release()
 
 
-async def _refuse(node: Remote, site: Site, for_s: float) -> None:
+async def _refuse(node: Remote, site: Site, blow: FromOutside) -> None:
     proxy = site.proxies[node.name]
     proxy.is_dark = True
     proxy.cut_all()
-    await asyncio.sleep(for_s)
+    await asyncio.sleep(blow.for_s)
     proxy.is_dark = False
 
 
-def _cut_commits(cut: Cut) -> Callable[[Remote, Site, float], Awaitable[None]]:
-    async def cut_commits(node: Remote, site: Site, for_s: float) -> None:
-        proxy = site.proxies[node.name]
-        proxy.cuts = repeat(cut)
-        await asyncio.sleep(for_s)
-        proxy.cuts = iter(())
+def _cut_commits(cut: Cut) -> Callable[[Remote, Site, FromOutside], Awaitable[None]]:
+    async def cut_commits(node: Remote, site: Site, blow: FromOutside) -> None:
+        site.proxies[node.name].cuts = repeat(cut, blow.times)
 
     return cut_commits
 
 
-async def _end_sessions(node: Remote, site: Site, for_s: float) -> None:
+async def _end_sessions(node: Remote, site: Site, blow: FromOutside) -> None:
     await site.end_sessions()
 
 
-async def _restart_database(node: Remote, site: Site, for_s: float) -> None:
+async def _restart_database(node: Remote, site: Site, blow: FromOutside) -> None:
     await site.restart_database()
 
 
-_ACTS: Mapping[Outside, Callable[[Remote, Site, float], Awaitable[None]]] = {
+_ACTS: Mapping[Outside, Callable[[Remote, Site, FromOutside], Awaitable[None]]] = {
     "kill": _kill,
     "freeze": _freeze,
     "stop": _stop,

@@ -43,6 +43,10 @@ class Report(Struct, frozen=True):
         """How often each kind of fault came about."""
         return Counter(fault.partition(": ")[2] for outcome in self.outcomes for fault in outcome.met)
 
+    def lines(self) -> list[str]:
+        """The first finding of each run that has one."""
+        return [f"seed {outcome.schedule.seed}: {outcome.findings[0]}" for outcome in self.failed]
+
     def __str__(self) -> str:
         counts = self.counts
         head = (
@@ -95,7 +99,6 @@ def run_schedules(
         own.start()
     nursery = Nursery(target)
     try:
-        nursery.start()
         campaign = _Campaign(scenario, nursery, (own or server) if needs_server else None)
         outcomes = asyncio.run(campaign.run(schedules, at_once))
     finally:
@@ -113,7 +116,7 @@ class _Campaign:
 
     async def run(self, schedules: Sequence[Schedule], at_once: int) -> list[Outcome]:
         """The outcomes, in the order of *schedules*; those that would disturb others are run alone, at the end."""
-        await self._ground.prepare()
+        await asyncio.gather(asyncio.to_thread(self._nursery.start), self._ground.prepare())
         outcomes: dict[int, Outcome] = {}
         try:
             for disturbs, beside in ((False, at_once), (True, 1)):

@@ -40,13 +40,14 @@ Outside = Literal[
 """What is done to a process: SIGKILL, SIGSTOP for a while, an orderly stop; and to what lies between it and its
 database."""
 
+_CUTS: tuple[Outside, ...] = ("cut before COMMIT", "cut after COMMIT", "cut the answer of COMMIT")
 ON_SQLITE: tuple[Outside, ...] = ("kill", "freeze", "stop", "hold the file")
 ON_POSTGRESQL: tuple[Outside, ...] = (
     *("kill", "freeze", "stop", "cut", "half-close", "slow", "hold", "refuse"),
-    *("cut before COMMIT", "cut after COMMIT", "cut the answer of COMMIT", "end the sessions"),
+    *(*_CUTS, *_CUTS, "end the sessions"),
 )
 
-_MOMENTARY = ("kill", "stop", "cut", "half-close", "end the sessions", "restart the database")
+_MOMENTARY = {"kill", "stop", "cut", "half-close", "end the sessions", "restart the database", *_CUTS}
 
 NTH_MAX = 12
 """At which reaching of a step: a short run reaches each some ten or twenty times."""
@@ -82,9 +83,12 @@ class FromOutside(Struct, frozen=True):
     act: Outside
     node: str
     for_s: float = 0.0
+    times: int = 1
+    """How many COMMITs are cut."""
 
     def __str__(self) -> str:
-        return f"after {self.after} answers, {self.node}: {self.act}" + (f" for {self.for_s} s" if self.for_s else "")
+        how = f" for {self.for_s} s" if self.for_s else f" {self.times} times" if self.times > 1 else ""
+        return f"after {self.after} answers, {self.node}: {self.act}{how}"
 
 
 class Schedule(Struct, frozen=True):
@@ -145,7 +149,8 @@ def _from_outside(random: Random, nodes: Sequence[str], acts: Sequence[Outside],
         if "cut" in acts and random.random() < RESTARTS:
             act = "restart the database"
         for_s = 0.0 if act in _MOMENTARY else random.choice((0.05, 0.1, 0.3))
-        yield FromOutside(random.randrange(calls), act, random.choice(nodes), for_s)
+        times = random.randint(1, 4) if "COMMIT" in act else 1
+        yield FromOutside(random.randrange(calls), act, random.choice(nodes), for_s, times)
 
 
 def _clock(random: Random) -> Clock:
