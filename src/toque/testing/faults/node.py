@@ -23,6 +23,7 @@ from toque.contract.principal import ANONYMOUS
 from toque.settings import Secret
 from toque.testing.faults.clock import Clock, set_clock
 from toque.testing.faults.history import History, Line
+from toque.testing.faults.runs import watch
 from toque.testing.faults.scenario import Call, Scenario
 from toque.testing.faults.schedule import AtStep
 from toque.testing.faults.steps import arm
@@ -66,6 +67,8 @@ class Word(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether the app has started."""
     freezes_s: float = 0.0
     """It stops itself now, and wants to be woken after that time."""
+    lapses: bool = False
+    """It wants to lose its sessions meanwhile."""
 
 
 class _Line:
@@ -107,8 +110,8 @@ class _Faults:
 
     def _act(self, fault: AtStep) -> None:
         self._history.write(Line(what="hurt", life=self._life.name, told=f"{fault.act} at '{fault.step}'"))
-        if fault.act == "freeze":
-            self._line.say(Word(freezes_s=fault.for_s))
+        if fault.act in ("freeze", "lapse"):
+            self._line.say(Word(freezes_s=fault.for_s, lapses=fault.act == "lapse"))
             os.kill(os.getpid(), signal.SIGSTOP)
         elif fault.for_s:
             threading.Thread(target=self._end, args=(fault,), daemon=True).start()
@@ -127,6 +130,7 @@ def live(scenario: Scenario, life: Life) -> None:
     line, history = _Line(life.socket), History(Path(life.history))
     line.say(Word(life=life.name, pid=os.getpid()))
     faults = _Faults(life, line, history)
+    watch(scenario.app, scenario.identify, history.write, life.name)
     arm(scenario.steps, faults.reached)
     if life.clock is not None:
         set_clock(life.clock)

@@ -64,7 +64,7 @@ class Proxy:
         self._finder = finder or (lambda: lambda _: False)
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._links: set[_Link] = set()
+        self._links: dict[_Link, None] = {}  # The oldest first.
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -88,6 +88,11 @@ class Proxy:
         """Reset every connection, on both sides."""
         for link in [*self._links]:
             link.reset()
+
+    def cut_one(self, number: int) -> None:
+        """Reset the connection with this *number*, 1 for the oldest; counted round where there are fewer."""
+        if links := [*self._links]:
+            links[(number - 1) % len(links)].reset()
 
     def half_close_all(self) -> None:
         """Say to every server that its client will send no more, and forward what it still answers."""
@@ -122,11 +127,11 @@ class Proxy:
             _reset(writer)
             return
         link = _Link(self, writer, server_writer)
-        self._links.add(link)
+        self._links[link] = None
         try:
             await link.run(reader, server_reader, self._finder())
         finally:
-            self._links.discard(link)
+            self._links.pop(link)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._socket_path:

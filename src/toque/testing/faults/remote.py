@@ -35,9 +35,10 @@ class Remote:
 
     Args:
         bear: begins the life with this number.
+        lapse: ends its sessions.
     """
 
-    def __init__(self, name: str, history: History, bear: Callable[[int], None]) -> None:
+    def __init__(self, name: str, history: History, bear: Callable[[int], None], lapse: Callable[[], None]) -> None:
         self.name = name
         self.lives = 0
         self.is_ready = asyncio.Event()
@@ -45,6 +46,7 @@ class Remote:
         """Set when it was told to stop, and has."""
         self._history = history
         self._bear = bear
+        self._lapse = lapse
         self._is_stopping = False
         self._pid = 0
         self._number = 0
@@ -90,6 +92,8 @@ class Remote:
             self.is_ready.set()
         elif word.freezes_s:
             self.wake_in(word.freezes_s)
+            if word.lapses:
+                self._lapse()
         elif (future := self._asked.get(word.number)) is not None and not future.done():
             future.set_result(word)
 

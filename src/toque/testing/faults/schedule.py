@@ -18,15 +18,18 @@ from toque.testing.faults.steps import Step
 
 __all__ = ["Act", "AtStep", "FromOutside", "Outside", "Schedule", "draw"]
 
-Act = Literal["kill", "exit", "freeze"]
-"""What a process does to itself at a step: SIGKILL, an exit without any clean-up, or SIGSTOP for a while."""
+Act = Literal["kill", "exit", "freeze", "lapse"]
+"""What a process does to itself at a step: SIGKILL, an exit without any clean-up, or SIGSTOP for a while; after a lapse its
+sessions have ended when it wakes, and others have what was its own."""
 
 Outside = Literal[
     "kill",
     "freeze",
+    "lapse",
     "stop",
     "hold the file",
     "cut",
+    "cut one",
     "half-close",
     "slow",
     "hold",
@@ -43,15 +46,18 @@ database."""
 _CUTS: tuple[Outside, ...] = ("cut before COMMIT", "cut after COMMIT", "cut the answer of COMMIT")
 ON_SQLITE: tuple[Outside, ...] = ("kill", "freeze", "stop", "hold the file")
 ON_POSTGRESQL: tuple[Outside, ...] = (
-    *("kill", "freeze", "stop", "cut", "half-close", "slow", "hold", "refuse"),
+    *("kill", "freeze", "lapse", "stop", "cut", "cut one", "cut one", "half-close", "slow", "hold", "refuse"),
     *(*_CUTS, *_CUTS, "end the sessions"),
 )
 
-_MOMENTARY = {"kill", "stop", "cut", "half-close", "end the sessions", "restart the database", *_CUTS}
+_MOMENTARY = {"kill", "stop", "cut", "cut one", "half-close", "end the sessions", "restart the database", *_CUTS}
 
 NTH_MAX = 12
 """At which reaching of a step: a short run reaches each some ten or twenty times."""
 
+
+LAPSE_S = 2.5
+"""How long a process is frozen whose sessions end: others look once a second whether they can have what it had."""
 
 RESTARTS = 0.03
 """How many of the faults from outside are a restart of the database: it takes seconds, and its run is alone."""
@@ -69,9 +75,9 @@ class AtStep(Struct, frozen=True):
     """How long it is frozen, or how long after the step it is killed: at some point of what follows."""
 
     def __str__(self) -> str:
-        when = f"the {self.nth}. time at '{self.step}'"
-        if self.act == "freeze":
-            return f"{self.node}.{self.life} freezes for {self.for_s} s {when}"
+        when = f"at '{self.step}', no. {self.nth}"
+        if self.act in ("freeze", "lapse"):
+            return f"{self.node}.{self.life} {self.act}s {when}, for {self.for_s} s"
         return f"{self.node}.{self.life} ends by {self.act} {when}" + (f", {self.for_s} s later" if self.for_s else "")
 
 
@@ -84,7 +90,7 @@ class FromOutside(Struct, frozen=True):
     node: str
     for_s: float = 0.0
     times: int = 1
-    """How many COMMITs are cut."""
+    """How many COMMITs are cut, or which of its connections, the oldest first."""
 
     def __str__(self) -> str:
         how = f" for {self.for_s} s" if self.for_s else f" {self.times} times" if self.times > 1 else ""
@@ -126,18 +132,25 @@ def draw(seed: int, *, database: str, steps: Sequence[Step], calls: int, nodes: 
         seed,
         database,
         names,
-        tuple(_at_steps(random, names, reachable)),
+        tuple(_at_steps(random, names, reachable, database != "sqlite")),
         tuple(_from_outside(random, names, ON_SQLITE if database == "sqlite" else ON_POSTGRESQL, calls)),
         {name: _clock(random) for name in names if random.random() < 0.2},
     )
 
 
-def _at_steps(random: Random, nodes: Sequence[str], steps: Sequence[str]) -> Iterator[AtStep]:
+_FOR_S: dict[Act, tuple[float, ...]] = {
+    "freeze": (0.05, 0.3),
+    "kill": (0, 0, 0.0005, 0.002),
+    "exit": (0, 0, 0.0005, 0.002),
+}
+
+
+def _at_steps(random: Random, nodes: Sequence[str], steps: Sequence[str], has_sessions: bool) -> Iterator[AtStep]:
     for node in nodes:
         # A process that is killed is started again: its next life may have a fault too.
         for life in range(1, 1 + random.choice((0, 1, 1, 2, 3))):
-            act: Act = random.choice(("kill", "kill", "kill", "exit", "freeze"))
-            for_s = random.choice((0.05, 0.3)) if act == "freeze" else random.choice((0, 0, 0.0005, 0.002))
+            act: Act = random.choice(("kill", "kill", "kill", "exit", "freeze", "lapse" if has_sessions else "freeze"))
+            for_s = LAPSE_S if act == "lapse" else random.choice(_FOR_S[act])
             # Low numbers oftener: they are reached for sure.
             nth = min(random.randint(1, NTH_MAX), random.randint(1, NTH_MAX))
             yield AtStep(node, life, random.choice(steps), nth, act, for_s)
@@ -149,7 +162,8 @@ def _from_outside(random: Random, nodes: Sequence[str], acts: Sequence[Outside],
         if "cut" in acts and random.random() < RESTARTS:
             act = "restart the database"
         for_s = 0.0 if act in _MOMENTARY else random.choice((0.05, 0.1, 0.3))
-        times = random.randint(1, 4) if "COMMIT" in act else 1
+        for_s = LAPSE_S if act == "lapse" else for_s
+        times = random.randint(1, 4) if "COMMIT" in act or act == "cut one" else 1
         yield FromOutside(random.randrange(calls), act, random.choice(nodes), for_s, times)
 
 

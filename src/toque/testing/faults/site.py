@@ -52,6 +52,11 @@ class Site:
         """Where *node* finds the database."""
         return self.proxies[node].url if node in self.proxies else self.url
 
+    def cut(self, node: str) -> None:
+        """End every connection of *node* to the database; on SQLite there are none."""
+        if node in self.proxies:
+            self.proxies[node].cut_all()
+
     async def hold_file(self, for_s: float) -> None:
         """Be another process that writes to the SQLite file, for that long."""
         await asyncio.to_thread(_hold_file, self.url.removeprefix("sqlite:///"), for_s)

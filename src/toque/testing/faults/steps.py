@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from toque.testing.faults.everywhere import replace
 
-__all__ = ["STORE", "Step", "arm"]
+__all__ = ["MESSAGES", "STORE", "Step", "arm"]
 
 Reached = Callable[[str], None]
 
@@ -53,6 +53,23 @@ STORE: tuple[Step, ...] = (
     *_around("a command", "toque.store.attempts:Attempts.command"),
 )
 """What a command does to its database."""
+
+
+MESSAGES: tuple[Step, ...] = (
+    *_around("a consumer is taken over", "toque.messages.register:Register.take"),
+    *_around("what a former owner left is looked at", "toque.messages.parked:Parked.recover"),
+    *_around("events are read", "toque.messages.feed:Feed.read"),
+    *_around("an event is handled", "toque.messages.handling:Handling.run"),
+    *_around("the inbox row", "toque.messages.inbox:Inbox.claim"),
+    *_around("events are parked", "toque.messages.parked:Parked.add"),
+    *_around("a parked event is tried", "toque.messages.parked:Parked.start"),
+    *_around("a parked event is done", "toque.messages.parked:Parked.leave"),
+    *_around("the cursor is noted", "toque.messages.register:Register.move"),
+    *_around("a claim", "toque.log.tail:Tail.claim"),
+    *_around("a claim is let go", "toque.log.tail:Tail.release"),
+    *_around("others are rung for", "toque.log.tail:Tail._ring"),
+)
+"""What the consumers of events do."""
 
 
 def arm(steps: Iterable[Step], reached: Reached) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -63,7 +64,7 @@ class Trial:
 
     def __init__(self, scenario: Scenario, schedule: Schedule, site: Site, bear: Callable[[Life], None]) -> None:
         self.nodes = {
-            name: Remote(name, site.history, lambda number, name=name: self._begin(name, number))  # type: ignore[misc]
+            name: Remote(name, site.history, partial(self._begin, name), partial(site.cut, name))
             for name in schedule.nodes
         }
         self._scenario = scenario
@@ -151,10 +152,7 @@ class Trial:
 
     async def _ask(self, call: Call, random: Random) -> bool:
         """Ask some node; returns whether the client knows all that he can know."""
-        ready = [node for node in self.nodes.values() if node.is_ready.is_set()]
-        if not ready:
-            return False
-        node = random.choice(ready)
+        node = random.choice(await self._ready())
         self._note("asked", call)
         word = await node.ask(call)
         if word is None or word.code in UNKNOWN:
@@ -168,6 +166,12 @@ class Trial:
         if word.code not in CODES:
             self._findings.append(Finding("crash", f"{call.id} in {node.life}: {word.code}"))
         return not (word.code in CODES and CODES[word.code].is_retryable)
+
+    async def _ready(self) -> list[Remote]:
+        """The nodes that have started, as soon as there are some."""
+        while not (ready := [node for node in self.nodes.values() if node.is_ready.is_set()]):  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_AGAIN_S)
+        return ready
 
     def _note(self, what: str, call: Call, told: str = "") -> None:
         self._site.history.write(Line(what=what, id=call.id, is_once=call.is_once, told=told[:1000]))  # type: ignore[arg-type]

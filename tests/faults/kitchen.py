@@ -1,0 +1,137 @@
+"""A kitchen: orders are placed, cooked, billed and served by handlers, each table's in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Mapped, mapped_column
+
+from toque import App, Database, Delivery, Event, Model, Outbox, Struct, public
+from toque.testing.faults import MESSAGES, STORE, Call, Effect, Kept, Rules, Scenario, State
+
+app = App("kitchen")
+
+TABLES = ("window", "door", "garden")
+ORDERS = 16
+
+DONE = ("kitchen.cook", "kitchen.bill", "kitchen.serve")
+
+
+class Table(Model, shared=True):
+    name: Mapped[str] = mapped_column(primary_key=True)
+    orders: Mapped[int]
+
+
+class Order(Model, shared=True):
+    """Nothing is unique but its own number: what was done twice is there twice."""
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    order: Mapped[str]
+    table: Mapped[str]
+    place: Mapped[int]
+
+
+class Done(Model, shared=True):
+    id: Mapped[int] = mapped_column(primary_key=True)
+    consumer: Mapped[str]
+    order: Mapped[str]
+    table: Mapped[str]
+
+
+class OrderPlaced(Event):
+    order: str
+    table: str
+
+
+class Cooked(Event):
+    order: str
+    table: str
+
+
+class OrderView(Struct):
+    order: str
+    table: str
+    place: int
+
+
+class DoneView(Struct):
+    id: int
+    consumer: str
+    order: str
+    table: str
+
+
+@app.seed
+async def tables(db: Database) -> None:
+    await db.execute(insert(Table), [{"name": name, "orders": 0} for name in TABLES])
+
+
+async def place(order: str, table: str, db: Database, outbox: Outbox) -> OrderView:
+    # The row's lock makes the orders of a table wait for one another.
+    counted = update(Table).where(Table.name == table).values(orders=Table.orders + 1).returning(Table.orders)
+    number = await db.scalar(counted)
+    await db.execute(insert(Order).values(order=order, table=table, place=number))
+    outbox.publish(OrderPlaced(order, table), key=table)
+    return OrderView(order=order, table=table, place=number)
+
+
+@app.command("/orders", allow=public, is_idempotent=True)
+async def place_order(order: str, table: str, db: Database, outbox: Outbox) -> OrderView:
+    return await place(order, table, db, outbox)
+
+
+@app.command("/shouts", allow=public)
+async def shout_order(order: str, table: str, db: Database, outbox: Outbox) -> OrderView:
+    """The same for whoever has no key."""
+    return await place(order, table, db, outbox)
+
+
+async def done(consumer: str, event: OrderPlaced | Cooked, db: Database) -> None:
+    await db.execute(insert(Done).values(consumer=consumer, order=event.order, table=event.table))
+
+
+@app.on(OrderPlaced)
+async def cook(event: OrderPlaced, delivery: Delivery, db: Database, outbox: Outbox) -> None:
+    await done("kitchen.cook", event, db)
+    outbox.publish(Cooked(event.order, event.table), key=event.table)
+    if delivery.attempt == 1 and event.order.endswith("7"):
+        raise RuntimeError("it is burnt")
+
+
+@app.on(OrderPlaced)
+async def bill(event: OrderPlaced, db: Database) -> None:
+    await done("kitchen.bill", event, db)
+
+
+@app.on(Cooked)
+async def serve(event: Cooked, db: Database) -> None:
+    await done("kitchen.serve", event, db)
+
+
+def calls(random: Random) -> Sequence[Call]:
+    return [_call(f"o{number}", random) for number in range(ORDERS)]
+
+
+def _call(order: str, random: Random) -> Call:
+    is_once = random.random() < 0.7
+    operation = "kitchen.place_order" if is_once else "kitchen.shout_order"
+    return Call(order, operation, {"order": order, "table": random.choice(TABLES)}, is_once)
+
+
+async def read(db: Database) -> State:
+    orders = await db.all(OrderView, select(Order))
+    effects = await db.all(DoneView, select(Done))
+    return State(
+        [Kept(one.order, one.table, one.place, owes=DONE) for one in orders],
+        [Effect(one.consumer, one.order, one.table, one.id) for one in effects],
+    )
+
+
+def identify(inputs: Mapping[str, Any]) -> tuple[str, str]:
+    return inputs["event"].order, inputs["event"].table
+
+
+scenario = Scenario(app, calls, read, identify, Rules(ordered=frozenset(DONE)), steps=(*STORE, *MESSAGES))

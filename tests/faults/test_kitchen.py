@@ -1,0 +1,59 @@
+"""Nothing is lost, nothing is done twice, and each table is served in its order, whatever befalls the kitchen."""
+
+from __future__ import annotations
+
+import pytest
+
+from toque.testing.faults import MESSAGES, AtStep, Schedule, run, run_schedules
+from toque.testing.postgres import PrivatePostgres
+
+TARGET = "kitchen:scenario"
+
+
+def test_orders_on_sqlite() -> None:
+    report = run(TARGET, range(100))
+
+    assert not report.failed, str(report)
+    assert report.counts["answered"] > 100 * 10
+    assert report.counts["hurt"] > 100 * 2
+
+
+def test_orders_on_postgresql(server: PrivatePostgres) -> None:
+    report = run(TARGET, range(25), database="postgresql", server=server)
+
+    assert not report.failed, str(report)
+    assert report.counts["answered"] > 25 * 10
+    assert report.counts["hurt"] > 25 * 2
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_every_step_is_reached(database: str, server: PrivatePostgres) -> None:
+    """Each node is killed there in its first life, and freezes there in its second."""
+    schedules = [
+        Schedule(
+            seed,
+            database,
+            ("n0", "n1"),
+            tuple(
+                fault
+                for node in ("n0", "n1")
+                for fault in (AtStep(node, 1, step.name, 1, "kill"), AtStep(node, 2, step.name, 2, "freeze", 0.02))
+            ),
+        )
+        for seed, step in enumerate(MESSAGES)
+    ]
+    report = run_schedules(TARGET, schedules, server=server)
+
+    assert not report.failed, str(report)
+    assert {f"kill at '{step.name}'" for step in MESSAGES} - report.met.keys() == set()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("first", range(100_000, 105_000, 500))
+def test_orders_for_long(first: int, server: PrivatePostgres) -> None:
+    """5 000 schedules, four in five of them on SQLite."""
+    on_sqlite = run(TARGET, range(first, first + 400))
+    on_postgresql = run(TARGET, range(first + 400, first + 500), database="postgresql", server=server)
+
+    assert not on_sqlite.failed, str(on_sqlite)
+    assert not on_postgresql.failed, str(on_postgresql)
