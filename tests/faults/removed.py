@@ -197,7 +197,7 @@ def found(removed: Removed) -> tuple[int, str] | None:
 
 
 def _findings(removed: Removed, source: Path) -> Iterator[tuple[int, str]]:
-    step = 20
+    step = 10
     for first in range(0, removed.seeds, step):
         words = ["--first", str(first), "--count", str(step), "--database", removed.database, "--brief"]
         done = subprocess.run(

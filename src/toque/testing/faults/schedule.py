@@ -19,8 +19,8 @@ from toque.testing.faults.steps import Step
 __all__ = ["Act", "AtStep", "FromOutside", "Outside", "Schedule", "draw"]
 
 Act = Literal["kill", "exit", "freeze", "lapse"]
-"""What a process does to itself at a step: SIGKILL, an exit without any clean-up, or SIGSTOP for a while; after a lapse its
-sessions have ended when it wakes, and others have what was its own."""
+"""What a process does to itself at a step: SIGKILL, an exit without any clean-up, or SIGSTOP for a while; after a lapse
+its sessions have ended when it wakes, and others have what was its own."""
 
 Outside = Literal[
     "kill",
