@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from time import monotonic, time
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toque.contract.errors import InProgress, KeyReused
@@ -50,26 +50,40 @@ class _Statements(NamedTuple):
     sweep: Prepared
 
 
-_OLDEST = f"SELECT id FROM {TABLE} WHERE made_at < {{}} ORDER BY made_at LIMIT {SWEEP_ROWS}"  # noqa: S608 - constants
+# By the database's clock: a row of a process whose own is a day late would be swept by the others at once, and its
+# call done again.
+_NOW = {"sqlite": "CAST(strftime('%s', 'now') AS INTEGER)", "postgresql": "extract(epoch FROM now())::bigint"}
+
+
+def _oldest(now: str, seconds: str) -> str:
+    return f"SELECT id FROM {TABLE} WHERE made_at < {now} - {seconds} ORDER BY made_at LIMIT {SWEEP_ROWS}"  # noqa: S608
+
 
 _STATEMENTS = {
     "sqlite": _Statements(
-        Prepared(f"INSERT INTO {TABLE} (id, request, made_at) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING", True),  # noqa: S608
+        Prepared(
+            f"INSERT INTO {TABLE} (id, request, made_at) VALUES (?, ?, {_NOW['sqlite']}) "  # noqa: S608
+            "ON CONFLICT (id) DO NOTHING",
+            True,
+        ),
         Prepared(f"SELECT request, answer FROM {TABLE} WHERE id = ?"),  # noqa: S608
         Prepared(f"UPDATE {TABLE} SET answer = ? WHERE id = ?", True),  # noqa: S608
-        Prepared(f"DELETE FROM {TABLE} WHERE id IN ({_OLDEST.format('?')})", True),  # noqa: S608
+        Prepared(f"DELETE FROM {TABLE} WHERE id IN ({_oldest(_NOW['sqlite'], '?')})", True),  # noqa: S608
     ),
     # Without the lock an INSERT would wait for the other transaction as long as that takes. The lock is tried, not
     # waited for, and ends with the transaction, after its row has become visible.
     "postgresql": _Statements(
         Prepared(
-            f"INSERT INTO {TABLE} (id, request, made_at) SELECT $1::bytea, $2::bytea, $3::bigint "
-            "WHERE pg_try_advisory_xact_lock($4::bigint) ON CONFLICT (id) DO NOTHING",
+            f"INSERT INTO {TABLE} (id, request, made_at) SELECT $1::bytea, $2::bytea, {_NOW['postgresql']} "
+            "WHERE pg_try_advisory_xact_lock($3::bigint) ON CONFLICT (id) DO NOTHING",
             True,
         ),
         Prepared(f"SELECT request, answer FROM {TABLE} WHERE id = $1"),  # noqa: S608
         Prepared(f"UPDATE {TABLE} SET answer = $1 WHERE id = $2", True),  # noqa: S608
-        Prepared(f"DELETE FROM {TABLE} WHERE id IN ({_OLDEST.format('$1')} FOR UPDATE SKIP LOCKED)", True),  # noqa: S608
+        Prepared(
+            f"DELETE FROM {TABLE} WHERE id IN ({_oldest(_NOW['postgresql'], '$1::bigint')} FOR UPDATE SKIP LOCKED)",  # noqa: S608
+            True,
+        ),
     ),
 }
 
@@ -109,7 +123,7 @@ class Replies:
         transaction = transaction_of(database)
         lock = [int.from_bytes(id[:8], signed=True)] if self._has_locks else []
         until = monotonic() + WAIT_S
-        while not await transaction.execute(self._statements.claim, [id, request, int(time()), *lock]):
+        while not await transaction.execute(self._statements.claim, [id, request, *lock]):
             if (kept := await self._find(transaction, id)) is not None:
                 if kept[0] != request:
                     raise KeyReused("this idempotency key was used with other inputs; a new call needs a new key")
@@ -135,7 +149,7 @@ class Replies:
         """Delete some of what need not be kept any more; returns how many."""
 
         async def delete(database: Database) -> int:
-            return await transaction_of(database).execute(self._statements.sweep, [int(time()) - KEPT_S])
+            return await transaction_of(database).execute(self._statements.sweep, [KEPT_S])
 
         deleted = await self._store.command(delete)
         if deleted >= SWEEP_ROWS:

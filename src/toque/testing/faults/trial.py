@@ -36,8 +36,9 @@ LOOK_AGAIN_S = 0.05
 STOP_S = 20.0
 """How long an orderly stop may take: longer than any deadline of a call."""
 
-TRIAL_S = 90.0
-"""How long all of it may take; a run without a hang takes a second or two, one with a restarted database ten."""
+TRIAL_S = 180.0
+"""How long all of it may take; a run without a hang takes a second or two, one with a restarted database ten, and on a
+machine with a lot else to do ten times that."""
 
 UNKNOWN = frozenset({"outcome_unknown", "deadline_exceeded", "internal"})
 """Codes after which nobody knows whether the call was done."""
