@@ -8,7 +8,7 @@ from typing import Any
 import leaky_app
 import pytest
 
-import toque.system
+import toque.system.workshop
 from toque.cli.target import load_app
 from toque.testing import access_matrix
 
@@ -66,7 +66,7 @@ def test_what_is_declared_is_no_hole() -> None:
 
 @pytest.mark.parametrize("transport_sees", ["unauthenticated", "forbidden"])
 def test_an_app_whose_rules_are_not_enforced_is_found(monkeypatch: pytest.MonkeyPatch, transport_sees: str) -> None:
-    monkeypatch.setattr(toque.system, "authorise", lambda call, *_: call)
+    monkeypatch.setattr(toque.system.workshop, "authorise", lambda call, *_: call)
     found = failures(access_matrix(leaky_app.app))
 
     assert {"leaky.list_letters", "leaky.write_letter", "leaky.send_letters"} <= found.keys()

@@ -22,7 +22,7 @@ from toque.contract.operation import ISOLATIONS
 from toque.serving import Serving
 from toque.store import AllRows, Database
 from toque.store.attempts import ATTEMPTS_MAX
-from toque.system import why_once
+from toque.system.workshop import why_once
 from toque.transports.jsonrpc import unoffered
 
 __all__ = ["explain"]

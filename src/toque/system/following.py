@@ -1,0 +1,92 @@
+"""What an app does because of messages: consumers, jobs, schedules and webhooks, where it has any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from toque.call.plan import Plan
+from toque.contract.access import Access
+from toque.contract.complaints import Complaint
+from toque.contract.operation import Operation
+from toque.http_client.outgoing import Outgoing
+from toque.messages.inbox import Inbox
+from toque.messages.jobs.book import Book
+from toque.messages.outbox import Bell
+from toque.settings import Settings
+
+if TYPE_CHECKING:
+    from toque.messages.messages import Messages
+    from toque.messages.webhooks.incoming import Keyring
+    from toque.store.store import Store
+
+__all__ = ["keyring_of", "messages_of", "problems_with_pooler", "send_webhooks"]
+
+
+def messages_of(
+    store: Store, bell: Bell, settings: Settings, *, inbox: Inbox | None, handlers: Sequence[Plan], book: Book
+) -> Messages:
+    """The app's messages in this process; *bell* is rung by its outboxes."""
+    from toque.messages.messages import Messages
+
+    probes = []
+    if inbox is not None:
+        from toque.messages.consumers import PARKED
+
+        probes.append(PARKED)
+    if book.by_name:
+        from toque.messages.jobs.table import JOBS
+
+        probes.append(JOBS)
+    direct_url, is_working = settings.database.direct_url.reveal(), settings.messages.work
+    messages = Messages(store, bell, direct_url=direct_url, is_working=is_working, probes=probes)
+    if inbox is not None:
+        from toque.messages.consumers import Consumers
+
+        at_once = settings.messages.at_once
+        consumers = Consumers(store, messages.reader, messages.tail, inbox=inbox, plans=handlers, at_once=at_once)
+        messages.consumers = consumers
+        messages.preparations.append(consumers.prepare)
+        messages.services.append(consumers)
+    if book.by_name:
+        from toque.messages.jobs.worker import Worker
+
+        slots, drain_s = settings.messages.jobs_max, settings.messages.drain_s
+        messages.services.append(Worker(store, messages.tail, book, slots=slots, drain_s=drain_s))
+    if book.schedules:
+        from toque.messages.jobs.schedules import Schedules
+
+        messages.services.append(Schedules(store, messages.tail, book))
+    return messages
+
+
+def send_webhooks(messages: Messages, settings: Settings, outgoing: Outgoing, sent: frozenset[str]) -> None:
+    """Have each event of the types *sent* go to the endpoints that want it."""
+    from toque.messages.webhooks.deliveries import Deliveries
+    from toque.messages.webhooks.dispatcher import Dispatcher
+    from toque.messages.webhooks.fan_out import FanOut
+
+    webhooks = settings.webhooks
+    deliveries = Deliveries(messages.store, timeout_s=webhooks.timeout_s, disable_after_s=webhooks.disable_after_s)
+    fan_out = FanOut(messages.store, messages.reader, sent)
+    messages.preparations.append(fan_out.begin)
+    messages.services.append(Dispatcher(fan_out, deliveries, messages.tail, outgoing, webhooks))
+
+
+def keyring_of(settings: Settings, operations: Sequence[Operation], wrong: list[Complaint]) -> Keyring | None:
+    """The keys of the webhooks that *operations* take; None where there are none."""
+    taken = {one.name: one.allow.webhooks for one in operations if isinstance(one.allow, Access) and one.allow.webhooks}
+    if not taken and not settings.webhooks.keys:
+        return None
+    from toque.messages.webhooks.incoming import Keyring
+
+    keyring = Keyring(settings.webhooks)
+    wrong += keyring.problems(taken)
+    return keyring
+
+
+def problems_with_pooler(settings: Settings) -> Iterator[Complaint]:
+    """What keeps an app from following its log."""
+    if settings.database.pooler != "none" and not settings.database.direct_url:
+        problem = "a pooler in transaction mode has no sessions, and an app with events or jobs needs one"
+        yield Complaint("database.direct_url", problem, "set TOQUE_DATABASE_DIRECT_URL to the database itself")

@@ -1,0 +1,206 @@
+"""From a declared app and its settings to one that runs: all is decided here, once, before the first call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from toque import checks
+from toque.call.admission import Gate
+from toque.call.context import Context
+from toque.call.delivery import Delivery
+from toque.call.observation import Figures
+from toque.call.plan import Plan
+from toque.call.resources import Pantry
+from toque.call.threads import Threads
+from toque.call.waiting import Waiting
+from toque.contract.access import Access
+from toque.contract.complaints import Complaint, SetupError
+from toque.contract.module import Module
+from toque.contract.operation import Operation
+from toque.http_client.client import HttpClient
+from toque.http_client.outgoing import Outgoing
+from toque.messages.inbox import Inbox
+from toque.messages.jobs.book import Book
+from toque.messages.jobs.jobs import Jobs
+from toque.messages.jobs.progress import Progress
+from toque.messages.jobs.steps import Steps
+from toque.messages.outbox import Bell, Outbox
+from toque.messages.webhooks.endpoints import Rules
+from toque.messages.webhooks.webhooks import Webhooks
+from toque.security.credentials import Verifier
+from toque.security.development import DevelopmentTokens
+from toque.settings import Settings, problems
+from toque.store.database import AllRows, Database
+from toque.store.insight.slow import SlowStatements
+from toque.store.insight.statistics import Statistics
+from toque.store.insight.watch import Watcher
+from toque.store.replies import Replies
+from toque.system.declared import read_declared
+from toque.system.following import keyring_of, messages_of, problems_with_pooler, send_webhooks
+from toque.system.stores import Tables, ears_of, guard_of, store_of
+from toque.system.workshop import Workshop, transacts
+
+if TYPE_CHECKING:
+    from toque.messages.messages import Messages
+    from toque.store.guard import Guard
+    from toque.store.release import Release
+    from toque.store.store import Store
+
+__all__ = ["System", "Tables", "compile_system"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class System:
+    """The parts of one app, compiled. It holds no connection and no thread until it is used."""
+
+    settings: Settings
+    plans: dict[str, Plan]
+    figures: dict[str, Figures]
+    gate: Gate
+    threads: Threads
+    pantry: Pantry
+    store: Store | None
+    outgoing: Outgoing
+    ears: tuple[SlowStatements | Statistics, ...] = ()
+    """Who hears of the store's statements."""
+    watcher: Watcher | None = None
+    """Who hears of every call's statements; None where nobody asked for it."""
+    seeds: tuple[Plan, ...] = ()
+    guard: Guard | None = None
+    messages: Messages | None = None
+    """The app's events and what follows them; None where it has none."""
+
+    @property
+    def lines(self) -> tuple[Waiting[Any], ...]:
+        """Everything that calls wait for."""
+        return (self.threads.waiting, *(() if self.store is None else self.store.lines))
+
+    async def start(self) -> None:
+        """Make ready what calls need; the rest is made at its first use."""
+        if self.store is not None:
+            await self.store.start()
+        if self.messages is not None:
+            await self.messages.start()
+
+    async def stop(self) -> None:
+        """End everything that was begun, the last first."""
+        try:
+            if self.messages is not None:
+                await self.messages.stop()
+            self.threads.close()
+            await self.pantry.close()
+        finally:
+            await self.outgoing.stop()
+            for ear in self.ears:
+                await ear.stop()
+            if self.store is not None:
+                await self.store.stop()
+
+
+def compile_system(
+    modules: Sequence[Module],
+    settings: Settings,
+    database_url: str,
+    complaints: Sequence[Complaint] = (),
+    release: Release | None = None,
+    *,
+    tables: Tables | None = None,
+) -> System:
+    """Compile every operation of *modules*.
+
+    Args:
+        complaints: what is known to be wrong already, with templates say, so that all is said at once.
+        release: what the database is told of whoever uses it.
+        tables: whose rules every Database keeps to; an app without tables has none.
+    Raises: SetupError with all that is wrong, each with its remedy.
+    """
+    wrong = [*complaints, *problems(settings), *checks.of_modules(modules)]
+    bell, book, outgoing = Bell(), Book(), Outgoing(settings.http_client)
+    sent = frozenset(event.type_name() for module in modules for event in module.sent)
+    pantry = Pantry(
+        {
+            Database: _database,
+            AllRows: _all_rows,
+            Outbox: lambda context: Outbox(context, bell),
+            Jobs: lambda context: Jobs(context, book, bell),
+            Steps: lambda context: Steps(context, book),
+            Progress: lambda context: Progress(context, book),
+            Delivery: lambda context: context.delivery,
+            HttpClient: lambda context: HttpClient(context, outgoing),
+            Webhooks: partial(Webhooks, rules=Rules(sent, takes_http=not settings.is_production), bell=bell),
+        },
+        given=[settings, DevelopmentTokens(settings)],
+    )
+    declared = read_declared(modules, pantry, wrong)
+    verifier = Verifier(settings)
+    if any(_takes_tokens(found) for found, _ in declared.operations):
+        wrong += verifier.check()
+    keyring = keyring_of(settings, [found for found, _ in declared.operations], wrong)
+    wrong += outgoing.problems(is_used=declared.needs(HttpClient) or bool(sent))
+    has_messages = bool(declared.handlers or declared.jobs or sent) or declared.needs(Outbox, Webhooks)
+    store, ears = None, tuple(ears_of(settings, database_url))
+    guard = guard_of(tables, wrong)
+    if has_messages or any(transacts(pantry, *each) for each in (*declared.operations, *declared.seeds)):
+        store = store_of(settings, database_url, release, guard, ears=ears, wrong=wrong)
+    if has_messages:
+        wrong += problems_with_pooler(settings)
+    if wrong:
+        raise SetupError(wrong)
+    watches = not settings.is_production if settings.database.watch is None else settings.database.watch
+    workshop = Workshop(
+        settings,
+        pantry,
+        Threads(settings.calls.threads_max, settings.calls.thread_queue_max),
+        Gate(settings.calls.in_flight_max),
+        verifier,
+        store,
+        Replies(store) if store is not None else None,
+        guard,
+        Watcher() if watches else None,
+        Inbox(store) if declared.handlers and store is not None else None,
+        book,
+        keyring,
+    )
+    # Nobody calls a seed: it fills the tables for all.
+    seeds = tuple(workshop.plan(*seed, is_guarded=False) for seed in declared.seeds)
+    workshop.figures.clear()  # A seed runs once, before there is anybody to look.
+    plans = {operation.name: workshop.plan(operation, signature) for operation, signature in declared.operations}
+    messages = None
+    if has_messages and store is not None:
+        book.store, book.compile = store, workshop.step
+        book.add(workshop.plan(*job) for job in declared.jobs)
+        handlers = [workshop.plan(*handler) for handler in declared.handlers]
+        messages = messages_of(store, bell, settings, inbox=workshop.inbox, handlers=handlers, book=book)
+        if sent:
+            send_webhooks(messages, settings, outgoing, sent)
+    return System(
+        settings=settings,
+        plans=plans,
+        figures=workshop.figures,
+        gate=workshop.gate,
+        threads=workshop.threads,
+        pantry=pantry,
+        store=store,
+        outgoing=outgoing,
+        ears=ears,
+        watcher=workshop.watcher,
+        seeds=seeds,
+        guard=guard,
+        messages=messages,
+    )
+
+
+def _takes_tokens(operation: Operation) -> bool:
+    access = operation.allow
+    return isinstance(access, Access) and access.needs_principal and access.takes_tokens
+
+
+def _database(context: Context) -> Database | None:
+    return context.database
+
+
+def _all_rows(context: Context) -> AllRows | None:
+    return None if context.database is None else AllRows.of(context.database)
