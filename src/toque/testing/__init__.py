@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from toque.testing.access import access_matrix
     from toque.testing.blocking import Client, client
+    from toque.testing.brokers import broker_suite
     from toque.testing.harness import Harness, running
     from toque.testing.memory import Answer
     from toque.testing.statements import counted
 
-__all__ = ["Answer", "Client", "Harness", "access_matrix", "client", "counted", "running"]
+__all__ = ["Answer", "Client", "Harness", "access_matrix", "broker_suite", "client", "counted", "running"]
 
 _HOMES = {
     "Answer": "memory",
     "Client": "blocking",
     "Harness": "harness",
     "access_matrix": "access",
+    "broker_suite": "brokers",
     "client": "blocking",
     "counted": "statements",
     "running": "harness",
