@@ -44,6 +44,8 @@ class Message(Struct, frozen=True):
     """Messages of one topic and key keep their order; those without a key have none."""
 
     headers: Mapping[str, str] = {}
+    """`content-type` stands where the protocol has a place for it, the others among its headers."""
+
     body: bytes = b""
 
 

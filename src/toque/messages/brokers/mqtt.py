@@ -29,7 +29,7 @@ from toque.messages.brokers.waves import waves
 
 __all__ = ["open_broker"]
 
-ID, KEY = "toque-id", "toque-key"
+ID, KEY, CONTENT_TYPE = "toque-id", "toque-key", "content-type"
 
 KEEPALIVE_S = 10
 """A silent connection is given up after one and a half of these (MQTT 5, 3.1.2.10)."""
@@ -121,7 +121,10 @@ class _Session:
 
     async def publish(self, message: Message) -> ReasonCode:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        properties.UserProperty = [(ID, message.id), (KEY, message.key), *message.headers.items()]
+        headers = dict(message.headers)
+        if content_type := headers.pop(CONTENT_TYPE, ""):
+            properties.ContentType = content_type
+        properties.UserProperty = [(ID, message.id), (KEY, message.key), *headers.items()]
         info = self.client.publish(message.topic, message.body, qos=1, properties=properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise ConnectionError(f"the driver does not send: {info.rc.name}")
@@ -318,6 +321,8 @@ class MqttSubscription:
         self._unsettled.setdefault(packet.mid, False)
         properties: Any = packet.properties
         headers: dict[str, str] = dict(getattr(properties, "UserProperty", ()))
+        if content_type := getattr(properties, "ContentType", ""):
+            headers[CONTENT_TYPE] = content_type
         message = Message(
             # A foreign message may have none; nothing else tells two deliveries of it from two messages.
             id=headers.pop(ID, ""),

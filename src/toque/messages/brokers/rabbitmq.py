@@ -34,7 +34,7 @@ from toque.messages.brokers.waves import waves
 
 __all__ = ["open_broker"]
 
-KEY = "toque-key"
+KEY, CONTENT_TYPE = "toque-key", "content-type"
 
 OF_THE_BROKER = (
     "x-delivery-count",
@@ -124,7 +124,9 @@ class RabbitBroker:
     async def _publish_one(self, session: _Session, message: Message) -> None:
         carried = aio_pika.Message(
             message.body,
-            headers={**message.headers, KEY: message.key},
+            headers={name: value for name, value in message.headers.items() if name != CONTENT_TYPE}
+            | {KEY: message.key},
+            content_type=message.headers.get(CONTENT_TYPE),
             message_id=message.id,
             delivery_mode=DeliveryMode.PERSISTENT,
         )
@@ -233,6 +235,8 @@ class RabbitSubscription:
 
     def _incoming(self, session: _Session, carried: AbstractIncomingMessage) -> Incoming:
         headers = {name: str(value) for name, value in carried.headers.items() if name not in OF_THE_BROKER}
+        if carried.content_type is not None:
+            headers[CONTENT_TYPE] = carried.content_type
         message = Message(
             # A foreign message may have none; nothing else tells two deliveries of it from two messages.
             id=carried.message_id or "",
