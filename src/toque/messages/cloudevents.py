@@ -1,7 +1,7 @@
 """CloudEvents 1.0.2: an event as others on the same wire describe it, in binary and in structured mode.
 
-In binary mode the attributes are headers, named as each protocol's binding says, and the data is the body. In structured
-mode the body is a JSON document with both. Which of the two came is told by its content type.
+In binary mode the attributes are headers, named as each protocol's binding says, and the data is the body. In
+structured mode the body is a JSON document with both. Which of the two came is told by its content type.
 """
 
 from __future__ import annotations

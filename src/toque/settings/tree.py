@@ -273,6 +273,12 @@ class Messages(Struct, frozen=True, kw_only=True):
     drain_s: Duration = 4.0
     """Longest time that running jobs get when the process stops; the rest begins anew elsewhere."""
 
+    brokers: tuple[Secret, ...] = ()
+    """Brokers that every event is published to: `nats://`, `amqp://`, `kafka://`, `redis://`, `mqtt://host`."""
+
+    topics: tuple[str, ...] = ()
+    """Topics that are taken in from each of the brokers; their messages become events of the same type."""
+
 
 class Webhooks(Struct, frozen=True, kw_only=True):
     """Events from and to others, by Standard Webhooks 1.0."""

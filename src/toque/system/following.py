@@ -20,13 +20,20 @@ if TYPE_CHECKING:
     from toque.messages.webhooks.incoming import Keyring
     from toque.store.store import Store
 
-__all__ = ["keyring_of", "messages_of", "problems_with_pooler", "send_webhooks"]
+__all__ = ["keyring_of", "messages_of", "problems_with", "send_webhooks"]
 
 
 def messages_of(
-    store: Store, bell: Bell, settings: Settings, *, inbox: Inbox | None, handlers: Sequence[Plan], book: Book
+    name: str,
+    store: Store,
+    bell: Bell,
+    settings: Settings,
+    *,
+    inbox: Inbox | None,
+    handlers: Sequence[Plan],
+    book: Book,
 ) -> Messages:
-    """The app's messages in this process; *bell* is rung by its outboxes."""
+    """The messages of the app *name* in this process; *bell* is rung by its outboxes."""
     from toque.messages.messages import Messages
 
     probes = []
@@ -57,6 +64,11 @@ def messages_of(
         from toque.messages.jobs.schedules import Schedules
 
         messages.services.append(Schedules(store, messages.tail, book))
+    if settings.messages.brokers:
+        from toque.messages import bridges
+
+        urls = [url.reveal() for url in settings.messages.brokers]
+        bridges.build_bridges(messages, urls, settings.messages.topics, name)
     return messages
 
 
@@ -85,8 +97,12 @@ def keyring_of(settings: Settings, operations: Sequence[Operation], wrong: list[
     return keyring
 
 
-def problems_with_pooler(settings: Settings) -> Iterator[Complaint]:
-    """What keeps an app from following its log."""
+def problems_with(settings: Settings) -> Iterator[Complaint]:
+    """What keeps an app from following its log, or from reaching its brokers."""
     if settings.database.pooler != "none" and not settings.database.direct_url:
         problem = "a pooler in transaction mode has no sessions, and an app with events or jobs needs one"
         yield Complaint("database.direct_url", problem, "set TOQUE_DATABASE_DIRECT_URL to the database itself")
+    if settings.messages.brokers:
+        from toque.messages import bridges
+
+        yield from bridges.problems([url.reveal() for url in settings.messages.brokers])

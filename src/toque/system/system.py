@@ -39,7 +39,7 @@ from toque.store.insight.statistics import Statistics
 from toque.store.insight.watch import Watcher
 from toque.store.replies import Replies
 from toque.system.declared import read_declared
-from toque.system.following import keyring_of, messages_of, problems_with_pooler, send_webhooks
+from toque.system.following import keyring_of, messages_of, problems_with, send_webhooks
 from toque.system.stores import Tables, ears_of, guard_of, store_of
 from toque.system.workshop import Workshop, transacts
 
@@ -146,7 +146,7 @@ def compile_system(
     if has_messages or any(transacts(pantry, *each) for each in (*declared.operations, *declared.seeds)):
         store = store_of(settings, database_url, release, guard, ears=ears, wrong=wrong)
     if has_messages:
-        wrong += problems_with_pooler(settings)
+        wrong += problems_with(settings)
     if wrong:
         raise SetupError(wrong)
     watches = not settings.is_production if settings.database.watch is None else settings.database.watch
@@ -173,7 +173,7 @@ def compile_system(
         book.store, book.compile = store, workshop.step
         book.add(workshop.plan(*job) for job in declared.jobs)
         handlers = [workshop.plan(*handler) for handler in declared.handlers]
-        messages = messages_of(store, bell, settings, inbox=workshop.inbox, handlers=handlers, book=book)
+        messages = messages_of(modules[0].name, store, bell, settings, inbox=workshop.inbox, handlers=handlers, book=book)
         if sent:
             send_webhooks(messages, settings, outgoing, sent)
     return System(

@@ -122,11 +122,11 @@ class RabbitBroker:
                 raise TooLarge(text) from error
 
     async def _publish_one(self, session: _Session, message: Message) -> None:
+        headers: dict[str, Any] = {KEY: message.key, **message.headers}
         carried = aio_pika.Message(
             message.body,
-            headers={name: value for name, value in message.headers.items() if name != CONTENT_TYPE}
-            | {KEY: message.key},
-            content_type=message.headers.get(CONTENT_TYPE),
+            content_type=headers.pop(CONTENT_TYPE, None),
+            headers=headers,
             message_id=message.id,
             delivery_mode=DeliveryMode.PERSISTENT,
         )

@@ -1,0 +1,37 @@
+"""What joins an app's log to its brokers: a relay out, and a way in, for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from toque.contract.complaints import Complaint
+from toque.messages.brokers import open_broker
+from toque.messages.inflow import Inflow
+from toque.messages.messages import Messages
+from toque.messages.relay import Relay
+
+__all__ = ["build_bridges", "problems"]
+
+
+def problems(urls: Sequence[str]) -> list[Complaint]:
+    """What is wrong with the brokers' addresses, or is not installed."""
+    wrong = []
+    for url in urls:
+        try:
+            open_broker(url)
+        except (ValueError, ModuleNotFoundError) as error:
+            wrong.append(Complaint("messages.brokers", str(error), "check TOQUE_MESSAGES_BROKERS"))
+    return wrong
+
+
+def build_bridges(messages: Messages, urls: Sequence[str], topics: Sequence[str], app_name: str) -> None:
+    """Have *messages* publish every event to each broker, and take *topics* in from each."""
+    source = f"urn:toque:{app_name}"
+    for url in urls:
+        messages.services.append(Relay(messages.store, messages.reader, messages.tail, open_broker(url), source=source))
+        if topics:
+            # A broker of its own: each closes what it uses.
+            broker, group = open_broker(url), app_name
+            messages.services.append(
+                Inflow(messages.store, messages.tail, broker, topics=topics, group=group, source=source)
+            )
