@@ -173,7 +173,9 @@ def compile_system(
         book.store, book.compile = store, workshop.step
         book.add(workshop.plan(*job) for job in declared.jobs)
         handlers = [workshop.plan(*handler) for handler in declared.handlers]
-        messages = messages_of(modules[0].name, store, bell, settings, inbox=workshop.inbox, handlers=handlers, book=book)
+        messages = messages_of(
+            modules[0].name, store, bell, settings, inbox=workshop.inbox, handlers=handlers, book=book
+        )
         if sent:
             send_webhooks(messages, settings, outgoing, sent)
     return System(
