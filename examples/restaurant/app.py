@@ -6,13 +6,14 @@ from typing import Annotated, Literal
 
 from sqlalchemy import select
 
+from restaurant.kitchen import kitchen
 from restaurant.menu import CourseView, menu, show_menu
 from restaurant.models import Station, Table
 from restaurant.orders import orders
 from restaurant.seed import seed
 from toque import App, Database, DevelopmentTokens, Meta, Struct, public
 
-app = App("restaurant", modules=[menu, orders], description="Menu, tables and orders of a small bistro.")
+app = App("restaurant", modules=[menu, orders, kitchen], description="Menu, tables and orders of a small bistro.")
 app.static("/assets", "assets")
 app.seed(seed)
 

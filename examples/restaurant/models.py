@@ -88,6 +88,7 @@ class OrderItem(Model):
     station: Mapped[Station]
     price: Mapped[Price]
     quantity: Mapped[int]
+    is_cooked: Mapped[bool] = mapped_column(default=False)
 
     @classmethod
     def __rows__(cls, me: Me) -> Rows:

@@ -10,8 +10,9 @@ from typing import Annotated
 from msgspec.structs import asdict
 from sqlalchemy import insert, select, update
 
+from restaurant.kitchen import OrderPlaced, OrderReady
 from restaurant.models import TABLES, Dish, Order, OrderItem, Station, Status
-from toque import Database, Error, Fault, Invalid, Meta, Module, Principal, Struct, role
+from toque import Database, Error, Fault, Invalid, Meta, Module, Outbox, Principal, Struct, role
 
 orders = Module("restaurant", tags=["orders"])
 
@@ -66,7 +67,9 @@ class IllegalMove(Error, code="illegal_move", http=409, title="An order does not
 
 
 @orders.command("/orders", allow=role("waiter"), status=201, location="/orders/{id}")
-async def place_order(table: TableNumber, items: NewItems, waiter: Principal, db: Database) -> OrderView:
+async def place_order(
+    table: TableNumber, items: NewItems, waiter: Principal, db: Database, outbox: Outbox
+) -> OrderView:
     """Send an order to the kitchen."""
     wanted = {item.dish_id for item in items}
     on_menu = select(Dish, Dish.id.label("dish_id")).where(Dish.id.in_(wanted))
@@ -77,6 +80,8 @@ async def place_order(table: TableNumber, items: NewItems, waiter: Principal, db
     order_id: int = await db.scalar(order.returning(Order.id))
     rows = [{**asdict(dishes[item.dish_id]), "order_id": order_id, "quantity": item.quantity} for item in items]
     await db.execute(insert(OrderItem), rows)
+    stations = sorted({dishes[item.dish_id].station for item in items})
+    outbox.publish(OrderPlaced(order_id, tuple(stations)), key=order_id)
     return await get_order(order_id, db)
 
 
@@ -94,7 +99,7 @@ async def list_orders(db: Database, status: Status | None = None) -> list[OrderV
 
 
 @orders.command("/orders/{id}/status", allow=role("cook"), errors=[IllegalMove])
-async def move_order(id: Id, status: Status, db: Database) -> OrderView:
+async def move_order(id: Id, status: Status, db: Database, outbox: Outbox) -> OrderView:
     """Move an order on: placed, cooking, ready, served."""
     sources = [source for source, target in MOVES if target is status]
     # One statement looks and moves: of two cooks who take the same order at once, one hears that it is taken.
@@ -103,6 +108,8 @@ async def move_order(id: Id, status: Status, db: Database) -> OrderView:
     order = await get_order(id, db)
     if not is_moved:
         raise IllegalMove(f"Order {id} is {order.status}; it goes to {_next(order.status)}, not to {status}.")
+    if status is Status.READY:
+        outbox.publish(OrderReady(id, order.table), key=id)
     return order
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import pytest
 
 from toque import Principal
 from toque.cli.target import load_app
+from toque.log.cursor import BEGINNING
 from toque.settings import App as AppSettings
 from toque.settings import Auth, Http, Secret, Settings
 from toque.testing import Answer, Harness, running
@@ -155,6 +158,38 @@ async def test_every_table_of_the_room_can_order(kitchen: Harness, table: int) -
     answer = await kitchen.post("/orders", json={**SOUP_FOR_TWO, "table": table}, principal=ANA)
 
     assert (answer.status, answer.json()["table"]) == (201, table)
+
+
+# What becomes of an order.
+
+
+THREE_STATIONS = {"table": 4, "items": [{"dish_id": n, "quantity": 1} for n in (1, 2, 5)]}
+
+
+async def test_the_stations_cook_an_order_and_the_last_one_makes_it_ready(
+    kitchen: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("restaurant.kitchen.COOKING", timedelta())
+    order_id = await placed(kitchen, order=THREE_STATIONS)
+
+    async with asyncio.timeout(30):
+        while (await kitchen.get(f"/orders/{order_id}", principal=ANA)).json()["status"] != "ready":
+            await asyncio.sleep(0.02)
+
+    assert kitchen.serving.system.messages is not None
+    entries, _ = await kitchen.serving.system.messages.reader.read(BEGINNING)
+    assert [(entry.type, json.loads(entry.data)) for entry in entries] == [
+        ("OrderPlaced", {"order": order_id, "stations": ["cold", "grill", "pastry"]}),
+        ("OrderReady", {"order": order_id, "table": 4}),
+    ]
+
+
+async def test_a_cook_may_be_quicker_than_the_stations(kitchen: Harness) -> None:
+    await placed(kitchen, "ready")
+
+    assert kitchen.serving.system.messages is not None
+    entries, _ = await kitchen.serving.system.messages.reader.read(BEGINNING)
+    assert [entry.type for entry in entries] == ["OrderPlaced", "OrderReady"]
 
 
 # Looking at orders.

@@ -10,7 +10,7 @@ from msgspec import Struct
 __all__ = ["Event"]
 
 
-class Event(Struct, frozen=True):
+class Event(Struct):
     """The base of an app's events: a struct whose fields say what happened.
 
     ```python
