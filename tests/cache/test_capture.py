@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from library import TABLES, author, book
-from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, insert, text
+from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, Text, insert, text
 
 from toque.cache.capture import faults, install
 from toque.cache.change import Change
@@ -227,6 +227,17 @@ async def test_a_statement_of_20_000_rows_is_told_in_few_words(library: Store) -
 async def test_putting_up_triggers_again_does_nothing(library: Store) -> None:
     assert await install(library.url, TABLES) == []
     assert await faults(library.url, TABLES) == {}
+
+
+async def test_a_table_without_keys_is_told(library: Store) -> None:
+    heap = Table("heap", MetaData(), Column("note", Text))
+    await _run(library.url, _statements(["CREATE TABLE heap (note TEXT)"]))
+    await install(library.url, [heap])
+    changes = changes_of(library, [heap])
+    for statement in ("INSERT INTO heap VALUES ('a'), ('b')", "UPDATE heap SET note = 'c'", "DELETE FROM heap"):
+        before = await changes.look(None)
+        await _run(library.url, _statements([statement]))
+        assert {c.table for c in (await changes.look(before.snapshot)).changes} == {"heap"}, statement
 
 
 async def test_a_missing_trigger_is_noticed_and_put_up_again(library: Store) -> None:

@@ -8,9 +8,12 @@ from uuid import uuid4
 import pytest
 from library import DATES, PEOPLE, UUIDS, State, author, book, loan, metadata, review
 from sqlalchemy import (
+    CHAR,
     Date,
+    Float,
     ForeignKey,
     String,
+    TypeDecorator,
     and_,
     bindparam,
     cast,
@@ -27,9 +30,12 @@ from sqlalchemy import (
     true,
     union,
 )
+from sqlalchemy.dialects.postgresql import CITEXT
+from sqlalchemy.dialects.sqlite import DATE as SqliteDate
 from sqlalchemy.orm import Mapped, aliased, mapped_column, relationship
 
 from toque.cache.change import Change
+from toque.cache.keys import key_of
 from toque.cache.predicates import LIST_MAX
 from toque.cache.read_sets import Reading, Readings
 from toque.contract.principal import ANONYMOUS, Principal
@@ -223,6 +229,29 @@ def test_a_value_of_another_type_is_not_compared(plans: Plans, value: Any) -> No
 
     assert _read(plans, statement, n=1) == {"book(shelf=1)"}
     assert _read(plans, statement, n=value) == {"book"}
+
+
+def test_types_that_convert_are_not_compared(plans: Plans) -> None:
+    class Shouted(TypeDecorator[str]):
+        impl = String
+        cache_ok = True
+
+        def process_bind_param(self, value: Any, dialect: Any) -> Any:
+            return value.upper()
+
+    by_bind = select(author.c.id).where(author.c.name == bindparam("n", "ann", Shouted()))
+    padded = select(author.c.id).where(author.c.name == bindparam("n", "ann ", CHAR(9)))
+
+    assert _read(plans, by_bind) == _read(plans, padded) == {"author"}
+    for kind in (
+        Shouted(),
+        CITEXT(),
+        CHAR(3),
+        String(collation="NOCASE"),
+        SqliteDate(storage_format="%(year)d"),
+        Float(),
+    ):
+        assert key_of(kind, plans.dialect.name) is None
 
 
 def test_one_shape_is_looked_at_once_and_filled_each_time(plans: Plans) -> None:

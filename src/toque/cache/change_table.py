@@ -17,7 +17,7 @@ SLOT_S = 150
 """A part is written for so long and kept as long again: a reader that was away for less catches up (caching.md 4.1,
 five minutes at most)."""
 
-_SLOT = f"(floor(extract(epoch FROM clock_timestamp()) / {SLOT_S})::bigint % {SLOTS})::smallint"
+_SLOT = f"(floor(date_part('epoch', clock_timestamp()) / {SLOT_S})::bigint % {SLOTS})::smallint"
 
 _ROTATE = f"""
 CREATE FUNCTION toque.rotate_change() RETURNS void LANGUAGE plpgsql SECURITY DEFINER

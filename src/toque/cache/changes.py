@@ -51,7 +51,9 @@ class Images:
             rows = msgspec.json.decode(images)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return Change(name, None)
-        return Change(name, tuple(_image(_names(columns), row, keys) for row in rows))
+        # A row whose keys stay has one image, before and after.
+        found = dict.fromkeys(map(tuple, rows))
+        return Change(name, tuple(_image(_names(columns), row, keys) for row in found))
 
 
 def changes_of(store: Store, tables: Sequence[Table]) -> Changes:

@@ -21,9 +21,19 @@ from sqlalchemy.sql.elements import (
 )
 
 from toque.cache.predicates import NULL, Source
-from toque.store.facts import Fact
 
-__all__ = ["ALTERNATIVES_MAX", "Alternatives", "Atom", "Equal", "Given", "Ref", "Same", "all_of", "alternatives"]
+__all__ = [
+    "ALTERNATIVES_MAX",
+    "Alternatives",
+    "Atom",
+    "Equal",
+    "Find",
+    "Given",
+    "Ref",
+    "Same",
+    "all_of",
+    "alternatives",
+]
 
 ALTERNATIVES_MAX = 16
 """Alternatives of one statement that are kept apart. An OR that would make more is not used."""
@@ -65,8 +75,8 @@ _FALSE: Alternatives = ()
 
 Resolve = Callable[[Any], Ref | None]
 """From a column of the statement to the element that has it; None where it is none of those looked at."""
-Name = Callable[[BindParameter[Any]], str]
-"""From a bind to its name in the compiled statement; empty where it has none."""
+Find = Callable[[BindParameter[Any]], Source | None]
+"""From a bind to where its value comes from; None where nobody knows."""
 
 
 def all_of(parts: Iterable[Alternatives]) -> Alternatives:
@@ -78,25 +88,25 @@ def all_of(parts: Iterable[Alternatives]) -> Alternatives:
     return joined
 
 
-def alternatives(clause: Any, resolve: Resolve, name: Name) -> Alternatives:
+def alternatives(clause: Any, resolve: Resolve, find: Find) -> Alternatives:
     """What *clause* says for sure."""
     if isinstance(clause, Grouping):
-        return alternatives(clause.element, resolve, name)
+        return alternatives(clause.element, resolve, find)
     if isinstance(clause, BooleanClauseList):
-        return _of_list(clause, resolve, name)
+        return _of_list(clause, resolve, find)
     if isinstance(clause, UnaryExpression) and clause.operator is operators.is_true:
-        return alternatives(clause.element, resolve, name)
+        return alternatives(clause.element, resolve, find)
     if isinstance(clause, BinaryExpression):
-        atom = _of_comparison(clause, resolve, name)
+        atom = _of_comparison(clause, resolve, find)
         return _TRUE if atom is None else ((atom,),)
     if isinstance(clause, BindParameter):
-        source = _source(clause, name)
+        source = find(clause)
         return _TRUE if source is None else ((Given(source),),)
     return _FALSE if isinstance(clause, False_) else _TRUE
 
 
-def _of_list(clause: BooleanClauseList, resolve: Resolve, name: Name) -> Alternatives:
-    parts = [alternatives(part, resolve, name) for part in clause.clauses]
+def _of_list(clause: BooleanClauseList, resolve: Resolve, find: Find) -> Alternatives:
+    parts = [alternatives(part, resolve, find) for part in clause.clauses]
     if clause.operator is operators.and_:
         return all_of(parts)
     if clause.operator is not operators.or_:
@@ -105,10 +115,10 @@ def _of_list(clause: BooleanClauseList, resolve: Resolve, name: Name) -> Alterna
     return either if len(either) <= ALTERNATIVES_MAX else _TRUE
 
 
-def _of_comparison(clause: BinaryExpression[Any], resolve: Resolve, name: Name) -> Atom | None:
+def _of_comparison(clause: BinaryExpression[Any], resolve: Resolve, find: Find) -> Atom | None:
     left, right = _bare(clause.left), _bare(clause.right)
     if clause.operator is operators.in_op:
-        return _equal(left, right, resolve, name, is_list=True)
+        return _equal(left, right, resolve, find, is_list=True)
     if clause.operator is operators.is_ and isinstance(right, Null):
         ref = _ref(left, resolve)
         return None if ref is None else Equal(ref, NULL)
@@ -117,25 +127,15 @@ def _of_comparison(clause: BinaryExpression[Any], resolve: Resolve, name: Name) 
     refs = _ref(left, resolve), _ref(right, resolve)
     if refs[0] is not None and refs[1] is not None:
         return Same(refs[0], refs[1])
-    return _equal(left, right, resolve, name) or _equal(right, left, resolve, name)
+    return _equal(left, right, resolve, find) or _equal(right, left, resolve, find)
 
 
-def _equal(column: Any, value: Any, resolve: Resolve, name: Name, *, is_list: bool = False) -> Equal | None:
+def _equal(column: Any, value: Any, resolve: Resolve, find: Find, *, is_list: bool = False) -> Equal | None:
     ref = _ref(column, resolve)
     if ref is None or not isinstance(value, BindParameter) or value.expanding != is_list:
         return None
-    source = _source(value, name)
+    source = find(value)
     return None if source is None else Equal(ref, source, is_list)
-
-
-def _source(bind: BindParameter[Any], name: Name) -> Source | None:
-    if isinstance(bind, Fact):
-        return Source(fact=bind)
-    # A type that is not SQLAlchemy's may send the database another value than it was given.
-    if not type(bind.type).__module__.startswith("sqlalchemy."):
-        return None
-    named = name(bind)
-    return Source(named) if named else None
 
 
 def _ref(column: Any, resolve: Resolve) -> Ref | None:

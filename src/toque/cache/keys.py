@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -68,15 +67,27 @@ def _equated(table: Table) -> set[str]:
 
 
 def _is(kind: Any, known: type) -> bool:
-    """Whether *kind* is *known* or SQLAlchemy's own kind of it: a type of somebody else's may convert its values."""
-    return isinstance(kind, known) and type(kind).__module__.startswith("sqlalchemy.")
+    """Whether *kind* is *known* or SQLAlchemy's own kind of it. A type of somebody else's may convert its values, and
+    among those of the dialects are `citext` and dates in formats of their own."""
+    return isinstance(kind, known) and type(kind).__module__ in _PLAIN
 
 
-def _exact(type_: type, convert: Callable[[Any], Scalar], value: Any) -> Any:
-    """*value*'s canonical form if it is of exactly this type: a bool is no int here, nor a datetime a date."""
-    if value is None:
-        return None
-    return convert(value) if type(value) is type_ else UNFIT
+_PLAIN = frozenset({"sqlalchemy.sql.sqltypes", "sqlalchemy.dialects.postgresql.named_types"})
+
+
+def _exact(type_: type, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """From a value of exactly this type to its canonical form: a bool is no int here, nor a datetime a date."""
+
+    def of_value(value: Any) -> Any:
+        if type(value) is type_:
+            return convert(value)
+        return None if value is None else UNFIT
+
+    return of_value
+
+
+def _of_integer(value: Any) -> Any:
+    return value if type(value) is int or value is None else UNFIT
 
 
 def _same(value: Any) -> Any:
@@ -84,27 +95,27 @@ def _same(value: Any) -> Any:
 
 
 def _integer(kind: Any, dialect_name: str) -> Key:
-    return Key("integer", partial(_exact, int, _same), _same)
+    return Key("integer", _of_integer, _same)
 
 
 def _boolean(kind: Any, dialect_name: str) -> Key:
-    return Key("boolean", partial(_exact, bool, int), lambda value: int(value) if isinstance(value, bool) else value)
+    return Key("boolean", _exact(bool, int), lambda value: int(value) if isinstance(value, bool) else value)
 
 
 def _date(kind: Any, dialect_name: str) -> Key:
-    return Key("date", partial(_exact, date, date.isoformat), _same)
+    return Key("date", _exact(date, date.isoformat), _same)
 
 
 def _uuid(kind: Any, dialect_name: str) -> Key:
     undashed: Callable[[Any], Scalar] = lambda value: None if value is None else value.replace("-", "")  # noqa: E731
     # SQLite keeps 32 digits as a text, in which a dash is a difference.
-    return Key("uuid", partial(_exact, UUID, lambda value: value.hex), undashed if dialect_name != "sqlite" else _same)
+    return Key("uuid", _exact(UUID, lambda value: value.hex), undashed if dialect_name != "sqlite" else _same)
 
 
 def _text(kind: Any, dialect_name: str) -> Key | None:
     if kind.collation is not None:
         return None
-    return Key("text", partial(_exact, str, _shortened), _same)
+    return Key("text", _exact(str, _shortened), _same)
 
 
 def _shortened(value: str) -> Any:

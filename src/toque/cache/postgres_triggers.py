@@ -56,13 +56,15 @@ DECLARE
 BEGIN
     IF TG_OP = 'INSERT' THEN
         SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
-        FROM (SELECT * FROM toque_new LIMIT {all}) AS changed;
+        FROM (SELECT {names} FROM toque_new LIMIT {all}) AS changed;
     ELSIF TG_OP = 'DELETE' THEN
         SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
-        FROM (SELECT * FROM toque_old LIMIT {all}) AS changed;
+        FROM (SELECT {names} FROM toque_old LIMIT {all}) AS changed;
     ELSIF TG_OP = 'UPDATE' THEN
-        SELECT pg_catalog.jsonb_agg(DISTINCT {image}), pg_catalog.count(*) INTO found, many
-        FROM ((SELECT * FROM toque_old LIMIT {half}) UNION ALL (SELECT * FROM toque_new LIMIT {half})) AS changed;
+        SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
+        FROM (
+            (SELECT {names} FROM toque_old LIMIT {half}) UNION ALL (SELECT {names} FROM toque_new LIMIT {half})
+        ) AS changed;
     ELSE
         many := {all};
     END IF;
@@ -210,6 +212,7 @@ def _function(table: Table) -> tuple[str, str]:
     definition = _FUNCTION.format(
         function=f"toque.{name}",
         image=image,
+        names=", ".join(map(_preparer.quote, keys)),
         columns=column_list(keys).replace("'", "''"),
         all=IMAGES_MAX + 1,
         half=IMAGES_MAX // 2 + 1,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from toque.cache.change import ANY_TABLE, Change, Scalar
 from toque.cache.keys import UNFIT, Key
 
-__all__ = ["LIST_MAX", "Bound", "Condition", "Predicate", "ReadSet", "Source", "Template", "Term"]
+__all__ = ["LIST_MAX", "NULL", "Condition", "Predicate", "ReadSet", "Source", "Template", "Term", "bound"]
 
 LIST_MAX = 64
 """Values of an IN list that a read set keeps apart; a longer list is not used (caching.md 5.2)."""
@@ -20,6 +20,8 @@ class Source(NamedTuple):
 
     bind: str = ""
     fact: Any = None
+    kind: str = ""
+    """How its type compares values (`Key.kind`): a bind of another type than its column's may be converted."""
 
 
 NULL = Source()
@@ -49,9 +51,9 @@ class Template(NamedTuple):
     """In the order of their columns' names, and one for each."""
     conditions: tuple[Condition, ...] = ()
 
-
-Bound = Any
-"""A value at one run."""
+    @property
+    def sources(self) -> set[Source]:
+        return {term.source for term in self.terms} | {condition.source for condition in self.conditions}
 
 
 class Predicate(NamedTuple):
@@ -77,13 +79,13 @@ class ReadSet:
     __slots__ = ("predicates",)
 
     def __init__(self, predicates: Iterable[Predicate]) -> None:
-        self.predicates = frozenset(predicates)
+        self.predicates = tuple(predicates)
 
     def overlaps(self, change: Change) -> bool:
         return any(predicate.matches(change) for predicate in self.predicates)
 
     def __or__(self, other: ReadSet) -> ReadSet:
-        return ReadSet(self.predicates | other.predicates)
+        return ReadSet(dict.fromkeys(self.predicates + other.predicates))
 
 
 def bound(template: Template, values: Any) -> Iterable[Predicate]:

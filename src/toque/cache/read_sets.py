@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from toque.cache.predicates import Predicate, ReadSet, Source, Template, bound
+from toque.cache.keys import UNFIT
+from toque.cache.predicates import NULL, Predicate, ReadSet, Source, Template, bound
 from toque.cache.tracking import tracking
 from toque.contract.principal import ANONYMOUS, Principal
-from toque.store.facts import Fact
 from toque.store.plans import Plan, Plans
 
 __all__ = ["Reading", "Readings"]
@@ -19,12 +19,12 @@ class Reading:
     """What one statement shape reads, whatever its values."""
 
     def __init__(self, plan: Plan, compiled: Any) -> None:
-        self._plan = plan
         self.templates: tuple[Template, ...] = _needed(compiled.templates)
         self.facts: frozenset[tuple[str, tuple[str, ...]]] = frozenset(compiled.facts)
         """What it asks about the caller: `about` and `names` of each fact."""
         self.untrackable: tuple[str, ...] = tuple(dict.fromkeys(compiled.untrackable))
         """Why its answers cannot be kept; empty where they can."""
+        self._fillers = [_filler(template, plan) for template in self.templates]
 
     @property
     def tables(self) -> frozenset[str]:
@@ -34,17 +34,50 @@ class Reading:
         self, binds: Sequence[Any], parameters: Mapping[str, Any] | None = None, principal: Principal = ANONYMOUS
     ) -> ReadSet:
         """What a run with these values reads. The arguments are those of `Compilation.arguments`."""
-        given = parameters or {}
-        value_of = self._plan.value
-
-        def value(source: Source) -> Any:
-            fact: Fact | None = source.fact
-            return value_of(source.bind, binds, given) if fact is None else fact.of(principal)
-
+        given = parameters or _NONE
         predicates: list[Predicate] = []
-        for template in self.templates:
-            predicates += bound(template, value)
+        for fill in self._fillers:
+            predicates += fill(binds, given, principal)
         return ReadSet(predicates)
+
+
+_NONE: Mapping[str, Any] = {}
+
+_Get = Callable[[Sequence[Any], Mapping[str, Any], Principal], Any]
+"""From one run's binds, parameters and caller to a value."""
+_Fill = Callable[[Sequence[Any], Mapping[str, Any], Principal], Iterable[Predicate]]
+
+
+def _getter(source: Source, plan: Plan) -> _Get:
+    fact, name, value = source.fact, source.bind, plan.value
+    if fact is not None:
+        return lambda binds, given, principal: fact.of(principal)
+    return lambda binds, given, principal: value(name, binds, given)
+
+
+def _filler(template: Template, plan: Plan) -> _Fill:
+    """What fills *template* at each run, with as little work as its form allows."""
+    if template == Template(template.table):
+        whole = (Predicate(template.table),)
+        return lambda binds, given, principal: whole
+    getters = {source: _getter(source, plan) for source in template.sources}
+
+    def fill(binds: Sequence[Any], given: Mapping[str, Any], principal: Principal) -> Iterable[Predicate]:
+        return bound(template, lambda source: getters[source](binds, given, principal))
+
+    is_plain = not template.conditions and not any(term.is_list for term in template.terms)
+    if not is_plain or NULL in getters:
+        return fill
+    table, names = template.table, tuple(term.column for term in template.terms)
+    parts = [(term.key.of_value, getters[term.source]) for term in template.terms]
+
+    def fill_plain(binds: Sequence[Any], given: Mapping[str, Any], principal: Principal) -> Iterable[Predicate]:
+        values = tuple([of_value(get(binds, given, principal)) for of_value, get in parts])
+        if None in values or UNFIT in values:
+            return fill(binds, given, principal)
+        return (Predicate(table, names, values),)
+
+    return fill_plain
 
 
 class Readings:

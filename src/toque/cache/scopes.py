@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Table
 from sqlalchemy.sql.selectable import Alias, FromGrouping, Join
 
-from toque.cache.conditions import Alternatives, Atom, Equal, Given, Name, Ref, Same, all_of, alternatives
+from toque.cache.conditions import Alternatives, Atom, Equal, Find, Given, Ref, Same, all_of, alternatives
 from toque.cache.keys import Key
 from toque.cache.predicates import NULL, Condition, Source, Template, Term
 
@@ -61,14 +61,15 @@ class _Group:
 
 
 def templates_of(
-    froms: Sequence[Any], where: Sequence[Any], known: Callable[[Any], Known], name: Name
+    froms: Sequence[Any], where: Sequence[Any], known: Callable[[Any], Known], find: Find
 ) -> tuple[list[Template], list[Member]]:
     """The predicates of one SELECT, and the FROM elements that they are about.
 
     Args:
         known: what is known about a table.
+        find: where the value of a bind comes from.
     """
-    scope = _Scope(known, name)
+    scope = _Scope(known, find)
     scope.look(_group(froms, where, known), {}, ())
     return list(dict.fromkeys(scope.templates)), scope.members
 
@@ -112,9 +113,9 @@ def _table_of(element: Any) -> Any:
 
 
 class _Scope:
-    def __init__(self, known: Callable[[Any], Known], name: Name) -> None:
+    def __init__(self, known: Callable[[Any], Known], find: Find) -> None:
         self._known = known
-        self._name = name
+        self._find = find
         self.templates: list[Template] = []
         self.members: list[Member] = []
 
@@ -137,10 +138,10 @@ class _Scope:
         def resolve(column: Any) -> Ref | None:
             return Ref(column.table, column.key) if column.table is not None and column.table in elements else None
 
-        parts = [alternatives(condition, resolve, self._name) for condition in group.conditions]
+        parts = [alternatives(condition, resolve, self._find) for condition in group.conditions]
         for member in group.members.values():
             if member.known.rule is not None:
-                parts.append(alternatives(member.known.rule, _of_rule(member), self._name))
+                parts.append(alternatives(member.known.rule, _of_rule(member), self._find))
         return all_of(parts)
 
     def _constants(self, alternative: Iterable[Atom], outside: _Constants) -> _Constants:
@@ -189,6 +190,7 @@ def _template(member: Member, constants: _Constants, conditions: tuple[Condition
         name, _ = known.columns.get(ref.column, ("", ""))
         key = known.keys.get(name)
         is_masked = source is NULL and ref.column in known.hidden
-        if key is not None and ref.element == member.element and not is_masked:
+        is_alike = key is not None and (source is NULL or source.kind == key.kind)
+        if key is not None and is_alike and ref.element == member.element and not is_masked:
             terms[name] = Term(name, key, source, is_list)
     return Template(known.name, tuple(terms[name] for name in sorted(terms)), conditions)

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import visitors
 
 from toque.cache.keys import key_of, keys_of
-from toque.cache.predicates import Template
+from toque.cache.predicates import Source, Template
 from toque.cache.scopes import Known, templates_of
 from toque.store.facts import Fact
 from toque.store.rows import Guarded
@@ -73,7 +73,7 @@ class Tracking(_Compiler):  # type: ignore[misc]
     def _compose_select_body(self, text: Any, select: Any, state: Any, columns: Any, froms: Any, *rest: Any) -> Any:
         written = super()._compose_select_body(text, select, state, columns, froms, *rest)
         # Only now all values have their names.
-        templates, members = templates_of(froms, select._where_criteria, self._known, self._named)
+        templates, members = templates_of(froms, select._where_criteria, self._known, self._find)
         self.templates += templates
         self._understood.update(member.known.name for member in members)
         if select._for_update_arg is not None:
@@ -83,15 +83,21 @@ class Tracking(_Compiler):  # type: ignore[misc]
     def _known(self, table: Any) -> Known:
         guard: Any = getattr(self, "guard", None)
         # Within a rule stands what its author wrote.
-        is_bare = guard is None or getattr(self, "trusted", 0) > 0
-        real, rules = (table, None) if is_bare else guard.find(table)
+        if guard is None or getattr(self, "trusted", 0) > 0:
+            return _known(table, self.dialect.name)
+        real, rules = guard.find(table)
         known = _known(real, self.dialect.name)
         if not isinstance(rules, Guarded):
             return known
         return known._replace(rule=rules.read, hidden=frozenset(rules.hidden), table=rules.table)
 
-    def _named(self, bind: Any) -> str:
-        return str(self.bind_names.get(bind, ""))
+    def _find(self, bind: Any) -> Source | None:
+        key = key_of(bind.type, self.dialect.name)
+        kind = "" if key is None else key.kind
+        if isinstance(bind, Fact):
+            return Source(fact=bind, kind=kind)
+        name = self.bind_names.get(bind)
+        return None if name is None else Source(str(name), kind=kind)
 
     def visit_bindparam(self, bindparam: Any, *args: Any, **kw: Any) -> Any:
         if isinstance(bindparam, Fact):
