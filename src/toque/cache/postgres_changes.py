@@ -79,4 +79,6 @@ class PostgresChanges:
             rows: list[Any] = await transaction_of(database).fetch(prepared, arguments, 0, list)
             return rows
 
-        return await self._store.query(run)
+        # A replica has no unlogged tables, and each has a snapshot of its own; a command always goes to the primary.
+        on_primary = self._store.command if self._store.has_replicas else self._store.query
+        return await on_primary(run)
