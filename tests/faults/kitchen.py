@@ -1,4 +1,4 @@
-"""A kitchen: orders are placed, cooked, billed and served by handlers, each table's in their order."""
+"""A kitchen: orders are placed, cooked, billed and served by handlers, each table's in their order, and ticketed by jobs."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
+import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from toque import App, Database, Delivery, Event, Model, Outbox, Struct, public
+from toque import App, Database, Delivery, Event, Jobs, Model, Outbox, Struct, public
+from toque.store.database import transaction_of
+from toque.store.prepared import Prepared
+from toque.testing.faults import JOBS as JOB_STEPS
 from toque.testing.faults import MESSAGES, STORE, Call, Effect, Kept, Rules, Scenario, State
 
 app = App("kitchen")
 
 TABLES = ("window", "door", "garden")
-ORDERS = 16
+ORDERS = 12
 
-DONE = ("kitchen.cook", "kitchen.bill", "kitchen.serve")
+HANDLERS = ("kitchen.cook", "kitchen.bill", "kitchen.serve")
+JOBS = ("kitchen.ticket", "kitchen.wash")
+DONE = (*HANDLERS, *JOBS)
 
 
 class Table(Model, shared=True):
@@ -69,33 +75,34 @@ async def tables(db: Database) -> None:
     await db.execute(insert(Table), [{"name": name, "orders": 0} for name in TABLES])
 
 
-async def place(order: str, table: str, db: Database, outbox: Outbox) -> OrderView:
+async def place(order: str, table: str, db: Database, outbox: Outbox, jobs: Jobs) -> OrderView:
     # The row's lock makes the orders of a table wait for one another.
     counted = update(Table).where(Table.name == table).values(orders=Table.orders + 1).returning(Table.orders)
     number = await db.scalar(counted)
     await db.execute(insert(Order).values(order=order, table=table, place=number))
     outbox.publish(OrderPlaced(order, table), key=table)
+    jobs.enqueue(ticket, order, table, key=table)
     return OrderView(order=order, table=table, place=number)
 
 
 @app.command("/orders", allow=public, is_idempotent=True)
-async def place_order(order: str, table: str, db: Database, outbox: Outbox) -> OrderView:
-    return await place(order, table, db, outbox)
+async def place_order(order: str, table: str, db: Database, outbox: Outbox, jobs: Jobs) -> OrderView:
+    return await place(order, table, db, outbox, jobs)
 
 
 @app.command("/shouts", allow=public)
-async def shout_order(order: str, table: str, db: Database, outbox: Outbox) -> OrderView:
+async def shout_order(order: str, table: str, db: Database, outbox: Outbox, jobs: Jobs) -> OrderView:
     """The same for whoever has no key."""
-    return await place(order, table, db, outbox)
+    return await place(order, table, db, outbox, jobs)
 
 
-async def done(consumer: str, event: OrderPlaced | Cooked, db: Database) -> None:
-    await db.execute(insert(Done).values(consumer=consumer, order=event.order, table=event.table))
+async def done(consumer: str, order: str, table: str, db: Database) -> None:
+    await db.execute(insert(Done).values(consumer=consumer, order=order, table=table))
 
 
 @app.on(OrderPlaced)
 async def cook(event: OrderPlaced, delivery: Delivery, db: Database, outbox: Outbox) -> None:
-    await done("kitchen.cook", event, db)
+    await done("kitchen.cook", event.order, event.table, db)
     outbox.publish(Cooked(event.order, event.table), key=event.table)
     if delivery.attempt == 1 and event.order.endswith("7"):
         raise RuntimeError("it is burnt")
@@ -103,12 +110,25 @@ async def cook(event: OrderPlaced, delivery: Delivery, db: Database, outbox: Out
 
 @app.on(OrderPlaced)
 async def bill(event: OrderPlaced, db: Database) -> None:
-    await done("kitchen.bill", event, db)
+    await done("kitchen.bill", event.order, event.table, db)
 
 
 @app.on(Cooked)
-async def serve(event: Cooked, db: Database) -> None:
-    await done("kitchen.serve", event, db)
+async def serve(event: Cooked, db: Database, jobs: Jobs) -> None:
+    await done("kitchen.serve", event.order, event.table, db)
+    jobs.enqueue(wash, event.order, event.table)
+
+
+@app.job()
+async def ticket(order: str, table: str, db: Database) -> None:
+    await done("kitchen.ticket", order, table, db)
+
+
+@app.job()
+async def wash(order: str, table: str, delivery: Delivery, db: Database) -> None:
+    await done("kitchen.wash", order, table, db)
+    if delivery.attempt == 1 and order.endswith("3"):
+        raise RuntimeError("the water is cold")
 
 
 def calls(random: Random) -> Sequence[Call]:
@@ -121,17 +141,35 @@ def _call(order: str, random: Random) -> Call:
     return Call(order, operation, {"order": order, "table": random.choice(TABLES)}, is_once)
 
 
+# Messages in whose company processes ended again and again, and what waits behind them.
+_ASIDE = (
+    "SELECT c.name, p.data FROM {t}parked AS p JOIN {t}consumer AS c ON c.id = p.consumer WHERE EXISTS ("
+    "SELECT 1 FROM {t}parked AS d WHERE d.consumer = p.consumer AND d.key = p.key AND d.reason = 'crash') "
+    "UNION ALL SELECT name, data FROM {t}job_dead WHERE reason LIKE '%processes ended%'"
+)
+ASIDE = {
+    "sqlite": Prepared(_ASIDE.format(t="toque_")),
+    "postgresql": Prepared(_ASIDE.format(t="toque.")),
+}
+
+
 async def read(db: Database) -> State:
     orders = await db.all(OrderView, select(Order))
     effects = await db.all(DoneView, select(Done))
+    transaction = transaction_of(db)
+    aside = await transaction.fetch(ASIDE[transaction.plans.dialect.name], [], 0, list)
     return State(
         [Kept(one.order, one.table, one.place, owes=DONE) for one in orders],
         [Effect(one.consumer, one.order, one.table, one.id) for one in effects],
+        [Effect(name, msgspec.json.decode(data)["order"]) for name, data in aside],
     )
 
 
 def identify(inputs: Mapping[str, Any]) -> tuple[str, str]:
-    return inputs["event"].order, inputs["event"].table
+    event = inputs.get("event")
+    return (inputs["order"], inputs["table"]) if event is None else (event.order, event.table)
 
 
-scenario = Scenario(app, calls, read, identify, Rules(ordered=frozenset(DONE)), steps=(*STORE, *MESSAGES))
+ORDERED = frozenset({*HANDLERS, "kitchen.ticket"})
+
+scenario = Scenario(app, calls, read, identify, Rules(ordered=ORDERED), steps=(*STORE, *MESSAGES, *JOB_STEPS))

@@ -112,6 +112,7 @@ GOOD: dict[str, tuple[list[Line], State]] = {
         asked("a", "unknown", "answered", is_once=False),
         State([kept("a", owes=()), kept("a", owes=())]),
     ),
+    "put aside": (asked("a", "answered"), State([kept("a")], (), effects("a"))),
     "another run after a failure": ([*asked("a", "answered"), *ran("a", end="failed"), *ran("a")], ONE),
     "another run after a death": (
         [*A[:2], *ran("a", end=""), Line(what="died", life="n0.1"), *ran("a", life="n1.1")],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from toque.testing.faults import MESSAGES, AtStep, Schedule, run, run_schedules
+from toque.testing.faults import JOBS, MESSAGES, AtStep, Schedule, run, run_schedules
 from toque.testing.postgres import PrivatePostgres
 
 TARGET = "kitchen:scenario"
@@ -40,12 +40,12 @@ def test_every_step_is_reached(database: str, server: PrivatePostgres) -> None:
                 for fault in (AtStep(node, 1, step.name, 1, "kill"), AtStep(node, 2, step.name, 2, "freeze", 0.02))
             ),
         )
-        for seed, step in enumerate(MESSAGES)
+        for seed, step in enumerate((*MESSAGES, *JOBS))
     ]
     report = run_schedules(TARGET, schedules, server=server)
 
     assert not report.failed, str(report)
-    assert {f"kill at '{step.name}'" for step in MESSAGES} - report.met.keys() == set()
+    assert {f"kill at '{step.name}'" for step in (*MESSAGES, *JOBS)} - report.met.keys() == set()
 
 
 @pytest.mark.soak

@@ -288,7 +288,9 @@ class Ownership:
             if self._has_parked and self._state == "running":
                 begun = await self._try_again()
                 if not begun and not self._trying:
-                    self._has_parked, due_s = await self._surely(lambda: parked.due_s(tenure))
+                    has_parked, due_s = await self._surely(lambda: parked.due_s(tenure))
+                    # What was parked while that was asked is not in the answer, and has stirred.
+                    self._has_parked = has_parked or self._stir.is_set()
                     self._is_careful &= bool(self._to_recover) or (due_s is not None and due_s <= 0)
             self._is_retrier_idle = not self._trying and not self._stir.is_set() and (due_s is None or due_s > 0)
             await _wait(self._stir, None if due_s is None else max(due_s, MIN_WAIT_S))

@@ -7,9 +7,10 @@ from toque.testing.faults.history import Line
 from toque.testing.faults.proxy import Cut, PostgresProxy, Proxy, proxy_before
 from toque.testing.faults.scenario import Call, Scenario
 from toque.testing.faults.schedule import AtStep, FromOutside, Schedule, draw
-from toque.testing.faults.steps import MESSAGES, STORE, Step
+from toque.testing.faults.steps import JOBS, MESSAGES, STORE, Step
 
 __all__ = [
+    "JOBS",
     "MESSAGES",
     "STORE",
     "AtStep",

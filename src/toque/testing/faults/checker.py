@@ -45,6 +45,9 @@ class State(Struct, frozen=True):
 
     kept: Sequence[Kept] = ()
     effects: Sequence[Effect] = ()
+    aside: Sequence[Effect] = ()
+    """What a consumer owes and was given up: a message in whose company processes ended again and again is put aside,
+    with those of its key. It is not lost, and will not be done by itself."""
 
 
 class Rules(Struct, frozen=True):
@@ -117,7 +120,8 @@ def _answers_of_one_key_agree(lines: Sequence[Line], state: State, rules: Rules)
 def _effects_happen_once(lines: Sequence[Line], state: State, rules: Rules) -> Iterator[Finding]:
     owed = {(consumer, one.id) for one in state.kept for consumer in one.owes}
     there = Counter((effect.consumer, effect.id) for effect in state.effects)
-    for consumer, id in sorted(owed - there.keys()):
+    aside = {(effect.consumer, effect.id) for effect in state.aside}
+    for consumer, id in sorted(owed - there.keys() - aside):
         yield Finding("missing", f"{consumer} has not done what {id} asks of it", may_heal=True)
     for (consumer, id), count in sorted(there.items()):
         if (consumer, id) not in owed:

@@ -10,6 +10,7 @@ from inspect import iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any
 
 from toque.call.context import CURRENT
+from toque.testing.faults import everywhere
 from toque.testing.faults.history import Line, What
 
 if TYPE_CHECKING:
@@ -62,4 +63,7 @@ def _watched(operation: Operation, identify: Identify, note: Write) -> Operation
         with run(args, options):
             return function(*args, **options)
 
-    return replace(operation, function=waits if iscoroutinefunction(function) else works)
+    watched = waits if iscoroutinefunction(function) else works
+    # Whoever enqueues a job names its function.
+    everywhere.replace(function, watched)
+    return replace(operation, function=watched)

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from toque.testing.faults.everywhere import replace
 
-__all__ = ["MESSAGES", "STORE", "Step", "arm"]
+__all__ = ["JOBS", "MESSAGES", "STORE", "Step", "arm"]
 
 Reached = Callable[[str], None]
 
@@ -70,6 +70,17 @@ MESSAGES: tuple[Step, ...] = (
     *_around("others are rung for", "toque.log.tail:Tail._ring"),
 )
 """What the consumers of events do."""
+
+
+JOBS: tuple[Step, ...] = (
+    *_around("jobs are claimed", "toque.messages.jobs.table:JobTable.claim"),
+    *_around("jobs are settled", "toque.messages.jobs.table:JobTable.settle"),
+    *_around("a job is run", "toque.messages.jobs.worker:Worker._run"),
+    *_around("the dead are looked for", "toque.messages.jobs.rescue:Rescue.look"),
+    *_around("a dead worker's jobs are given back", "toque.messages.jobs.rescue:Rescue._give_back"),
+    *_around("a worker gets its number", "toque.messages.jobs.table:JobTable.number"),
+)
+"""What workers do to jobs."""
 
 
 def arm(steps: Iterable[Step], reached: Reached) -> None:
