@@ -33,6 +33,8 @@ class Removed(NamedTuple):
     database: str = "sqlite"
     seeds: int = 60
     """Within so many it must be found."""
+    more: tuple[str, str, str] | None = None
+    """Another file, and what is changed in it."""
 
     @property
     def path(self) -> Path:
@@ -179,6 +181,48 @@ REMOVED = (
         "kitchen:scenario",
         "postgresql",
     ),
+    Removed(
+        "a job ends in the transaction of its effects",
+        "messages/jobs/finish.py",
+        (("transaction_of(database).attached.append((FINISH, row))", "assert FINISH and row and transaction_of"),),
+        "kitchen:scenario",
+        more=("messages/jobs/worker.py", "if not job.is_transaction:", "if True:"),
+    ),
+    Removed(
+        "the jobs of a worker that died are given back",
+        "messages/jobs/rescue.py",
+        (("                    await self._give_back(worker)\n", "                    pass\n"),),
+        "kitchen:scenario",
+    ),
+    Removed(
+        "a worker that lives is not taken for dead",
+        "messages/jobs/rescue.py",
+        (("            if not await self._tail.claim(claim_of(worker)):", "            if worker < 0:"),),
+        "kitchen:scenario",
+    ),
+    Removed(
+        "a job with a key waits for those before it",
+        "messages/jobs/statements.py",
+        (
+            (
+                "SELECT 1 FROM toque_job AS e WHERE e.queue = j.queue AND e.key = j.key AND e.key <> ''",
+                "SELECT 1 FROM toque_job AS e WHERE e.queue = j.queue AND e.key = j.key AND e.key = ''",
+            ),
+        ),
+        "kitchen:scenario",
+    ),
+    Removed(
+        "a start that was superseded keeps nothing",
+        "messages/jobs/inserting.py",
+        (
+            (
+                'finish = f"SELECT toque.finish_job({literal(id)}, {literal(fence)})"',
+                'finish = f"DELETE FROM toque.job WHERE id = {literal(id)}"',
+            ),
+        ),
+        "kitchen:scenario",
+        "postgresql",
+    ),
 )
 
 
@@ -193,6 +237,11 @@ def found(removed: Removed) -> tuple[int, str] | None:
             assert text.count(old) == 1, f"{removed.file} is not as {removed.rule!r} has it: {old}"
             text = text.replace(old, new)
         file.write_text(text)
+        if removed.more is not None:
+            other, old, new = removed.more
+            text = (source / "toque" / other).read_text()
+            assert text.count(old) == 1, f"{other} is not as {removed.rule!r} has it: {old}"
+            (source / "toque" / other).write_text(text.replace(old, new))
         return next(_findings(removed, source), None)
 
 

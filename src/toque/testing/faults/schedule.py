@@ -56,8 +56,9 @@ NTH_MAX = 12
 """At which reaching of a step: a short run reaches each some ten or twenty times."""
 
 
-LAPSE_S = 2.5
-"""How long a process is frozen whose sessions end: others look once a second whether they can have what it had."""
+LAPSES_S = (2.5, 8.0)
+"""How long a process is frozen whose sessions end: others look once a second whether they can have its consumers, and
+begin its jobs again after five."""
 
 RESTARTS = 0.03
 """How many of the faults from outside are a restart of the database: it takes seconds, and its run is alone."""
@@ -140,6 +141,7 @@ def draw(seed: int, *, database: str, steps: Sequence[Step], calls: int, nodes: 
 
 _FOR_S: dict[Act, tuple[float, ...]] = {
     "freeze": (0.05, 0.3),
+    "lapse": LAPSES_S,
     "kill": (0, 0, 0.0005, 0.002),
     "exit": (0, 0, 0.0005, 0.002),
 }
@@ -150,7 +152,7 @@ def _at_steps(random: Random, nodes: Sequence[str], steps: Sequence[str], has_se
         # A process that is killed is started again: its next life may have a fault too.
         for life in range(1, 1 + random.choice((0, 1, 1, 2, 3))):
             act: Act = random.choice(("kill", "kill", "kill", "exit", "freeze", "lapse" if has_sessions else "freeze"))
-            for_s = LAPSE_S if act == "lapse" else random.choice(_FOR_S[act])
+            for_s = random.choice(_FOR_S[act])
             # Low numbers oftener: they are reached for sure.
             nth = min(random.randint(1, NTH_MAX), random.randint(1, NTH_MAX))
             yield AtStep(node, life, random.choice(steps), nth, act, for_s)
@@ -162,7 +164,7 @@ def _from_outside(random: Random, nodes: Sequence[str], acts: Sequence[Outside],
         if "cut" in acts and random.random() < RESTARTS:
             act = "restart the database"
         for_s = 0.0 if act in _MOMENTARY else random.choice((0.05, 0.1, 0.3))
-        for_s = LAPSE_S if act == "lapse" else for_s
+        for_s = random.choice(LAPSES_S) if act == "lapse" else for_s
         times = random.randint(1, 4) if "COMMIT" in act or act == "cut one" else 1
         yield FromOutside(random.randrange(calls), act, random.choice(nodes), for_s, times)
 
