@@ -25,7 +25,7 @@ SWEEP_ROWS = 500
 """Rows deleted at a time, some milliseconds of work."""
 
 
-class EndpointDisabled(Event, frozen=True):
+class EndpointDisabled(Event):
     """Nothing is sent to an endpoint any more: it answered 410 Gone, or has failed for days. Tell its owner."""
 
     __type__ = "toque.EndpointDisabled"
