@@ -19,7 +19,7 @@ from toque.log.append import append
 from toque.log.tail import Tail
 from toque.messages.behalf import TRACEPARENT
 from toque.messages.brokers import Broker, Message, Subscription
-from toque.messages.cloudevents import CloudEvent, from_message
+from toque.messages.cloudevents import Binding, CloudEvent, from_message
 from toque.messages.relay import ORIGIN, binding_of
 from toque.store.database import Database, transaction_of
 from toque.store.prepared import Prepared
@@ -84,7 +84,7 @@ class Inflow:
         self._topics = topics
         self._group = group
         self._source = source
-        self._binding = binding_of(broker.name)
+        self._binding: Binding = binding_of(broker.name)
         self._name = f"inflow {broker.name}"
         self._working: asyncio.Task[None] | None = None
         self._subscription: Subscription | None = None

@@ -94,7 +94,7 @@ class Relay:
         self._broker = broker
         self._source = source
         self._types = None if types is None else frozenset(types)
-        self._binding = binding_of(broker.name)
+        self._binding: Binding = binding_of(broker.name)
         self._name = f"relay {broker.name}"
         self._news = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
