@@ -229,6 +229,25 @@ async def test_putting_up_triggers_again_does_nothing(library: Store) -> None:
     assert await faults(library.url, TABLES) == {}
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_rows_are_told_one_by_one_up_to_a_number(library: Store) -> None:
+    changes = changes_of(library, TABLES)
+    series = "INSERT INTO author (id, name) SELECT n, 'ann' FROM generate_series({}, {}) AS n"
+    told = {
+        series.format(1, 64): 64,
+        series.format(101, 165): None,
+        "UPDATE author SET name = 'bob' WHERE id <= 32": 64,
+        "UPDATE author SET name = 'cat' WHERE id <= 33": None,
+        "DELETE FROM author WHERE id <= 64": 64,
+        "DELETE FROM author": None,
+    }
+    for statement, images in told.items():
+        before = await changes.look(None)
+        await _run(library.url, _statements([statement]))
+        (change,) = (await changes.look(before.snapshot)).changes
+        assert (None if change.images is None else len(change.images)) == images, statement
+
+
 async def test_a_table_without_keys_is_told(library: Store) -> None:
     heap = Table("heap", MetaData(), Column("note", Text))
     await _run(library.url, _statements(["CREATE TABLE heap (note TEXT)"]))
