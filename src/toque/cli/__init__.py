@@ -37,6 +37,7 @@ _COMMANDS = {
     "explain": "toque.cli.explain:explain",
     "settings": "toque.cli.settings:settings",
     "db": "toque.cli.db:db",
+    "jobs": "toque.cli.jobs:jobs",
     "webhooks": "toque.cli.webhooks:webhooks",
     "export": "toque.cli.export:export",
 }

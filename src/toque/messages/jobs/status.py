@@ -14,11 +14,11 @@ from toque.messages.jobs.progress import Mark
 from toque.store.prepared import Prepared
 from toque.store.transaction import Transaction
 
-__all__ = ["CANCEL", "JobStatus", "State", "cancel", "read"]
+__all__ = ["STATES", "JobStatus", "State", "cancel", "read"]
 
 State = Literal["waiting", "later", "running", "done", "cancelled", "dead"]
 
-_STATES: dict[int, State] = {WAITING: "waiting", LATER: "later", RUNNING: "running"}
+STATES: dict[int, State] = {WAITING: "waiting", LATER: "later", RUNNING: "running"}
 
 
 class JobStatus(Struct, frozen=True):
@@ -28,7 +28,7 @@ class JobStatus(Struct, frozen=True):
     name: str
     state: State
     attempt: int
-    """How often it was begun."""
+    """How often it was begun; 0 where it has ended, which is not kept."""
     at: float
     """When it was enqueued, in seconds since 1970."""
     is_cancelled: bool = False
@@ -49,7 +49,7 @@ class JobStatus(Struct, frozen=True):
 _POSTGRESQL = """
 SELECT 0, name, state::integer, '', attempt, extract(epoch FROM at)::float8, is_cancelled, progress, '', errors
 FROM toque.job WHERE id = $1::uuid
-UNION ALL SELECT 1, name, 0, outcome, 1, extract(epoch FROM at)::float8, false, result, '', ''
+UNION ALL SELECT 1, name, 0, outcome, 0, extract(epoch FROM at)::float8, false, result, '', ''
 FROM toque.job_result WHERE id = $1::uuid
 UNION ALL SELECT 2, name, 0, 'dead', attempt, extract(epoch FROM at)::float8, false, NULL, reason, errors
 FROM toque.job_dead WHERE id = $1::uuid
@@ -58,7 +58,7 @@ ORDER BY 1 LIMIT 1
 
 _SQLITE = """
 SELECT 0, name, state, '', attempt, at, is_cancelled, progress, '', errors FROM toque_job WHERE id = ?1
-UNION ALL SELECT 1, name, 0, outcome, 1, at, 0, result, '', '' FROM toque_job_result WHERE id = ?1
+UNION ALL SELECT 1, name, 0, outcome, 0, at, 0, result, '', '' FROM toque_job_result WHERE id = ?1
 UNION ALL SELECT 2, name, 0, 'dead', attempt, at, 0, NULL, reason, errors FROM toque_job_dead WHERE id = ?1
 ORDER BY 1 LIMIT 1
 """
@@ -79,7 +79,7 @@ _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 
 _MINE_LITE = f"SELECT id FROM toque_job WHERE id = ?1 AND state <> {RUNNING}"
 
-CANCEL = {
+_CANCEL = {
     "postgresql": (
         _system(f"UPDATE toque.job SET is_cancelled = true WHERE id = $1::uuid AND state = {RUNNING}", is_write=True),
         _system(
@@ -120,7 +120,7 @@ async def read(transaction: Transaction, dialect: str, id: UUID) -> JobStatus | 
     return JobStatus(
         id=id,
         name=name,
-        state=outcome or _STATES[state],
+        state=outcome or STATES[state],
         attempt=attempt,
         at=at,
         is_cancelled=bool(is_cancelled),
@@ -133,7 +133,7 @@ async def read(transaction: Transaction, dialect: str, id: UUID) -> JobStatus | 
 
 async def cancel(transaction: Transaction, dialect: str, id: UUID) -> bool:
     """Whether the job *id* was still to be done, or runs: it will end as cancelled."""
-    affected = [await transaction.execute(statement, (_argument(dialect, id),)) for statement in CANCEL[dialect]]
+    affected = [await transaction.execute(statement, (_argument(dialect, id),)) for statement in _CANCEL[dialect]]
     return any(affected)
 
 

@@ -1,0 +1,250 @@
+"""`toque jobs`: what is to be done, what is done, and what could not be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from uuid import UUID
+
+from cyclopts import App, Parameter
+
+from toque.cli.databases import checked
+from toque.cli.failures import Failure
+from toque.cli.run import settings_for
+from toque.cli.target import Target, load_app
+from toque.serving import database_url
+
+if TYPE_CHECKING:
+    from toque.messages.jobs.desk import Desk
+    from toque.messages.jobs.status import JobStatus
+
+__all__ = ["jobs"]
+
+T = TypeVar("T")
+
+jobs = App(name="jobs", help="See what an app has to do, do again what failed, and stop what should not be done.")
+
+Id = Annotated[UUID, Parameter(help="The job's id, as `list` shows it.")]
+AppTarget = Annotated[Target, Parameter(name="--app")]
+Format = Literal["table", "json"]
+
+FOLLOW_S = 0.5
+
+
+@jobs.command(name="list")
+def list_(
+    *,
+    app: AppTarget = ".",
+    state: Literal["", "waiting", "later", "running", "dead"] = "",
+    queue: str = "",
+    limit: int = 100,
+    format: Format = "table",
+) -> None:
+    """List the jobs that are to be done, and the dead letters.
+
+    - `toque jobs list --app shop`
+    - `toque jobs list --state dead --app shop`: those that failed for good.
+
+    Args:
+        state: Only those in this state.
+        queue: Only those of this queue.
+        limit: How many at most.
+        format: For people, or for programs.
+    """
+    found = _act(app, lambda desk: desk.jobs(state=state, queue=queue, limit=limit))
+    rows = [
+        [one.id, one.name, one.queue, one.state, str(one.attempt), one.key, _when(one.due_s), one.reason]
+        for one in found
+    ]
+    _show(found, ("id", "job", "queue", "state", "begun", "key", "due", "reason"), rows, format)
+
+
+@jobs.command
+def queues(*, app: AppTarget = ".", format: Format = "table") -> None:
+    """List the queues: how much waits in each, and for how long.
+
+    - `toque jobs queues --app shop`
+
+    Args:
+        format: For people, or for programs.
+    """
+    found = _act(app, lambda desk: desk.queues())
+    rows = [
+        [
+            one.name,
+            *map(str, (one.waiting, one.running, one.later, one.dead)),
+            _when(-one.oldest_s),
+            "paused" * one.is_paused,
+        ]
+        for one in found
+    ]
+    _show(found, ("queue", "waiting", "running", "later", "dead", "oldest due", ""), rows, format)
+
+
+@jobs.command
+def show(
+    id: Id,
+    /,
+    *,
+    app: AppTarget = ".",
+    follow: Annotated[bool, Parameter(negative=())] = False,
+    format: Format = "table",
+) -> int:
+    """Show the job ID: its state, its progress, what it returned or why it failed.
+
+    - `toque jobs show 0192... --follow --app shop`: until it is over, with a bar where the job says how far it is.
+
+    Args:
+        follow: Look again until it is over.
+        format: For people, or for programs.
+    """
+    import msgspec
+
+    found = _follow(app, id) if follow else _act(app, lambda desk: desk.show(id))
+    if found is None:
+        raise Failure(f"nothing is known of job {id}: it was never committed, or has ended and left nothing")
+    if format == "json":
+        print(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        _describe(found)
+    return 1 if found.state == "dead" else 0
+
+
+@jobs.command
+def retry(id: Id, /, *, app: AppTarget = ".") -> None:
+    """Have the job ID done now: a dead letter, with all its attempts again, or one that was to come later.
+
+    - `toque jobs retry 0192... --app shop`
+    """
+    _require(_act(app, lambda desk: desk.retry(id)), f"job {id} is no dead letter, and waits for no later time")
+    print(f"{id} may begin")
+
+
+@jobs.command
+def discard(id: Id, /, *, app: AppTarget = ".") -> None:
+    """Forget the dead letter ID.
+
+    - `toque jobs discard 0192... --app shop`
+    """
+    _require(_act(app, lambda desk: desk.discard(id)), f"job {id} is no dead letter")
+    print(f"{id} is forgotten")
+
+
+@jobs.command
+def cancel(id: Id, /, *, app: AppTarget = ".") -> None:
+    """Have the job ID not done; one that runs is stopped within a second or two, and undone.
+
+    - `toque jobs cancel 0192... --app shop`
+    """
+    _require(_act(app, lambda desk: desk.cancel(id)), f"job {id} is not to be done")
+    print(f"{id} is cancelled")
+
+
+@jobs.command
+def pause(queue: str, /, *, app: AppTarget = ".") -> None:
+    """Let nothing of QUEUE begin; what runs goes on.
+
+    - `toque jobs pause mail --app shop`
+    """
+    _act(app, lambda desk: desk.pause(queue, is_paused=True))
+    print(f"{queue} is paused")
+
+
+@jobs.command
+def resume(queue: str, /, *, app: AppTarget = ".") -> None:
+    """Let the jobs of QUEUE begin again.
+
+    - `toque jobs resume mail --app shop`
+    """
+    _act(app, lambda desk: desk.pause(queue, is_paused=False))
+    print(f"{queue} goes on")
+
+
+def _require(is_done: bool, otherwise: str) -> None:
+    if not is_done:
+        raise Failure(otherwise)
+
+
+def _act(target: str, act: Callable[[Desk], Awaitable[T]]) -> T:
+    """What *act* makes of the jobs of the app that *target* names, in one transaction."""
+    from toque.messages.jobs.desk import Desk
+    from toque.messages.tables import complaints
+    from toque.store import open_store
+    from toque.store.database import Database, transaction_of
+
+    app = load_app(target)
+    url = checked(database_url(settings_for(app), app.folder), "database.url")
+
+    async def run() -> T:
+        for complaint in await complaints(url):
+            raise Failure(str(complaint))
+        store = open_store(url)
+        await store.start()
+        try:
+            return await store.command(lambda database: within(database, store.dialect_name))
+        finally:
+            await store.stop()
+
+    async def within(database: Database, dialect: str) -> T:
+        return await act(Desk(transaction_of(database), dialect))
+
+    return asyncio.run(run())
+
+
+def _follow(target: str, id: UUID) -> JobStatus | None:
+    """The job *id*, when it is over."""
+    import time
+
+    from rich.progress import Progress
+
+    with Progress(transient=True) as bars:
+        bar = bars.add_task(str(id), total=None)
+        while True:
+            found = _act(target, lambda desk: desk.show(id))
+            if found is None or found.is_over:
+                return found
+            if found.progress is not None:
+                note = f"{found.name} {found.progress.note}"
+                bars.update(bar, completed=found.progress.done, total=found.progress.total, description=note)
+            time.sleep(FOLLOW_S)
+
+
+def _describe(found: JobStatus) -> None:
+    print(f"{found.id} {found.name}: {found.state}" + (", told to stop" if found.is_cancelled else ""))
+    begun = f", begun {found.attempt} times" if found.attempt else ""
+    print(f"enqueued {datetime.fromtimestamp(found.at, UTC):%Y-%m-%d %H:%M:%S} UTC{begun}")
+    if found.progress is not None:
+        total = "" if found.progress.total is None else f" of {found.progress.total:g}"
+        print(f"progress: {found.progress.done:g}{total} {found.progress.note}")
+    if found.result is not None:
+        print(f"result: {found.result}")
+    if found.reason:
+        print(f"reason: {found.reason}")
+    if found.errors:
+        print(found.errors)
+
+
+def _when(due_s: float) -> str:
+    return f"in {due_s:.0f} s" if due_s > 0 else f"{-due_s:.0f} s ago"
+
+
+def _show(found: Any, names: tuple[str, ...], rows: list[list[str]], format: Format) -> None:
+    if format == "json":
+        import msgspec
+
+        print(msgspec.json.format(msgspec.json.encode(found)).decode())
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table()
+    # An id that is cut in pieces cannot be copied.
+    table.add_column(names[0], no_wrap=True)
+    for name in names[1:]:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console().print(table)
