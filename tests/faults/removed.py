@@ -184,9 +184,14 @@ REMOVED = (
     Removed(
         "a job ends in the transaction of its effects",
         "messages/jobs/finish.py",
-        (("transaction_of(database).attached.append((FINISH, row))", "assert FINISH and row and transaction_of"),),
+        (
+            (
+                "attached.append((FINISH, (id, fence, job.result(value) if job.keep_s else None, job.keep_s)))",
+                "assert FINISH and id and fence",
+            ),
+        ),
         "kitchen:scenario",
-        more=("messages/jobs/worker.py", "if not job.is_transaction:", "if True:"),
+        more=("messages/jobs/runner.py", "if not job.is_transaction:", "if True:"),
     ),
     Removed(
         "the jobs of a worker that died are given back",
