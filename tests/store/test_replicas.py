@@ -10,7 +10,7 @@ import pytest
 from kitchen_models import Account, KitchenModel
 from sqlalchemy import insert, select, text, update
 
-from toque.call.context import Context, Mark
+from toque.call.context import UNCALLED, Context, Mark
 from toque.store import open_store
 from toque.store.postgres import PostgresStore
 from toque.store.replicas import STALE_S
@@ -51,7 +51,7 @@ async def is_on_replica(store: PostgresStore, context: Context) -> bool:
 async def until_on_replica(store: PostgresStore, mark: Mark | None = None) -> None:
     """Come back when queries go to the replica: it has to be connected, and looked at."""
     async with asyncio.timeout(30):
-        while not await is_on_replica(store, Context("look", inf, mark=mark)):
+        while not await is_on_replica(store, Context("look", inf, mark=mark or Mark())):
             await asyncio.sleep(0.01)
 
 
@@ -83,11 +83,11 @@ async def test_a_replica_that_lags_answers_nobody_who_would_notice(
     for _ in range(8):  # Looked at more than once after the promise has run out.
         await asyncio.sleep(STALE_S / 4)
         assert not await is_on_replica(store, Context("get", inf, mark=mark))
-    assert await store.query(lambda db: db.scalar(BALANCE), Context("get", inf)) == 7
+    assert await store.query(lambda db: db.scalar(BALANCE), Context("get", inf, mark=Mark())) == 7
 
     await lagging.query(lambda db: db.scalar(text("SELECT pg_wal_replay_resume()::text")))
     await until_on_replica(store)
-    assert await store.query(lambda db: db.scalar(BALANCE), Context("get", inf)) == 7
+    assert await store.query(lambda db: db.scalar(BALANCE), Context("get", inf, mark=Mark())) == 7
     await lagging.stop()
 
 
@@ -95,7 +95,7 @@ async def test_no_query_fails_when_a_replica_dies_and_it_is_used_again_when_it_i
     store: PostgresStore, servers: tuple[PrivatePostgres, PrivatePostgres]
 ) -> None:
     async def read() -> int:
-        return await store.query(lambda db: db.scalar(BALANCE), Context("get", inf))
+        return await store.query(lambda db: db.scalar(BALANCE), Context("get", inf, mark=Mark()))
 
     reads = [asyncio.ensure_future(read()) for _ in range(50)]
     servers[1].kill()
@@ -108,9 +108,15 @@ async def test_no_query_fails_when_a_replica_dies_and_it_is_used_again_when_it_i
 
 async def test_a_query_that_writes_is_refused_on_a_replica_as_on_the_primary(store: PostgresStore) -> None:
     with pytest.raises(PermissionError):
-        await store.query(lambda db: db.execute(update(Account).values(balance=9)), Context("get", inf))
+        await store.query(lambda db: db.execute(update(Account).values(balance=9)), Context("get", inf, mark=Mark()))
 
 
 async def test_sqlite_has_no_replicas() -> None:
     with pytest.raises(ValueError, match="without replicas"):
         open_store("sqlite://", replicas=["postgresql://localhost/app"])
+
+
+async def test_what_the_app_does_for_itself_stays_on_the_primary(store: PostgresStore) -> None:
+    await until_on_replica(store)
+
+    assert not await is_on_replica(store, UNCALLED)

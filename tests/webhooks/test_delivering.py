@@ -17,7 +17,9 @@ import receiver as answers
 from receiver import Receiver, answer, receiving
 from toque import App, Conflict, Event, Invalid, NotFound, Outbox, Principal, Webhooks, public
 from toque.log.cursor import BEGINNING
+from toque.messages.webhooks.dispatcher import CLAIM
 from toque.messages.webhooks.endpoints import Endpoint
+from toque.messages.webhooks.fan_out import FanOut
 from toque.messages.webhooks.statement import reading, writing
 from toque.messages.webhooks.webhooks import NewEndpoint
 from toque.settings import App as AppSettings
@@ -345,10 +347,35 @@ async def test_two_processes_deliver_each_event_once(database_url: str) -> None:
                 await one.call("shop.place", table=table)
             await until(lambda: len(hook.requests) >= 12)
             await until(lambda: _none_waits(one))
+            both = [one.serving.system.messages, other.system.messages]
+            delivering = [found.tail.holds(CLAIM) for found in both if found is not None]
         finally:
             await other.stop()
 
+    assert sorted(delivering) == [False, True]
     assert sorted(tables(hook)) == list(range(12))
+
+
+async def test_a_process_that_was_overtaken_sends_nothing_again(database_url: str) -> None:
+    """It has read an event, slept, and goes on when the event was delivered and its row is gone."""
+    async with receiving() as hook, open_shop(database_url) as harness:
+        system = harness.serving.system
+        assert system.store is not None
+        assert system.messages is not None
+        overtaken = FanOut(system.store, system.messages.reader, {"OrderPlaced"})
+        await overtaken.step()
+        await harness.call("shop.subscribe", url=hook.url())
+        await harness.call("shop.place", table=1)
+        await until(lambda: hook.requests)
+        await until(lambda: _none_waits(harness))
+
+        must_look_again = await overtaken.step()
+        ring(harness)
+        await harness.call("shop.place", table=2)
+        await until(lambda: len(hook.requests) >= 2)
+
+    assert must_look_again
+    assert tables(hook) == [1, 2]
 
 
 async def test_a_tenants_endpoint_hears_of_its_own_events_alone(database_url: str) -> None:

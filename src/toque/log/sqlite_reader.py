@@ -20,8 +20,8 @@ __all__ = ["SqliteReader"]
 _READ = Prepared(
     "SELECT pos, id, type, version, key, headers, data, at FROM toque_event WHERE pos > ? ORDER BY pos LIMIT ?"
 )
-# The table of AUTOINCREMENT remembers the last position when all rows are gone.
-_LAST = Prepared("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'toque_event'), 0)")
+# Where all rows are gone, those that come lie above 0 as well.
+_LAST = Prepared("SELECT coalesce(max(pos), 0) FROM toque_event")
 _BEFORE = Prepared("SELECT min(pos) - 1 FROM toque_event WHERE at >= ?")
 
 

@@ -120,10 +120,11 @@ class PostgresStore:
         is_repeatable: bool = True,
     ) -> T:
         on_primary = partial(self._snapshots.query, run, context, isolation, is_repeatable=is_repeatable)
-        # A standby has no serializable transactions (manual, 26.4.4 "Caveats").
-        if self._replicas is None or isolation == "serializable":
+        # Whoever brings no mark is the app itself, which has to see what it wrote. A standby has no serializable
+        # transactions (manual, 26.4.4 "Caveats").
+        if self._replicas is None or context.mark is None or isolation == "serializable":
             return await on_primary()
-        replica = self._replicas.choose(context.mark.position if context.mark else 0)
+        replica = self._replicas.choose(context.mark.position)
         if replica is None:
             return await on_primary()
         try:

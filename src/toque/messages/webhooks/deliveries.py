@@ -64,9 +64,11 @@ _DUE = reading(
     "SELECT id, message, body, tried FROM @delivery "
     "WHERE endpoint = :1 AND state = 'waiting' AND due <= :2 ORDER BY due, id LIMIT :3"
 )
+# The first of each endpoint, by the index: a long backlog is not read for it.
 _NEXT = reading(
-    "SELECT min(CASE WHEN d.due > e.paused_until THEN d.due ELSE e.paused_until END) "
-    "FROM @delivery AS d JOIN @endpoint AS e ON e.id = d.endpoint WHERE d.state = 'waiting' AND e.state = 'enabled'"
+    "SELECT min(CASE WHEN due > paused_until THEN due ELSE paused_until END) FROM (SELECT paused_until, "
+    "(SELECT min(due) FROM @delivery WHERE endpoint = e.id AND state = 'waiting') AS due "
+    "FROM @endpoint AS e WHERE state = 'enabled') AS first WHERE due IS NOT NULL"
 )
 # Before the request leaves: a process that dies in the middle has used up one try, and nobody has to find it out.
 _BEGIN = writing("UPDATE @delivery SET tried = tried + 1, due = :2 WHERE id = :1 AND tried = :3 AND state = 'waiting'")
