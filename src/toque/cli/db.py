@@ -11,7 +11,9 @@ from cyclopts import App, Parameter
 
 from toque.cli.databases import database_of
 from toque.cli.failures import Failure
-from toque.cli.target import Target
+from toque.cli.run import settings_for
+from toque.cli.target import Target, load_app
+from toque.serving import database_url
 
 if TYPE_CHECKING:
     from toque.store.migrations import Way
@@ -111,7 +113,7 @@ def upgrade(
     force: Annotated[bool, Parameter(negative=())] = False,
     dry_run: Annotated[bool, Parameter(alias="--sql", negative=())] = False,
 ) -> int:
-    """Run the migrations that wait.
+    """Run the migrations that wait, and make the tables that Toque needs for events and jobs.
 
     Locks are short and tried again; one migrator works at a time; one that was killed is continued. A step that
     takes something away waits until no release is served that does not know of it.
@@ -128,6 +130,9 @@ def upgrade(
     from toque.cli.db_terminal import Terminal
     from toque.store import migrations
 
+    has_messages = not dry_run and _lay_out(target)
+    if has_messages and not _has_migrations(target):
+        return 0
     place = _database(target)
     _require_migrations(place.folder)
     if dry_run:
@@ -206,6 +211,27 @@ def history(target: Target = ".", /) -> None:
     place = _database(target)
     _require_migrations(place.folder)
     show_history(migrations.Steps(place.folder), _done(migrations.current(place.url)))
+
+
+def _lay_out(target: str) -> bool:
+    """Make Toque's own tables where the app has events or jobs; returns whether it has."""
+    from toque.messages.tables import lay_out
+    from toque.settings import Settings
+
+    app = load_app(target)
+    # Whatever else its settings lack: what it declares says whether it has any.
+    if app.serve(Settings(folder=app.folder)).system.messages is None:
+        return False
+    for step in _done(lay_out(database_url(settings_for(app), app.folder))):
+        print(f"made Toque's own tables for {step}")
+    return True
+
+
+def _has_migrations(target: str) -> bool:
+    from toque.store.preparation import MIGRATIONS
+
+    app = load_app(target)
+    return app.metadata is not None and (app.folder / MIGRATIONS / "versions").is_dir()
 
 
 class _Place(NamedTuple):

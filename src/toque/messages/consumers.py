@@ -37,10 +37,6 @@ PARKED = Probe(
 )
 """When the next parked event is to be tried. It keeps nobody alert: whoever is to try it is busy, or gone."""
 
-GRACE_S = 5.0
-"""How long handlers may go on when a process stops: what Kubernetes leaves of its 30 s when the calls have had theirs
-(`http.drain_s`)."""
-
 CLOSE_S = 2.0
 """How long it may take to note where a consumer stands, and to let go of it."""
 
@@ -58,16 +54,26 @@ class Consumers:
     Args:
         plans: the handlers'.
         at_once: how many events of one consumer are at work in this process at a time.
+        drain_s: how long they may go on when it stops.
     """
 
     def __init__(
-        self, store: Store, reader: Reader, tail: Tail, *, inbox: Inbox, plans: Sequence[Plan], at_once: int
+        self,
+        store: Store,
+        reader: Reader,
+        tail: Tail,
+        *,
+        inbox: Inbox,
+        plans: Sequence[Plan],
+        at_once: int,
+        drain_s: float,
     ) -> None:
         self.register = Register(store)
         self.handlings = {plan.operation.name: Handling(plan) for plan in plans}
         self.consumers: dict[str, Consumer] = {}
         self.owned: dict[str, Ownership] = {}
         self._reader = reader
+        self._drain_s = drain_s
         self._tail = tail
         self._desk = Desk(self.register, Parked(store), inbox, Feed(reader), at_once)
         self._working: dict[str, asyncio.Task[None]] = {}
@@ -95,9 +101,9 @@ class Consumers:
             self._claiming.cancel()
             await asyncio.gather(self._claiming, return_exceptions=True)
         for ownership in self.owned.values():
-            ownership.end(GRACE_S)
+            ownership.end(self._drain_s)
         if self._working:
-            await asyncio.wait(self._working.values(), timeout=GRACE_S + CLOSE_S)
+            await asyncio.wait(self._working.values(), timeout=self._drain_s + CLOSE_S)
         for task in self._working.values():
             task.cancel()
         await asyncio.gather(*self._working.values(), return_exceptions=True)

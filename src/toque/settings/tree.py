@@ -261,6 +261,11 @@ class Messages(Struct, frozen=True, kw_only=True):
     # Below the connections of a worker (`database.pool_size`), so that calls find some free beside one busy handler.
     at_once: Positive = 8
     """Most events that one handler works on at once."""
+
+    # A week covers a long weekend in which nobody looked. More than that is an archive's work.
+    keep_days: Annotated[int, Meta(ge=1, le=7)] = 7
+    """Days that events are kept, the present one among them, once all handlers have passed them."""
+
     # As many as connections (`database.pool_size`): more would wait for one another.
     jobs_max: Positive = 10
     """Most jobs of a process that run at once."""
@@ -271,7 +276,7 @@ class Messages(Struct, frozen=True, kw_only=True):
 
     # Kubernetes kills 30 s after SIGTERM, and calls have had their time then (`http.drain_s`).
     drain_s: Duration = 4.0
-    """Longest time that running jobs get when the process stops; the rest begins anew elsewhere."""
+    """Longest time that running handlers and jobs get when the process stops; the rest begins anew elsewhere."""
 
     brokers: tuple[Secret, ...] = ()
     """Brokers that every event is published to: `nats://`, `amqp://`, `kafka://`, `redis://`, `mqtt://host`."""

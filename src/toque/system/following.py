@@ -35,6 +35,7 @@ def messages_of(
 ) -> Messages:
     """The messages of the app *name* in this process; *bell* is rung by its outboxes."""
     from toque.messages.messages import Messages
+    from toque.messages.rotation import Rotation
 
     probes = []
     if inbox is not None:
@@ -50,11 +51,19 @@ def messages_of(
     if inbox is not None:
         from toque.messages.consumers import Consumers
 
-        at_once = settings.messages.at_once
-        consumers = Consumers(store, messages.reader, messages.tail, inbox=inbox, plans=handlers, at_once=at_once)
+        consumers = Consumers(
+            store,
+            messages.reader,
+            messages.tail,
+            inbox=inbox,
+            plans=handlers,
+            at_once=settings.messages.at_once,
+            drain_s=settings.messages.drain_s,
+        )
         messages.consumers = consumers
         messages.preparations.append(consumers.prepare)
         messages.services.append(consumers)
+    messages.services.append(Rotation(store, messages.tail, settings.messages.keep_days))
     if book.by_name:
         from toque.messages.jobs.worker import Worker
 

@@ -1,0 +1,52 @@
+"""`toque worker`: run an app's handlers and jobs, and serve nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from msgspec import structs
+
+from toque.cli.failures import Failure
+from toque.cli.run import settings_for
+from toque.cli.target import Target, load_app
+from toque.serving import Serving
+
+__all__ = ["worker"]
+
+
+def worker(target: Target = ".", /) -> None:
+    """Run the handlers and jobs of the app TARGET, without serving it.
+
+    For apps whose served processes only serve (`messages.work = false`), or where these have not enough hands. Any
+    number of workers may run, on any number of machines: they share the work, and take over what one leaves behind. It
+    runs until it is told to stop (SIGTERM, Ctrl-C), and then lets what is at work end (`messages.drain_s`).
+
+    - `toque worker shop`
+    - `TOQUE_MESSAGES_AT_ONCE=20 toque worker shop` works on more events of a handler at a time.
+    """
+    from toque.call import logs
+
+    app = load_app(target)
+    settings = settings_for(app)
+    settings = structs.replace(settings, messages=structs.replace(settings.messages, work=True))
+    serving = Serving(app, settings)
+    messages = serving.system.messages
+    if messages is None:
+        raise Failure(f"{app.name} has no events and no jobs; declare one with @app.on(...) or @app.job()")
+    logs.configure(settings.log.level, settings.log.format)
+    serving.prepare()
+    asyncio.run(_work(serving))
+
+
+async def _work(serving: Serving) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await serving.start()
+    print(f"{serving.app.name} {serving.app.version} works ({serving.settings.app.environment})", flush=True)
+    try:
+        await stopping.wait()
+    finally:
+        await serving.stop()

@@ -1,0 +1,249 @@
+"""What an operator does beside a running app: look at consumers and at what is parked, and decide about it.
+
+Every change is one transaction that holds the consumer's row, as its owner's changes do; the owner feels it within a
+second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from toque.log.cursor import Cursor
+from toque.log.reader import reader_of
+from toque.messages.dialects import both
+from toque.messages.inbox import Inbox
+from toque.messages.parked import Trouble
+from toque.messages.register import Register, Row
+from toque.store.database import Database, transaction_of
+from toque.store.prepared import Prepared
+from toque.store.store import Store
+
+__all__ = ["LAG_MAX", "ConsumerView", "Operator", "ParkedView"]
+
+LAG_MAX = 10_000
+"""Events that are counted at most: more are as bad, and counting them costs."""
+
+# ruff: noqa: S608 - what is put into a text is a number of ours.
+_BEHIND = {
+    "postgresql": Prepared(
+        "SELECT count(*), min(at) FROM (SELECT extract(epoch FROM at)::float8 AS at FROM toque.event "
+        "WHERE (xid >= $2::text::xid8 OR xid = ANY ($3::text[]::xid8[])) AND type = ANY ($1::text[]) "
+        "AND NOT ($5::text <> '' AND pos <= $4 AND pg_visible_in_snapshot(xid, nullif($5::text, '')::pg_snapshot)) "
+        f"LIMIT {LAG_MAX}) AS behind"
+    ),
+    "sqlite": Prepared(
+        "SELECT count(*), min(at) FROM (SELECT at FROM toque_event "
+        f"WHERE pos > ?2 AND type IN (SELECT value FROM json_each(?1)) LIMIT {LAG_MAX})"
+    ),
+}
+_COUNTS = both("SELECT state, count(*) FROM toque.parked WHERE consumer = $1 GROUP BY state")
+_KEYS = both("SELECT count(DISTINCT key) FROM toque.parked WHERE consumer = $1 AND holds")
+_LIST = both(
+    "SELECT c.name, p.event, p.type, p.version, p.key, p.state, p.attempt, p.crashes, p.reason, p.since, p.due, "
+    "p.headers, p.data, p.errors FROM toque.parked AS p JOIN toque.consumer AS c ON c.id = p.consumer "
+    "WHERE ($1::text = '' OR c.name = $1::text) AND ($2::text = '' OR CAST(p.event AS text) = $2::text) "
+    "ORDER BY p.place LIMIT $3"
+)
+_LOCK = both("SELECT id FROM toque.consumer WHERE name = $1 FOR NO KEY UPDATE", True)
+_RETRY = both(
+    "UPDATE toque.parked SET state = 'waiting', due = {now}, attempt = 0, crashes = 0 "
+    "WHERE consumer = $1 AND state IN ('dead', 'waiting') AND ($2::text = '' OR CAST(event AS text) = $2::text)",
+    True,
+)
+_EDIT = both(
+    "UPDATE toque.parked SET data = $3, version = $4 "
+    "WHERE consumer = $1 AND CAST(event AS text) = $2::text AND state <> 'started'",
+    True,
+)
+_FIND = both("SELECT key FROM toque.parked WHERE consumer = $1 AND CAST(event AS text) = $2::text")
+_DELETE = both("DELETE FROM toque.parked WHERE consumer = $1 AND CAST(event AS text) = $2::text", True)
+_PROMOTE = both(
+    "UPDATE toque.parked SET state = 'waiting', due = {now} WHERE consumer = $1 AND state = 'behind' "
+    "AND place = (SELECT min(place) FROM toque.parked WHERE consumer = $1 AND key = $2 AND holds)",
+    True,
+)
+_SET_STATE = both("UPDATE toque.consumer SET state = $2 WHERE id = $1 AND state <> 'done'", True)
+_FORGET_PARKED = both("DELETE FROM toque.parked WHERE consumer = $1", True)
+_FORGET = both("DELETE FROM toque.consumer WHERE id = $1", True)
+_FORGET_OTHERS = (
+    both("DELETE FROM toque.relay WHERE name = $1", True),
+    both("DELETE FROM toque.webhook_place WHERE name = $1", True),
+)
+_NOW = both("SELECT {now}")
+_RING = Prepared("NOTIFY toque", True)
+
+
+class ConsumerView(msgspec.Struct, frozen=True):
+    """A consumer, and how it is."""
+
+    name: str
+    handler: str
+    state: str
+    is_owned: bool
+    lag: int
+    """Events of its type that it has still to come to, as far as they are counted; those at work are among them."""
+    oldest_at: float | None
+    """When the first of them was published."""
+    parked: dict[str, int]
+    """How many events are parked, by their state."""
+    keys: int
+    """How many keys are held up."""
+
+
+class ParkedView(msgspec.Struct, frozen=True):
+    """A parked event."""
+
+    consumer: str
+    id: str
+    type: str
+    version: int
+    key: str
+    state: str
+    attempt: int
+    crashes: int
+    reason: str
+    since: float
+    due: float | None
+    headers: dict[str, str]
+    data: msgspec.Raw
+    errors: list[Trouble]
+
+
+class Operator:
+    """Acts on the consumers of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._dialect = store.dialect_name
+        self._register = Register(store)
+        self._inbox = Inbox(store)
+
+    async def consumers(self, types: dict[str, str]) -> list[ConsumerView]:
+        """All consumers by name.
+
+        Args:
+            types: the event of each handler that the app has.
+        """
+        rows = sorted(await self._register.rows(), key=lambda row: row.name)
+        return [await self._view(row, types.get(row.handler)) for row in rows]
+
+    async def _view(self, row: Row, type: str | None) -> ConsumerView:
+        lag, oldest_at = (0, None) if type is None or row.state == "done" else await self.behind(row.cursor, type)
+        counts = await self._fetch(_COUNTS[self._dialect], row.id)
+        parked: dict[str, int] = dict(counts)
+        keys = (await self._fetch(_KEYS[self._dialect], row.id))[0][0]
+        return ConsumerView(row.name, row.handler, row.state, row.is_open, lag, oldest_at, parked, keys)
+
+    async def row(self, name: str) -> Row | None:
+        """One consumer; None where there is none."""
+        return next((row for row in await self._register.rows() if row.name == name), None)
+
+    async def behind(self, cursor: Cursor, *types: str) -> tuple[int, float | None]:
+        """How many events of *types* come after *cursor*, and when the first one was published."""
+        if self._dialect == "sqlite":
+            arguments: tuple[Any, ...] = (msgspec.json.encode(types).decode(), cursor.at)
+        else:
+            _, xmax, xip = cursor.seen.split(":")
+            arguments = (list(types), xmax, xip.split(",") if xip else [], cursor.at, cursor.until)
+        count, oldest_at = (await self._fetch(_BEHIND[self._dialect], *arguments))[0]
+        return count, oldest_at
+
+    async def parked(self, consumer: str = "", event: str = "", limit: int = 100) -> list[ParkedView]:
+        """What is parked, in its order; of one consumer, or one event, where they are named."""
+        return [_parked(row) for row in await self._fetch(_LIST[self._dialect], consumer, event, limit)]
+
+    async def retry(self, consumer: str, event: str = "") -> int:
+        """Have it tried again now, with all its attempts before it, or all that are not behind others: how many."""
+        return await self._change(consumer, lambda run, id: run(_RETRY, id, event))
+
+    async def edit(self, consumer: str, event: str, data: bytes, version: int) -> bool:
+        """Give it another payload, which the next attempt reads."""
+        return await self._change(consumer, lambda run, id: run(_EDIT, id, event, data.decode(), version)) == 1
+
+    async def discard(self, consumer: str, event: str) -> bool:
+        """Have it count as handled; those behind it go on."""
+
+        async def act(run: _Run, id: int) -> int:
+            found = await run.fetch(_FIND, id, event)
+            if not found:
+                return 0
+            # Whoever is trying it at this moment finds it handled, or has handled it.
+            await self._inbox.claim(run.database, id, UUID(event))
+            await run(_DELETE, id, event)
+            await run(_PROMOTE, id, found[0][0])
+            return 1
+
+        return await self._change(consumer, act) == 1
+
+    async def set_state(self, consumer: str, state: str) -> bool:
+        """Pause it, or let it go on."""
+        return await self._change(consumer, lambda run, id: run(_SET_STATE, id, state)) == 1
+
+    async def forget(self, consumer: str) -> bool:
+        """Remove a consumer whose handler is no more, and what is parked for it; or the place of a relay or of the
+        webhooks, which begin anew if they are there again."""
+
+        async def act(run: _Run, id: int) -> int:
+            await run(_FORGET_PARKED, id)
+            return await run(_FORGET, id)
+
+        async def others(database: Database) -> int:
+            run = _Run(database, self._dialect)
+            return sum([await run(statement, consumer) for statement in _FORGET_OTHERS])
+
+        return await self._change(consumer, act) == 1 or await self._store.command(others) == 1
+
+    async def replay(self, handler: str, name: str, at: float) -> bool:
+        """Have *handler* handle again, as the consumer *name*, what was published from *at* until now."""
+        until = (await self._fetch(_NOW[self._dialect]))[0][0]
+        is_new = await self._register.add(name, handler, await reader_of(self._store).since(at), until)
+        await self.ring()
+        return is_new
+
+    async def ring(self) -> None:
+        """Have the processes that work look; on SQLite the change itself is heard."""
+        if self._dialect == "postgresql":
+            await self._store.command(lambda database: transaction_of(database).execute(_RING, ()))
+
+    async def _change(self, consumer: str, act: Any) -> int:
+        async def run(database: Database) -> int:
+            statements = _Run(database, self._dialect)
+            found = await statements.fetch(_LOCK, consumer)
+            count: int = await act(statements, found[0][0]) if found else 0
+            return count
+
+        count = await self._store.command(run)
+        await self.ring()
+        return count
+
+    async def _fetch(self, prepared: Prepared, *arguments: Any) -> list[Any]:
+        async def run(database: Database) -> list[Any]:
+            rows: list[Any] = await transaction_of(database).fetch(prepared, arguments, 0, list)
+            return rows
+
+        return await self._store.query(run)
+
+
+class _Run:
+    def __init__(self, database: Database, dialect: str) -> None:
+        self.database = database
+        self._dialect = dialect
+
+    async def __call__(self, statement: Any, *arguments: Any) -> int:
+        return await transaction_of(self.database).execute(statement[self._dialect], arguments)
+
+    async def fetch(self, statement: Any, *arguments: Any) -> list[Any]:
+        rows: list[Any] = await transaction_of(self.database).fetch(statement[self._dialect], arguments, 0, list)
+        return rows
+
+
+def _parked(row: Sequence[Any]) -> ParkedView:
+    *told, headers, data, errors = row
+    consumer, id, *rest = told
+    history = msgspec.json.decode(errors, type=list[Trouble])
+    values = [consumer, str(id), *rest, msgspec.json.decode(headers), msgspec.Raw(data.encode()), history]
+    return ParkedView(*values)
