@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from toque import App, Database, Delivery, Event, Jobs, Model, Outbox, Struct, public
+from toque import App, Database, Delivery, Event, Jobs, Model, Outbox, Steps, Struct, public
 from toque.store.database import transaction_of
 from toque.store.prepared import Prepared
 from toque.testing.faults import JOBS as JOB_STEPS
@@ -23,7 +23,8 @@ ORDERS = 12
 
 HANDLERS = ("kitchen.cook", "kitchen.bill", "kitchen.serve")
 JOBS = ("kitchen.ticket", "kitchen.wash")
-DONE = (*HANDLERS, *JOBS)
+STEPS = ("kitchen.warm", "kitchen.garnish")
+DONE = (*HANDLERS, *JOBS, *STEPS)
 
 
 class Table(Model, shared=True):
@@ -82,6 +83,7 @@ async def place(order: str, table: str, db: Database, outbox: Outbox, jobs: Jobs
     await db.execute(insert(Order).values(order=order, table=table, place=number))
     outbox.publish(OrderPlaced(order, table), key=table)
     jobs.enqueue(ticket, order, table, key=table)
+    jobs.enqueue(plate, order, table)
     return OrderView(order=order, table=table, place=number)
 
 
@@ -125,6 +127,20 @@ async def ticket(order: str, table: str, db: Database) -> None:
 
 
 @app.job()
+async def plate(order: str, table: str, steps: Steps) -> None:
+    await steps.run("warm", warm, order, table)
+    await steps.run("garnish", garnish, order, table)
+
+
+async def warm(order: str, table: str, db: Database) -> None:
+    await done("kitchen.warm", order, table, db)
+
+
+async def garnish(order: str, table: str, db: Database) -> None:
+    await done("kitchen.garnish", order, table, db)
+
+
+@app.job()
 async def wash(order: str, table: str, delivery: Delivery, db: Database) -> None:
     await done("kitchen.wash", order, table, db)
     if delivery.attempt == 1 and order.endswith("3"):
@@ -161,7 +177,11 @@ async def read(db: Database) -> State:
     return State(
         [Kept(one.order, one.table, one.place, owes=DONE) for one in orders],
         [Effect(one.consumer, one.order, one.table, one.id) for one in effects],
-        [Effect(name, msgspec.json.decode(data)["order"]) for name, data in aside],
+        [
+            Effect(consumer, msgspec.json.decode(data)["order"])
+            for name, data in aside
+            for consumer in (STEPS if name == "kitchen.plate" else [name])
+        ],
     )
 
 

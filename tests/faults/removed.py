@@ -265,10 +265,11 @@ def _findings(removed: Removed, source: Path) -> Iterator[tuple[int, str]]:
         )
         assert done.returncode in (0, 1), done.stderr
         for line in done.stdout.splitlines():
-            # A loaded machine may be slow by itself.
+            # A loaded machine may hang by itself.
             if line.startswith("seed ") and ": hangs" not in line:
                 seed, _, finding = line.removeprefix("seed ").partition(": ")
                 yield int(seed), finding
+        assert done.returncode == 0 or "seed " in done.stdout, done.stderr
 
 
 def main(word: str) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from toque.testing.faults import STORE, Step
+from toque.testing.faults import JOBS, MESSAGES, STORE, Step
 from toque.testing.faults.steps import arm
 
 PROGRAM = """
@@ -75,10 +75,13 @@ def test_a_step_that_is_not_there_is_refused(target: str, words: str) -> None:
         arm([Step("lost", target, "before")], lambda name: None)
 
 
-def test_every_step_of_the_store_is_there() -> None:
+def test_every_step_is_there() -> None:
     # In a process of its own: what is armed stays armed.
-    program = "from toque.testing.faults import STORE; from toque.testing.faults.steps import arm; arm(STORE, print)"
+    program = (
+        "from toque.testing.faults.steps import JOBS, MESSAGES, STORE, arm; arm((*STORE, *MESSAGES, *JOBS), print)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert len({step.name for step in STORE}) == len(STORE)
+    steps = (*STORE, *MESSAGES, *JOBS)
+    assert len({step.name for step in steps}) == len(steps)

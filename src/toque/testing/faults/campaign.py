@@ -13,6 +13,7 @@ from toque.testing.faults.nursery import Nursery
 from toque.testing.faults.scenario import Scenario, load
 from toque.testing.faults.schedule import Schedule, draw
 from toque.testing.faults.site import Ground
+from toque.testing.faults.steps import find
 from toque.testing.faults.trial import Outcome, Trial
 from toque.testing.postgres import PrivatePostgres
 
@@ -90,8 +91,12 @@ def run(
 def run_schedules(
     target: str, schedules: Sequence[Schedule], *, server: PrivatePostgres | None = None, at_once: int = AT_ONCE
 ) -> Report:
-    """The same, for schedules that are of one database and need not come from a seed."""
+    """The same, for schedules that are of one database and need not come from a seed.
+
+    Raises: LookupError where a step is not there.
+    """
     scenario = load(target)
+    find(scenario.steps)
     needs_server = any(schedule.database == "postgresql" for schedule in schedules)
     # Durable: a schedule may kill it.
     own = PrivatePostgres(is_durable=True) if needs_server and server is None else None

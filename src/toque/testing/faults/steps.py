@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from toque.testing.faults.everywhere import replace
 
-__all__ = ["JOBS", "MESSAGES", "STORE", "Step", "arm"]
+__all__ = ["JOBS", "MESSAGES", "STORE", "Step", "arm", "find"]
 
 Reached = Callable[[str], None]
 
@@ -75,12 +75,19 @@ MESSAGES: tuple[Step, ...] = (
 JOBS: tuple[Step, ...] = (
     *_around("jobs are claimed", "toque.messages.jobs.table:JobTable.claim"),
     *_around("jobs are settled", "toque.messages.jobs.table:JobTable.settle"),
-    *_around("a job is run", "toque.messages.jobs.worker:Worker._run"),
+    *_around("a job is run", "toque.messages.jobs.runner:Runner.run"),
     *_around("the dead are looked for", "toque.messages.jobs.rescue:Rescue.look"),
     *_around("a dead worker's jobs are given back", "toque.messages.jobs.rescue:Rescue._give_back"),
+    *_around("a durable step", "toque.messages.jobs.steps:Steps.run"),
     *_around("a worker gets its number", "toque.messages.jobs.table:JobTable.number"),
 )
 """What workers do to jobs."""
+
+
+def find(steps: Iterable[Step]) -> None:
+    """Do nothing where every one of *steps* is there. Raises: as `arm` does."""
+    for step in steps:
+        _find(step.target)
 
 
 def arm(steps: Iterable[Step], reached: Reached) -> None:

@@ -56,6 +56,10 @@ class Outcome(Struct, frozen=True):
     folder: Path
 
 
+class _NobodyStarts(Exception):
+    pass
+
+
 class Trial:
     """One run.
 
@@ -87,6 +91,8 @@ class Trial:
                 await self._play(store)
         except TimeoutError:
             self._findings.append(Finding("hangs", f"it was not over after {TRIAL_S} s"))
+        except _NobodyStarts:
+            self._findings.append(Finding("does not start", "no node came up any more; see the logs"))
         finally:
             for node in self.nodes.values():
                 node.end()
@@ -170,7 +176,9 @@ class Trial:
 
     async def _ready(self) -> list[Remote]:
         """The nodes that have started, as soon as there are some."""
-        while not (ready := [node for node in self.nodes.values() if node.is_ready.is_set()]):  # noqa: ASYNC110
+        while not (ready := [node for node in self.nodes.values() if node.is_ready.is_set()]):
+            if all(node.is_given_up for node in self.nodes.values()):
+                raise _NobodyStarts
             await asyncio.sleep(LOOK_AGAIN_S)
         return ready
 
