@@ -10,10 +10,12 @@ import os
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -152,6 +154,8 @@ class _Node:
             msgspec.structs.replace(settings, database=database, folder=Path(self._life.folder))
         )
         self._harness = Harness(serving)
+        # Whoever finds that something was not done wants to know what everybody waits for.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _tell_tasks)
         await serving.start()
         self._line.say(Word(is_ready=True))
         reader, _ = await asyncio.open_unix_connection(sock=self._line.socket)
@@ -182,3 +186,19 @@ class _Node:
             self._line.say(Word(number, code=f"crash: {type(error).__name__}: {error}"[:500]))
         else:
             self._line.say(Word(number, answer=msgspec.json.encode(answer, enc_hook=enc_hook).decode()))
+
+
+def _tell_tasks() -> None:
+    """Write to the log where every task stands."""
+    for task in asyncio.all_tasks():
+        task.print_stack(limit=TASK_FRAMES)
+        waits: Any = task.get_coro()
+        while (inner := getattr(waits, "cr_await", None)) is not None:
+            frame = getattr(inner, "cr_frame", None)
+            if frame is not None:
+                print(f"    awaits {frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}", file=sys.stderr)
+            waits = inner
+    sys.stderr.flush()
+
+
+TASK_FRAMES = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -194,6 +195,8 @@ class Trial:
             if not any(finding.may_heal for finding in self._check(state)):
                 return
             await asyncio.sleep(LOOK_AGAIN_S)
+        for node in self.nodes.values():
+            node.signal(signal.SIGUSR1)  # See `node._tell_tasks`.
 
     async def _stop(self) -> None:
         await asyncio.gather(*(self._stop_one(node) for node in self.nodes.values()))
