@@ -179,26 +179,36 @@ class RabbitSubscription:
         """Where this connection's messages arrive; the queue is made if the group is new."""
         if self._session is session:
             return self._arrived
-        channel = await session.connection.channel(publisher_confirms=False)
-        await channel.set_qos(prefetch_count=self._limit)
         arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
-
-        async def arrive(message: AbstractIncomingMessage) -> None:
-            arrived.put_nowait(message)
-
         try:
-            await self._declare_dead(channel)
-            queue = await channel.declare_queue(self._group, durable=True, arguments=self._arguments())
-            for topic in self._topics:
-                await queue.bind(self._broker.exchange, topic)
+            channel = await self._open_channel(session, arrived)
         except ChannelPreconditionFailed as error:
             raise Refused(
                 f"{self._broker.name} has another queue {self._group!r}: {error}; delete or rename it."
             ) from error
-        await queue.consume(arrive)
-        channel.close_callbacks.add(lambda *_: self._broker.link.lose(session, "a channel was closed"))
+        except BaseException:
+            # The server may have a consumer of which nobody here knows, and hand messages to it until the connection
+            # ends.
+            self._broker.link.lose(session, "a consumer was not confirmed")
+            raise
         self._arrived, self._channel, self._session = arrived, channel, session
         return arrived
+
+    async def _open_channel(
+        self, session: _Session, arrived: asyncio.Queue[AbstractIncomingMessage]
+    ) -> AbstractChannel:
+        async def arrive(message: AbstractIncomingMessage) -> None:
+            arrived.put_nowait(message)
+
+        channel = await session.connection.channel(publisher_confirms=False)
+        await channel.set_qos(prefetch_count=self._limit)
+        await self._declare_dead(channel)
+        queue = await channel.declare_queue(self._group, durable=True, arguments=self._arguments())
+        for topic in self._topics:
+            await queue.bind(self._broker.exchange, topic)
+        await queue.consume(arrive)
+        channel.close_callbacks.add(lambda *_: self._broker.link.lose(session, "a channel was closed"))
+        return channel
 
     def _arguments(self) -> dict[str, Any]:
         return {
