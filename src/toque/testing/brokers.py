@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import multiprocessing
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar, Protocol
@@ -45,6 +45,7 @@ class BrokerServer(Protocol):
     MESSAGE_BYTES_MAX: ClassVar[int]
     SURVIVES_KILL: ClassVar[bool]
     SHARES_GROUPS: ClassVar[bool]
+    SKIPS: ClassVar[Mapping[str, str]]
 
     @property
     def url(self) -> str: ...
@@ -76,6 +77,8 @@ def broker_suite(server: str, open: Open = open_broker) -> Callable[..., None]:
     @pytest.mark.parametrize("case", list(CASES))
     def test_broker(case: str, request: pytest.FixtureRequest) -> None:
         there: BrokerServer = request.getfixturevalue(server)
+        if case in there.SKIPS:
+            pytest.skip(there.SKIPS[case])
         if case in SHARED and not there.SHARES_GROUPS:
             pytest.skip(f"{type(there).__name__} lets one member into a group")
         asyncio.run(asyncio.wait_for(CASES[case](Bench(there, open)), 3 * PATIENCE_S))

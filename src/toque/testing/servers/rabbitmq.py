@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from toque.testing.servers.server import Server, free_port, program
 
@@ -18,6 +19,10 @@ def open_server() -> RabbitServer:
 
 class RabbitServer(Server):
     """A node that keeps its queues in its folder."""
+
+    SKIPS: ClassVar[Mapping[str, str]] = {
+        "a_crash_loses_nothing_that_was_confirmed": "after a kill, quorum queues of RabbitMQ 3.10 often have no leader"
+    }
 
     def __init__(self) -> None:
         # Debian's program of that name changes the user; this is what it calls.

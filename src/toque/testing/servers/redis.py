@@ -38,7 +38,8 @@ class RedisServer(Server):
             "dir": str(self.folder),
             "save": "",
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            # With "everysec" a write waits for a sync that takes long, and is confirmed before it is written.
+            "appendfsync": "always",
             "maxmemory": "100mb",
             "maxmemory-policy": "noeviction",
             # The least that it can be set to.

@@ -28,6 +28,9 @@ class Server:
     SURVIVES_KILL: ClassVar[bool] = True
     """Whether it keeps what it confirmed when its process is killed."""
 
+    SKIPS: ClassVar[Mapping[str, str]] = {}
+    """Cases of the suite that it cannot pass, each with the reason."""
+
     SHARES_GROUPS: ClassVar[bool] = True
     """Whether it lets several members into a group."""
 
