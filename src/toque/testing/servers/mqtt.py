@@ -21,7 +21,9 @@ class MosquittoServer(Server):
 
     SURVIVES_KILL: ClassVar[bool] = False
     SKIPS: ClassVar[Mapping[str, str]] = {
-        "a_crash_loses_nothing_that_was_confirmed": "a restart of Mosquitto 2.0.11 now and then turned a key's order round"
+        "a_crash_loses_nothing_that_was_confirmed": (
+            "a restart of Mosquitto 2.0.11 now and then turned a key's order round"
+        )
     }
 
     def __init__(self) -> None:
