@@ -48,17 +48,25 @@ class PostgresWire:
         self._lock = asyncio.Lock()
 
     async def open(self) -> None:
+        # Nobody asks anything of a connection that is not ready: it would fail, and be cut for that.
+        async with self._lock:
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    self._connection = await self._opened()
+            except FAILURES as error:
+                raise Unavailable(f"the log cannot be reached: {error}") from error
+
+    async def _opened(self) -> Connection:
+        connection = await connect(self._url, name="toque tail")
         try:
-            async with asyncio.timeout(ANSWER_S):
-                connection = await connect(self._url, name="toque tail")
-                self._connection = connection
-                await connection.execute(_SESSION)
-                if connection.get_server_version().major >= 14:
-                    await connection.execute(f"SET idle_session_timeout = '{FROZEN_S}s'")
-                await connection.add_listener(CHANNEL, self._hear)
-        except FAILURES as error:
-            self._cut()
-            raise Unavailable(f"the log cannot be reached: {error}") from error
+            await connection.execute(_SESSION)
+            if connection.get_server_version().major >= 14:
+                await connection.execute(f"SET idle_session_timeout = '{FROZEN_S}s'")
+            await connection.add_listener(CHANNEL, self._hear)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None

@@ -50,6 +50,7 @@ class Tail:
         self._following: asyncio.Task[None] | None = None
         self._ringing: asyncio.Task[None] | None = None
         self._is_rung = False
+        self._losses = 0
         self.looks = 0
         """How often it has looked."""
 
@@ -88,14 +89,17 @@ class Tail:
         ends, or loses the database (see `on_lost`)."""
         if name in self._held:
             return True
+        losses = self._losses
         try:
             is_ours = await self._wire.claim(name)
         except Unavailable:
             self._lose()
             return False
-        if is_ours:
-            self._held.add(name)
-        return is_ours
+        # What was held by a connection that was lost while this waited is nobody's.
+        if not is_ours or losses != self._losses:
+            return False
+        self._held.add(name)
+        return True
 
     async def release(self, name: str) -> None:
         """Let others claim *name*."""
@@ -168,6 +172,7 @@ class Tail:
     def _lose(self) -> None:
         was_open, self._is_open = self._is_open, False
         if was_open:
+            self._losses += 1
             self._held.clear()
             self._alarm.set()
             for loser in self._losers:
