@@ -37,19 +37,29 @@ async def find_out(connect: Callable[[], Awaitable[Connection]], number: int, co
     while (left := until - monotonic()) > 0:
         try:
             async with asyncio.timeout(left):
-                status = await _ask_once(connect, number)
+                status = await _ask_once(connect, number, monotonic() - context.began)
         except (*FAILURES, TimeoutError):
             status = None
-        if status in ("committed", "aborted"):
-            return "committed" if status == "committed" else "aborted"
+        if status in ("committed", "aborted", "unknown"):
+            return status
         await asyncio.sleep(min(ASK_AGAIN_S, max(until - monotonic(), 0)))
     return "unknown"
 
 
-async def _ask_once(connect: Callable[[], Awaitable[Connection]], number: int) -> str | None:
+# A server that crashed gives the numbers that were lost with it to others, so after a start since the call came in
+# "committed" may be said of another transaction. "Aborted" is true all the same: had ours been committed, its number
+# would not have been given again.
+_ASK = """
+SELECT CASE WHEN status = 'committed' AND pg_postmaster_start_time() > clock_timestamp() - make_interval(secs => $2)
+       THEN 'unknown' ELSE status END
+FROM pg_xact_status($1::text::xid8) AS status
+"""
+
+
+async def _ask_once(connect: Callable[[], Awaitable[Connection]], number: int, age_s: float) -> Outcome | None:
     connection = await connect()
     try:
-        status: str | None = await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", str(number))
+        status: Outcome | None = await connection.fetchval(_ASK, str(number), age_s)
         await connection.close(timeout=ASK_AGAIN_S)
         return status
     finally:
