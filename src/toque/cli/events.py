@@ -273,6 +273,12 @@ async def _follow(operator: Operator, name: str, type: str) -> None:
             if row.fence == 0 and monotonic() - begun > WAIT_S:
                 raise Failure(f"nobody takes {name} up; start the app, or `toque worker`")
             left, _ = await operator.behind(row.cursor, type)
+            counts = await operator.counts(row.id)
+            if not left and counts and not counts.keys() & {"waiting", "started"}:
+                raise Failure(
+                    f"{sum(counts.values())} events could not be handled; see `toque events parked --consumer {name}`. "
+                    "It is done when they are retried or discarded"
+                )
             total = total or max(left, 1)
             progress.update(task, total=total, completed=max(0, total - left))
             await asyncio.sleep(0.2)

@@ -133,10 +133,14 @@ class Operator:
 
     async def _view(self, row: Row, type: str | None) -> ConsumerView:
         lag, oldest_at = (0, None) if type is None or row.state == "done" else await self.behind(row.cursor, type)
-        counts = await self._fetch(_COUNTS[self._dialect], row.id)
-        parked: dict[str, int] = dict(counts)
+        parked = await self.counts(row.id)
         keys = (await self._fetch(_KEYS[self._dialect], row.id))[0][0]
         return ConsumerView(row.name, row.handler, row.state, row.is_open, lag, oldest_at, parked, keys)
+
+    async def counts(self, id: int) -> dict[str, int]:
+        """How many events are parked for a consumer, by their state."""
+        rows = await self._fetch(_COUNTS[self._dialect], id)
+        return {state: count for state, count in rows}  # noqa: C416 - rows of a driver
 
     async def row(self, name: str) -> Row | None:
         """One consumer; None where there is none."""
