@@ -10,7 +10,7 @@ from sqlalchemy import insert, text
 
 from toque.cache.capture import install
 from toque.cache.changes import changes_of
-from toque.call.context import Context
+from toque.call.context import Context, Mark
 from toque.store import open_store
 from toque.store.schema import create_missing
 from toque.testing.postgres import PrivatePostgres
@@ -29,7 +29,9 @@ async def test_looks_go_to_the_primary_while_queries_go_to_a_replica(postgres: P
         before = await changes.look(None)
         await store.command(lambda db: db.execute(insert(author).values(id=1, name="ann")))
         async with asyncio.timeout(30):
-            while not await store.query(lambda db: db.scalar(text("SELECT pg_is_in_recovery()")), Context("look", inf)):
+            while not await store.query(
+                lambda db: db.scalar(text("SELECT pg_is_in_recovery()")), Context("look", inf, mark=Mark())
+            ):
                 await asyncio.sleep(0.01)
 
         assert [change.table for change in (await changes.look(before.snapshot)).changes] == ["author"]

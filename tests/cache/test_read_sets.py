@@ -34,6 +34,7 @@ from sqlalchemy.dialects.postgresql import CITEXT
 from sqlalchemy.dialects.sqlite import DATE as SqliteDate
 from sqlalchemy.orm import Mapped, aliased, mapped_column, relationship
 
+from own_models import LibraryBase
 from toque.cache.change import Change
 from toque.cache.keys import key_of
 from toque.cache.predicates import LIST_MAX
@@ -41,7 +42,6 @@ from toque.cache.read_sets import Reading, Readings
 from toque.contract.principal import ANONYMOUS, Principal
 from toque.store.dialects import postgresql, sqlite
 from toque.store.guard import guard_of
-from toque.store.models import Model
 from toque.store.plans import Plans
 from toque.store.sql import Sql
 
@@ -356,14 +356,14 @@ def test_what_cannot_be_tracked_says_why(plans: Plans, name: str) -> None:
 # Mapped classes.
 
 
-class Shelf(Model, shared=True):
+class Shelf(LibraryBase, shared=True):
     __tablename__ = "read_shelf"
     id: Mapped[int] = mapped_column(primary_key=True)
     room: Mapped[int] = mapped_column(index=True)
     things: Mapped[list[Thing]] = relationship(back_populates="shelf")
 
 
-class Thing(Model, shared=True):
+class Thing(LibraryBase, shared=True):
     __tablename__ = "read_thing"
     id: Mapped[int] = mapped_column(primary_key=True)
     shelf_id: Mapped[int] = mapped_column(ForeignKey("read_shelf.id"))
@@ -384,14 +384,14 @@ MAPPED = {
 
 @pytest.mark.parametrize("name", MAPPED)
 def test_mapped_classes_are_read_as_their_tables(name: str) -> None:
-    plans = Plans(sqlite(), guard_of(Model.metadata, Sql(), []))
+    plans = Plans(sqlite(), guard_of(LibraryBase.metadata, Sql(), []))
     statement, wanted = MAPPED[name]
 
     assert _read(plans.guarded, statement) == wanted
 
 
 def test_an_alias_of_a_class_is_read_as_its_table() -> None:
-    plans = Plans(sqlite(), guard_of(Model.metadata, Sql(), []))
+    plans = Plans(sqlite(), guard_of(LibraryBase.metadata, Sql(), []))
     other = aliased(Thing)
     statement = select(Thing.id).join(other, other.shelf_id == Thing.shelf_id).where(other.label_ == "x")
 

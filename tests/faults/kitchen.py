@@ -7,16 +7,15 @@ from random import Random
 from typing import Any
 
 import msgspec
-from sqlalchemy import insert, select, update
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import MetaData, insert, select, update
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from toque import App, Database, Delivery, Event, Jobs, Model, Outbox, Steps, Struct, public
+from toque import App, Database, Delivery, Event, Jobs, Outbox, Steps, Struct, public
 from toque.store.database import transaction_of
+from toque.store.models import NAMES, Conventions
 from toque.store.prepared import Prepared
 from toque.testing.faults import JOBS as JOB_STEPS
 from toque.testing.faults import MESSAGES, STORE, Call, Effect, Kept, Rules, Scenario, State
-
-app = App("kitchen")
 
 TABLES = ("window", "door", "garden")
 ORDERS = 12
@@ -27,12 +26,21 @@ STEPS = ("kitchen.warm", "kitchen.garnish")
 DONE = (*HANDLERS, *JOBS, *STEPS)
 
 
-class Table(Model, shared=True):
+class KitchenModel(Conventions, DeclarativeBase):
+    """Tables of its own: several apps are tested in one process."""
+
+    metadata = MetaData(naming_convention=NAMES)
+
+
+app = App("kitchen", metadata=KitchenModel.metadata)
+
+
+class Table(KitchenModel, shared=True):
     name: Mapped[str] = mapped_column(primary_key=True)
     orders: Mapped[int]
 
 
-class Order(Model, shared=True):
+class Order(KitchenModel, shared=True):
     """Nothing is unique but its own number: what was done twice is there twice."""
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -41,7 +49,7 @@ class Order(Model, shared=True):
     place: Mapped[int]
 
 
-class Done(Model, shared=True):
+class Done(KitchenModel, shared=True):
     id: Mapped[int] = mapped_column(primary_key=True)
     consumer: Mapped[str]
     order: Mapped[str]

@@ -7,26 +7,34 @@ from collections.abc import Sequence
 from random import Random
 
 import msgspec
-from sqlalchemy import insert, select, update
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import MetaData, insert, select, update
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from toque import App, Conflict, Database, Event, Model, Outbox, Struct, public
+from toque import App, Conflict, Database, Event, Outbox, Struct, public
 from toque.store.database import transaction_of
+from toque.store.models import NAMES, Conventions
 from toque.store.prepared import Prepared
 from toque.testing.faults import Call, Effect, Kept, Rules, Scenario, State
-
-app = App("till")
 
 DRAWERS = ("bar", "door", "yard")
 SALES = 24
 
 
-class Drawer(Model, shared=True):
+class TillModel(Conventions, DeclarativeBase):
+    """Tables of its own: several apps are tested in one process."""
+
+    metadata = MetaData(naming_convention=NAMES)
+
+
+app = App("till", metadata=TillModel.metadata)
+
+
+class Drawer(TillModel, shared=True):
     name: Mapped[str] = mapped_column(primary_key=True)
     sales: Mapped[int] = mapped_column(default=0)
 
 
-class Sale(Model, shared=True):
+class Sale(TillModel, shared=True):
     """Nothing is unique but its own number: what was done twice is there twice."""
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -35,7 +43,7 @@ class Sale(Model, shared=True):
     place: Mapped[int]
 
 
-class Booking(Model, shared=True):
+class Booking(TillModel, shared=True):
     id: Mapped[int] = mapped_column(primary_key=True)
     sale: Mapped[str]
     cents: Mapped[int]

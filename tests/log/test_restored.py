@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sqlalchemy import MetaData
-from test_reading import everything, numbers, publish
+from test_log_reading import everything, numbers, publish
 
 from toque.log.reader import reader_of
 from toque.messages.tables import lay_out

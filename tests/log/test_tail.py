@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from test_reading import publish
+from test_log_reading import publish
 
 from toque.log.probe import EVENTS
 from toque.log.tail import Tail

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from toque import App, Database, Model, Struct, authenticated, public, role, webhook
+from own_models import ShopBase
+from toque import App, Database, Struct, authenticated, public, role, webhook
 from toque.contract.complaints import SetupError
 from toque.contract.errors import Forbidden, Unauthenticated
 from toque.contract.principal import Principal, WebhookSender
@@ -36,7 +37,7 @@ class Paid(Struct):
     amount: int
 
 
-class Payment(Model, shared=True):
+class Payment(ShopBase, shared=True):
     __tablename__ = "webhook_payment"
     id: Mapped[int] = mapped_column(primary_key=True)
     amount: Mapped[int]
