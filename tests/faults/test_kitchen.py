@@ -9,6 +9,9 @@ from toque.testing.postgres import PrivatePostgres
 
 TARGET = "kitchen:scenario"
 
+# Without the one at which two deaths in a row are what an event looks like that kills its process: it is put aside.
+STEPS = [step for step in (*MESSAGES, *JOBS) if step.name != "before a parked event is done"]
+
 # One campaign at a time: each has processes enough of its own.
 pytestmark = pytest.mark.xdist_group("faults")
 
@@ -43,12 +46,12 @@ def test_every_step_is_reached(database: str, server: PrivatePostgres) -> None:
                 for fault in (AtStep(node, 1, step.name, 1, "kill"), AtStep(node, 2, step.name, 2, "freeze", 0.02))
             ),
         )
-        for seed, step in enumerate((*MESSAGES, *JOBS))
+        for seed, step in enumerate(STEPS)
     ]
     report = run_schedules(TARGET, schedules, server=server)
 
     assert not report.failed, str(report)
-    assert {f"kill at '{step.name}'" for step in (*MESSAGES, *JOBS)} - report.met.keys() == set()
+    assert {f"kill at '{step.name}'" for step in STEPS} - report.met.keys() == set()
 
 
 @pytest.mark.soak

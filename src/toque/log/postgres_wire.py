@@ -44,6 +44,7 @@ class PostgresWire:
         self._sql = f"SELECT pg_current_snapshot()::text, {', '.join(f'({probe.postgresql})' for probe in probes)}"
         self._xmax, self._xip = "1", list[str]()
         self._connection: Connection | None = None
+        self._pid = 0
         # One connection does one thing at a time.
         self._lock = asyncio.Lock()
 
@@ -62,6 +63,7 @@ class PostgresWire:
             await connection.execute(_SESSION)
             if connection.get_server_version().major >= 14:
                 await connection.execute(f"SET idle_session_timeout = '{FROZEN_S}s'")
+            self._pid = connection.get_server_pid()
             await connection.add_listener(CHANNEL, self._hear)
         except BaseException:
             connection.terminate()
@@ -107,8 +109,8 @@ class PostgresWire:
                 self._cut()
                 raise
 
-    def _hear(self, connection: Any, pid: int, *_: str) -> None:
-        if pid != connection.get_server_pid():
+    def _hear(self, _: Any, pid: int, *__: str) -> None:
+        if pid != self._pid:
             self._on_heard()
 
     def _cut(self) -> None:
