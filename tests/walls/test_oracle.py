@@ -181,7 +181,9 @@ class Maker:
                 .on_conflict_do_update(index_elements=["id"], set_={name: value})
             )
         if shape == 3 and table is NOTE:
-            return update(NOTE).where(self.condition(NOTE)).values(author=self.chance.choice(PEOPLE))
+            # One at a time: who reads a note may depend on another one's author, and this model looks at rows in turn.
+            one = NOTE.c.id == self.chance.randint(1, 30)
+            return update(NOTE).where(one, self.condition(NOTE)).values(author=self.chance.choice(PEOPLE))
         if shape == 4 and table is NOTE:
             other = DIARY.alias()
             return update(NOTE).where(NOTE.c.id == other.c.note_id, self.condition(other)).values(level=value)
