@@ -13,6 +13,7 @@ from toque.cache.protocol import Seen
 from toque.cache.snapshot import Snapshot
 from toque.contract.errors import Error
 from toque.store.database import Database, transaction_of
+from toque.store.own import execute, look
 from toque.store.prepared import Prepared
 from toque.store.store import Store
 
@@ -62,11 +63,8 @@ class PostgresChanges:
         return Seen(epoch, Snapshot.parse(snapshot), changes, is_gap)
 
     async def trim(self) -> None:
-        async def rotate(database: Database) -> None:
-            await transaction_of(database).execute(_ROTATE, ())
-
         try:
-            await self._store.command(rotate)
+            await execute(self._store, _ROTATE)
         except Error:
             # A transaction that has written to the part is still under way; the next call finds it as it is.
             return
@@ -75,10 +73,5 @@ class PostgresChanges:
         await transaction_of(database).execute(_BEGIN, ())
 
     async def _fetch(self, prepared: Prepared, *arguments: Any) -> list[Any]:
-        async def run(database: Database) -> list[Any]:
-            rows: list[Any] = await transaction_of(database).fetch(prepared, arguments, 0, list)
-            return rows
-
-        # A replica has no unlogged tables, and each has a snapshot of its own; a command always goes to the primary.
-        on_primary = self._store.command if self._store.has_replicas else self._store.query
-        return await on_primary(run)
+        # A replica has no unlogged tables, and each has a snapshot of its own: this brings no mark, so it stays here.
+        return await look(self._store, prepared, *arguments)

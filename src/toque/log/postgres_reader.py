@@ -15,7 +15,9 @@ import msgspec
 from toque.log.cursor import Cursor
 from toque.log.entry import Entry
 from toque.log.reader import PAGE
+from toque.log.snapshots import bounds
 from toque.store.database import Database, transaction_of
+from toque.store.own import look
 from toque.store.prepared import Prepared
 from toque.store.store import Store
 
@@ -89,7 +91,7 @@ class PostgresReader:
         # What another cluster wrote has numbers that mean nothing here.
         at = max(cursor.at, floor)
         if is_fresh := cursor.is_caught_up:
-            rows = await self._fetch(_FRESH, limit, at, *_bounds(cursor.seen))
+            rows = await self._fetch(_FRESH, limit, at, *bounds(cursor.seen))
         else:
             rows = await self._fetch(_REST, limit, at, cursor.seen, cursor.until)
         entries, until = _entries(rows), rows[0][0] if is_fresh else cursor.until
@@ -122,17 +124,7 @@ class PostgresReader:
         return (entries, after) if entries else await self.read(after, limit)
 
     async def _fetch(self, prepared: Prepared, *arguments: Any) -> list[Any]:
-        async def run(database: Database) -> list[Any]:
-            rows: list[Any] = await transaction_of(database).fetch(prepared, arguments, 0, list)
-            return rows
-
-        return await self._store.query(run)
-
-
-def _bounds(snapshot: str) -> tuple[str, list[str]]:
-    """xmax, and the transactions below it that had not ended (manual, table 9.83)."""
-    _, xmax, xip = snapshot.split(":")
-    return xmax, xip.split(",") if xip else []
+        return await look(self._store, prepared, *arguments)
 
 
 def _entries(rows: Sequence[Any]) -> list[Entry]:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from toque.contract.errors import Unavailable
 from toque.log.probe import Probe
+from toque.log.snapshots import bounds
 from toque.store.postgres_connection import Connection, connect
 from toque.store.postgres_errors import FAILURES
 
@@ -79,8 +80,7 @@ class PostgresWire:
     async def look(self) -> Sequence[float | None]:
         row: Sequence[Any] = await self._ask(lambda at: at.fetchrow(self._sql, self._xmax, self._xip))
         snapshot, *found = row
-        _, self._xmax, xip = snapshot.split(":")
-        self._xip = xip.split(",") if xip else []
+        self._xmax, self._xip = bounds(snapshot)
         return found
 
     async def ring(self) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from toque.log.cursor import Cursor
 from toque.log.entry import Entry
 from toque.log.reader import PAGE
-from toque.store.database import Database, transaction_of
+from toque.store.own import look
 from toque.store.prepared import Prepared
 from toque.store.store import Store
 
@@ -47,11 +47,7 @@ class SqliteReader:
         return 1
 
     async def _fetch(self, prepared: Prepared, *arguments: Any) -> list[Any]:
-        async def run(database: Database) -> list[Any]:
-            rows: list[Any] = await transaction_of(database).fetch(prepared, arguments, 0, list)
-            return rows
-
-        return await self._store.query(run)
+        return await look(self._store, prepared, *arguments)
 
 
 def _entry(row: Sequence[Any]) -> Entry:

@@ -22,6 +22,7 @@ from toque.messages.brokers import Broker, Message, Subscription
 from toque.messages.cloudevents import Binding, CloudEvent, from_message
 from toque.messages.relay import ORIGIN, binding_of
 from toque.store.database import Database, transaction_of
+from toque.store.own import execute
 from toque.store.prepared import Prepared
 from toque.store.store import Store
 
@@ -189,11 +190,7 @@ class Inflow:
         if now - self._swept_at < SWEEP_S:
             return
         self._swept_at = now
-
-        async def sweep(database: Database) -> None:
-            await transaction_of(database).execute(_SWEEP[self._store.dialect_name], (now - KNOWN_S, SWEEP_ROWS))
-
-        await self._store.command(sweep)
+        await execute(self._store, _SWEEP[self._store.dialect_name], now - KNOWN_S, SWEEP_ROWS)
 
 
 def _is_json(data: bytes) -> bool:

@@ -14,11 +14,13 @@ import msgspec
 
 from toque.log.cursor import Cursor
 from toque.log.reader import reader_of
+from toque.log.snapshots import bounds
 from toque.messages.dialects import both
 from toque.messages.inbox import Inbox
 from toque.messages.parked import Trouble
 from toque.messages.register import Register, Row
 from toque.store.database import Database, transaction_of
+from toque.store.own import execute, look
 from toque.store.prepared import Prepared
 from toque.store.store import Store
 
@@ -151,8 +153,7 @@ class Operator:
         if self._dialect == "sqlite":
             arguments: tuple[Any, ...] = (msgspec.json.encode(types).decode(), cursor.at)
         else:
-            _, xmax, xip = cursor.seen.split(":")
-            arguments = (list(types), xmax, xip.split(",") if xip else [], cursor.at, cursor.until)
+            arguments = (list(types), *bounds(cursor.seen), cursor.at, cursor.until)
         count, oldest_at = (await self._fetch(_BEHIND[self._dialect], *arguments))[0]
         return count, oldest_at
 
@@ -211,7 +212,7 @@ class Operator:
     async def ring(self) -> None:
         """Have the processes that work look; on SQLite the change itself is heard."""
         if self._dialect == "postgresql":
-            await self._store.command(lambda database: transaction_of(database).execute(_RING, ()))
+            await execute(self._store, _RING)
 
     async def _change(self, consumer: str, act: Any) -> int:
         async def run(database: Database) -> int:
@@ -225,11 +226,7 @@ class Operator:
         return count
 
     async def _fetch(self, prepared: Prepared, *arguments: Any) -> list[Any]:
-        async def run(database: Database) -> list[Any]:
-            rows: list[Any] = await transaction_of(database).fetch(prepared, arguments, 0, list)
-            return rows
-
-        return await self._store.query(run)
+        return await look(self._store, prepared, *arguments)
 
 
 class _Run:

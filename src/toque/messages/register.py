@@ -15,8 +15,8 @@ import msgspec
 
 from toque.log.cursor import Cursor
 from toque.messages.dialects import both
-from toque.store.database import Database, transaction_of
-from toque.store.prepared import Prepared
+from toque.store.database import Database
+from toque.store.own import execute, look, rows
 from toque.store.store import Store
 
 __all__ = ["Fenced", "Register", "Row", "State", "Tenure", "hold"]
@@ -89,15 +89,11 @@ class Register:
     async def add(self, name: str, handler: str, cursor: Cursor, until: float | None = None) -> bool:
         """Have a consumer that begins at *cursor*: whether there was none of this name."""
         place = msgspec.json.encode(cursor).decode()
-
-        async def insert(database: Database) -> int:
-            return await transaction_of(database).execute(_ADD[self._dialect], (name, handler, place, until))
-
-        return await self._store.command(insert) == 1
+        return await execute(self._store, _ADD[self._dialect], name, handler, place, until) == 1
 
     async def rows(self) -> list[Row]:
         """All consumers, also those of handlers that are no more."""
-        found = await self._store.query(lambda database: _fetch(database, _ROWS[self._dialect]))
+        found = await look(self._store, _ROWS[self._dialect])
         return [_row(row) for row in found]
 
     async def take(self, name: str, last_fence: int) -> Tenure | None:
@@ -108,7 +104,7 @@ class Register:
                 that nobody had since, was not left by a crash.
         """
         arguments = (name, self._owner, last_fence)
-        found = await self._store.command(lambda database: _fetch(database, _TAKE[self._dialect], *arguments))
+        found = await self._store.command(lambda database: rows(database, _TAKE[self._dialect], *arguments))
         if not found:
             return None
         id, fence, cursor, state, crashes = found[0]
@@ -125,18 +121,18 @@ class Register:
         """
         place = msgspec.json.encode(cursor).decode()
         arguments = (tenure.id, tenure.fence, place, is_well, is_done, is_open)
-        found = await self._store.command(lambda database: _fetch(database, _MOVE[self._dialect], *arguments))
+        found = await self._store.command(lambda database: rows(database, _MOVE[self._dialect], *arguments))
         return _state(found)
 
     async def state(self, tenure: Tenure) -> State:
         """Whether it is to work. Raises: Fenced."""
         arguments = (tenure.id, tenure.fence)
-        return _state(await self._store.query(lambda database: _fetch(database, _STATE[self._dialect], *arguments)))
+        return _state(await look(self._store, _STATE[self._dialect], *arguments))
 
 
 async def hold(database: Database, dialect: str, tenure: Tenure) -> None:
     """Let nobody take the consumer over until the transaction of *database* ends. Raises: Fenced."""
-    _state(await _fetch(database, _HOLD[dialect], tenure.id, tenure.fence))
+    _state(await rows(database, _HOLD[dialect], tenure.id, tenure.fence))
 
 
 def _row(row: Sequence[Any]) -> Row:
@@ -153,8 +149,3 @@ def _state(found: Sequence[Any]) -> State:
 
 def _cursor(text: str) -> Cursor:
     return msgspec.json.decode(text, type=Cursor)
-
-
-async def _fetch(database: Database, prepared: Prepared, *arguments: Any) -> list[Any]:
-    rows: list[Any] = await transaction_of(database).fetch(prepared, arguments, 0, list)
-    return rows

@@ -26,7 +26,7 @@ from toque.log.tail import Tail
 from toque.messages.behalf import TRACEPARENT
 from toque.messages.brokers import Broker, Message
 from toque.messages.cloudevents import Binding, CloudEvent, to_binary
-from toque.store.database import Database, transaction_of
+from toque.store.own import change, execute
 from toque.store.prepared import Prepared
 from toque.store.store import Store
 
@@ -187,19 +187,9 @@ class Relay:
     async def _take(self) -> tuple[int, Cursor]:
         """Become the owner of the cursor; a new relay begins with the oldest event that is kept."""
         begin = msgspec.json.encode(BEGINNING).decode()
-
-        async def take(database: Database) -> tuple[int, Cursor]:
-            arguments = (self._name, begin)
-            rows = await transaction_of(database).fetch(_TAKE[self._store.dialect_name], arguments, 0, list)
-            return rows[0][0], msgspec.json.decode(rows[0][1], type=Cursor)
-
-        return await self._store.command(take)
+        ((fence, place),) = await change(self._store, _TAKE[self._store.dialect_name], self._name, begin)
+        return fence, msgspec.json.decode(place, type=Cursor)
 
     async def _move(self, fence: int, cursor: Cursor) -> bool:
         place = msgspec.json.encode(cursor).decode()
-
-        async def move(database: Database) -> int:
-            arguments = (self._name, fence, place)
-            return await transaction_of(database).execute(_MOVE[self._store.dialect_name], arguments)
-
-        return await self._store.command(move) == 1
+        return await execute(self._store, _MOVE[self._store.dialect_name], self._name, fence, place) == 1

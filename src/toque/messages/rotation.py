@@ -19,9 +19,11 @@ from toque.contract.errors import Error
 from toque.log.append import DAY_S
 from toque.log.cursor import Cursor
 from toque.log.event_table import SLOTS
+from toque.log.snapshots import bounds
 from toque.log.tail import Tail
 from toque.messages.dialects import both
 from toque.store.database import Database, transaction_of
+from toque.store.own import execute
 from toque.store.prepared import Prepared
 from toque.store.store import Store
 
@@ -156,8 +158,7 @@ class Rotation:
         return await self._store.command(lambda database: act(_Run(database)))
 
     async def _execute(self, sql: str, *arguments: Any) -> int:
-        statement = Prepared(sql, True)
-        return await self._store.command(lambda database: transaction_of(database).execute(statement, arguments))
+        return await execute(self._store, Prepared(sql, True), *arguments)
 
 
 class _Run:
@@ -174,5 +175,4 @@ def _is_old(rows: Sequence[Any], before: float) -> bool:
 
 
 def _place(cursor: Cursor) -> tuple[Any, ...]:
-    _, xmax, xip = cursor.seen.split(":")
-    return xmax, xip.split(",") if xip else [], cursor.at, cursor.until
+    return *bounds(cursor.seen), cursor.at, cursor.until

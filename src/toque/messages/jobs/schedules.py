@@ -21,6 +21,7 @@ from toque.log.tail import Tail
 from toque.messages.jobs.book import Book
 from toque.messages.jobs.inserting import INSERT, Batch
 from toque.store.database import Database, transaction_of
+from toque.store.own import execute, look
 from toque.store.prepared import Prepared
 from toque.store.store import Store
 
@@ -177,14 +178,7 @@ class Schedules:
         return following
 
     async def _read(self, statement: Prepared) -> Sequence[Any]:
-        async def run(database: Database) -> Sequence[Any]:
-            rows: list[Any] = await transaction_of(database).fetch(statement, (), 0, list)
-            return rows
-
-        return await self._store.query(run)
+        return await look(self._store, statement)
 
     async def _write(self, statement: Prepared, *arguments: Any) -> None:
-        async def run(database: Database) -> None:
-            await transaction_of(database).execute(statement, arguments)
-
-        await self._store.command(run)
+        await execute(self._store, statement, *arguments)

@@ -14,6 +14,7 @@ from toque.messages.job_tables import LATER, RUNNING, WAITING
 from toque.messages.jobs.job import Outcome, Start
 from toque.messages.jobs.statements import STATEMENTS
 from toque.store.database import Database, transaction_of
+from toque.store.own import change, look
 from toque.store.prepared import Prepared
 from toque.store.store import Store
 
@@ -87,14 +88,7 @@ class JobTable:
 
     async def look(self, queues: str, names: str, worker: int) -> View:
         """What there is to do in *queues* for who knows *names* (JSON lists), and for *worker*."""
-
-        async def run(database: Database) -> Sequence[Any]:
-            rows: list[Any] = await transaction_of(database).fetch(
-                self._statements.look, (queues, names, worker), 1, list
-            )
-            return rows[0]  # type: ignore[no-any-return]
-
-        waiting, due_s, workers, mine = await self._store.query(run)
+        waiting, due_s, workers, mine = (await look(self._store, self._statements.look, queues, names, worker))[0]
         return View(
             msgspec.json.decode(waiting, type=frozenset[str]),
             due_s,
@@ -137,11 +131,7 @@ class JobTable:
         await self._execute(self._statements.sweep, SWEPT_MAX)
 
     async def _fetch(self, prepared: Prepared, *arguments: Any) -> list[Any]:
-        async def run(database: Database) -> list[Any]:
-            rows: list[Any] = await transaction_of(database).fetch(prepared, arguments, 0, list)
-            return rows
-
-        return await self._store.command(run)
+        return await change(self._store, prepared, *arguments)
 
     async def _execute(self, statements: Sequence[Prepared], *arguments: Any) -> None:
         async def run(database: Database) -> None:
