@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from toque.cli.failures import Failure
 from toque.cli.run import settings_for
@@ -14,8 +16,11 @@ if TYPE_CHECKING:
 
     from toque.app import App
     from toque.settings import Settings
+    from toque.store import Store
 
-__all__ = ["Kept", "checked", "database_of"]
+__all__ = ["Kept", "checked", "database_of", "in_store"]
+
+T = TypeVar("T")
 
 
 class Kept(NamedTuple):
@@ -34,6 +39,24 @@ def database_of(target: str) -> Kept:
         raise Failure(f"{app.name} has no models, so it has no data of its own")
     settings = settings_for(app)
     return Kept(app, settings, checked(database_url(settings, app.folder), "database.url", code=1), app.metadata)
+
+
+def in_store(url: str, act: Callable[[Store], Awaitable[T]]) -> T:
+    """What *act* makes of the database at *url*, open for it. Raises: Failure where it lacks Toque's own tables."""
+    from toque.messages.tables import complaints
+    from toque.store import open_store
+
+    async def run() -> T:
+        for complaint in await complaints(url):
+            raise Failure(str(complaint))
+        store = open_store(url)
+        await store.start()
+        try:
+            return await act(store)
+        finally:
+            await store.stop()
+
+    return asyncio.run(run())
 
 
 def checked(url: str, name: str, *, code: int = 2) -> str:

@@ -15,9 +15,10 @@ import msgspec
 from cyclopts import App as Commands
 from cyclopts import Parameter
 
+from toque.cli.databases import checked, in_store
 from toque.cli.failures import Failure
 from toque.cli.run import settings_for
-from toque.cli.target import Target, load_app
+from toque.cli.target import AppTarget, Target, load_app
 from toque.serving import database_url
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ __all__ = ["events"]
 
 T = TypeVar("T")
 Format = Literal["table", "json"]
-AppTarget = Annotated[str, Parameter(help="The app: `package.module:app`, a file or a folder.")]
 
 events = Commands(
     name="events",
@@ -321,23 +321,10 @@ def _acting(target: str, act: Callable[[Operator, App], Awaitable[T]]) -> T:
 def _within(target: str, act: Callable[[Operator, App, Store], Awaitable[T]]) -> T:
     """What *act* comes to on the app's database."""
     from toque.messages.operating import Operator
-    from toque.messages.tables import complaints
-    from toque.store import open_store
 
     app = load_app(target)
-    url = database_url(settings_for(app), app.folder)
-
-    async def run() -> T:
-        if wrong := await complaints(url):
-            raise Failure(f"{app.name}'s database has no events: {wrong[0].problem}; start the app once, or upgrade it")
-        store = open_store(url)
-        await store.start()
-        try:
-            return await act(Operator(store), app, store)
-        finally:
-            await store.stop()
-
-    return asyncio.run(run())
+    url = checked(database_url(settings_for(app), app.folder), "database.url")
+    return in_store(url, lambda store: act(Operator(store), app, store))
 
 
 def _show(format: Format, values: Any, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

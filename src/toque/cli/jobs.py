@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -10,10 +9,10 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from toque.cli.databases import checked
+from toque.cli.databases import checked, in_store
 from toque.cli.failures import Failure
 from toque.cli.run import settings_for
-from toque.cli.target import Target, load_app
+from toque.cli.target import AppTarget, load_app
 from toque.serving import database_url
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ T = TypeVar("T")
 jobs = App(name="jobs", help="See what an app has to do, do again what failed, and stop what should not be done.")
 
 Id = Annotated[UUID, Parameter(help="The job's id, as `list` shows it.")]
-AppTarget = Annotated[Target, Parameter(name="--app")]
 Format = Literal["table", "json"]
 
 FOLLOW_S = 0.5
@@ -170,27 +168,15 @@ def _require(is_done: bool, otherwise: str) -> None:
 def _act(target: str, act: Callable[[Desk], Awaitable[T]]) -> T:
     """What *act* makes of the jobs of the app that *target* names, in one transaction."""
     from toque.messages.jobs.desk import Desk
-    from toque.messages.tables import complaints
-    from toque.store import open_store
     from toque.store.database import Database, transaction_of
 
     app = load_app(target)
     url = checked(database_url(settings_for(app), app.folder), "database.url")
 
-    async def run() -> T:
-        for complaint in await complaints(url):
-            raise Failure(str(complaint))
-        store = open_store(url)
-        await store.start()
-        try:
-            return await store.command(lambda database: within(database, store.dialect_name))
-        finally:
-            await store.stop()
-
     async def within(database: Database, dialect: str) -> T:
         return await act(Desk(transaction_of(database), dialect))
 
-    return asyncio.run(run())
+    return in_store(url, lambda store: store.command(lambda database: within(database, store.dialect_name)))
 
 
 def _follow(target: str, id: UUID) -> JobStatus | None:

@@ -15,9 +15,12 @@ from cyclopts import Parameter
 from toque.app import App
 from toque.cli.failures import Failure
 
-__all__ = ["Target", "folder_of", "load_app"]
+__all__ = ["AppTarget", "Target", "folder_of", "load_app"]
 
 Target = Annotated[str, Parameter(help="`package.module:app`, a file or a folder; the working folder unless given.")]
+
+AppTarget = Annotated[Target, Parameter(name="--app")]
+"""The same as an option, of commands that are about something within an app."""
 
 FILES = ("app.py", "main.py", "__init__.py")
 """Where an app stands in a folder, in the order in which they are tried."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from cyclopts import App, Parameter
 
-from toque.cli.databases import checked
+from toque.cli.databases import checked, in_store
 from toque.cli.failures import Failure
 from toque.cli.operations import Optional
 from toque.cli.run import settings_for
-from toque.cli.target import Target, load_app
+from toque.cli.target import AppTarget, load_app
 from toque.serving import database_url
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ T = TypeVar("T")
 webhooks = App(name="webhooks", help="See and change the endpoints that an app sends its events to.")
 
 Id = Annotated[str, Parameter(help="The endpoint's id, as `list` shows it.")]
-AppTarget = Annotated[Target, Parameter(name="--app")]
 
 
 @webhooks.command(name="list")
@@ -162,7 +161,6 @@ async def _with_keys(endpoints: Endpoints, id: str) -> tuple[Endpoint, tuple[str
 def _act(target: str, act: Callable[[Endpoints], Awaitable[T]]) -> T:
     """What *act* makes of the endpoints of the app that *target* names, in one transaction."""
     from toque.messages.webhooks.endpoints import Endpoints, Rules
-    from toque.store import open_store
     from toque.store.database import Database, transaction_of
 
     app = load_app(target)
@@ -173,26 +171,10 @@ def _act(target: str, act: Callable[[Endpoints], Awaitable[T]]) -> T:
     rules = Rules(sent, takes_http=not settings.is_production)
     url = checked(database_url(settings, app.folder), "database.url")
 
-    async def run() -> T:
-        await _check(url)
-        store = open_store(url)
-        await store.start()
-        try:
-            return await store.command(within)
-        finally:
-            await store.stop()
-
     async def within(database: Database) -> T:
         return await act(Endpoints(transaction_of(database), None, rules))
 
-    return asyncio.run(run())
-
-
-async def _check(url: str) -> None:
-    from toque.messages.tables import complaints
-
-    for complaint in await complaints(url):
-        raise Failure(str(complaint))
+    return in_store(url, lambda store: store.command(within))
 
 
 def _show(found: list[Endpoint]) -> None:

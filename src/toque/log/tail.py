@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from random import uniform
 
+from toque.call.tasks import cancel
 from toque.contract.errors import Unavailable
 from toque.log.probe import Probe
 from toque.log.wire import wire_to
@@ -70,10 +71,7 @@ class Tail:
 
     async def stop(self) -> None:
         """Let go of everything."""
-        for task in (self._following, self._ringing):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        await cancel(self._following, self._ringing)
         self._held.clear()
         await self._wire.close()
 

@@ -11,6 +11,7 @@ from random import shuffle
 from time import monotonic
 
 from toque.call.plan import Plan
+from toque.call.tasks import cancel
 from toque.contract.errors import Overloaded, Unavailable
 from toque.log.probe import Probe
 from toque.log.reader import Reader
@@ -97,16 +98,12 @@ class Consumers:
         self._claiming = asyncio.get_running_loop().create_task(self._claim())
 
     async def stop(self) -> None:
-        if self._claiming is not None:
-            self._claiming.cancel()
-            await asyncio.gather(self._claiming, return_exceptions=True)
+        await cancel(self._claiming)
         for ownership in self.owned.values():
             ownership.end(self._drain_s)
         if self._working:
             await asyncio.wait(self._working.values(), timeout=self._drain_s + CLOSE_S)
-        for task in self._working.values():
-            task.cancel()
-        await asyncio.gather(*self._working.values(), return_exceptions=True)
+        await cancel(*self._working.values())
 
     async def settled(self) -> None:
         """Come back when everything published so far is handled or parked, and what was published because of it."""

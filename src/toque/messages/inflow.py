@@ -14,6 +14,7 @@ from random import uniform
 
 import msgspec
 
+from toque.call.tasks import cancel
 from toque.contract.errors import Error
 from toque.log.append import append
 from toque.log.tail import Tail
@@ -95,9 +96,7 @@ class Inflow:
         self._working = asyncio.get_running_loop().create_task(self._work())
 
     async def stop(self) -> None:
-        if self._working is not None:
-            self._working.cancel()
-            await asyncio.gather(self._working, return_exceptions=True)
+        await cancel(self._working)
         if self._subscription is not None:
             await self._subscription.close()
         await self._broker.close()

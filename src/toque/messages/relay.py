@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from toque.call.tasks import cancel
 from toque.contract.errors import Error
 from toque.log.cursor import BEGINNING, Cursor
 from toque.log.entry import Entry
@@ -106,9 +107,7 @@ class Relay:
         self._working = asyncio.get_running_loop().create_task(self._work())
 
     async def stop(self) -> None:
-        if self._working is not None:
-            self._working.cancel()
-            await asyncio.gather(self._working, return_exceptions=True)
+        await cancel(self._working)
         await self._broker.close()
         await self._tail.release(self._name)
 

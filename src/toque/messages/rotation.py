@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from toque.call.tasks import cancel
 from toque.contract.errors import Error
 from toque.log.append import DAY_S
 from toque.log.cursor import Cursor
@@ -86,9 +87,7 @@ class Rotation:
         self._working = asyncio.get_running_loop().create_task(self._work())
 
     async def stop(self) -> None:
-        if self._working is not None:
-            self._working.cancel()
-            await asyncio.gather(self._working, return_exceptions=True)
+        await cancel(self._working)
 
     async def _work(self) -> None:
         while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import Protocol
+from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -100,6 +100,26 @@ class Subscription(Protocol):
 
     async def close(self, timeout_s: float = TIMEOUT_S) -> None:
         """Give back what was not acknowledged, and leave the group; its place stays with the broker."""
+
+
+class Opening(Subscription, Protocol):
+    """A subscription that has still to be begun at its broker."""
+
+    async def open(self, timeout_s: float) -> object:
+        """Begin it. Raises: Unavailable, Refused."""
+
+
+S = TypeVar("S", bound=Opening)
+
+
+async def opened(subscription: S, timeout_s: float) -> S:
+    """*subscription*, begun at its broker; closed again where that fails, so that nobody waits for it there."""
+    try:
+        await subscription.open(timeout_s)
+    except BaseException:
+        await subscription.close(0)
+        raise
+    return subscription
 
 
 class Broker(Protocol):

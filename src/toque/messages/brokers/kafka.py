@@ -20,7 +20,7 @@ from aiokafka.structs import ConsumerRecord
 
 from toque.contract.errors import TooLarge, Unavailable
 from toque.messages.brokers.address import Address, login
-from toque.messages.brokers.broker import LATE_S, TIMEOUT_S, Incoming, Message, check
+from toque.messages.brokers.broker import LATE_S, TIMEOUT_S, Incoming, Message, check, opened
 from toque.messages.brokers.link import Link
 
 __all__ = ["open_broker"]
@@ -89,13 +89,7 @@ class KafkaBroker:
     async def subscribe(
         self, topics: Sequence[str], group: str, *, member: str = "", limit: int = 100, timeout_s: float = TIMEOUT_S
     ) -> KafkaSubscription:
-        subscription = KafkaSubscription(self, topics, group, limit)
-        try:
-            await subscription.open(timeout_s)
-        except BaseException:
-            await subscription.close(0)
-            raise
-        return subscription
+        return await opened(KafkaSubscription(self, topics, group, limit), timeout_s)
 
     async def ping(self, timeout_s: float = TIMEOUT_S) -> None:
         async def fetch(producer: AIOKafkaProducer) -> None:

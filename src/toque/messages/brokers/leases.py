@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
+from toque.call.tasks import cancel
 from toque.contract.errors import Error
 
 __all__ = ["Leases"]
@@ -44,5 +45,4 @@ class Leases(Generic[H]):
                 log.warning("%d messages may come again: their lease was not renewed: %s", len(self.held), error)
 
     async def end(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await cancel(self._task)

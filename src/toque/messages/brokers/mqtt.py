@@ -23,7 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from toque.contract.errors import TooLarge, Unavailable
 from toque.messages.brokers.address import Address, login
-from toque.messages.brokers.broker import LATE_S, TIMEOUT_S, Incoming, Message, Refused, check
+from toque.messages.brokers.broker import LATE_S, TIMEOUT_S, Incoming, Message, Refused, check, opened
 from toque.messages.brokers.link import Link
 from toque.messages.brokers.waves import waves
 
@@ -259,13 +259,7 @@ class MqttBroker:
     async def subscribe(
         self, topics: Sequence[str], group: str, *, member: str = "", limit: int = 100, timeout_s: float = TIMEOUT_S
     ) -> MqttSubscription:
-        subscription = MqttSubscription(self, topics, group, member, limit)
-        try:
-            await subscription.open(timeout_s)
-        except BaseException:
-            await subscription.close(0)
-            raise
-        return subscription
+        return await opened(MqttSubscription(self, topics, group, member, limit), timeout_s)
 
     async def ping(self, timeout_s: float = TIMEOUT_S) -> None:
         async def ask(session: _Session) -> None:

@@ -24,7 +24,7 @@ from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, 
 
 from toque.contract.errors import Overloaded, TooLarge, Unavailable
 from toque.messages.brokers.address import Address
-from toque.messages.brokers.broker import LATE_S, TIMEOUT_S, Incoming, Message, Refused, check
+from toque.messages.brokers.broker import LATE_S, TIMEOUT_S, Incoming, Message, Refused, check, opened
 from toque.messages.brokers.leases import Leases
 from toque.messages.brokers.link import Link
 
@@ -144,13 +144,7 @@ class RedisBroker:
     async def subscribe(
         self, topics: Sequence[str], group: str, *, member: str = "", limit: int = 100, timeout_s: float = TIMEOUT_S
     ) -> RedisSubscription:
-        subscription = RedisSubscription(self, topics, group, limit, is_alone=not member)
-        try:
-            await subscription.open(timeout_s)
-        except BaseException:
-            await subscription.close(0)
-            raise
-        return subscription
+        return await opened(RedisSubscription(self, topics, group, limit, is_alone=not member), timeout_s)
 
     async def ping(self, timeout_s: float = TIMEOUT_S) -> None:
         async def ask(client: Redis) -> None:

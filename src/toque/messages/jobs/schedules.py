@@ -14,6 +14,7 @@ from asyncio import Task
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from toque.call.tasks import cancel
 from toque.contract.errors import Error
 from toque.contract.schedule import Schedule
 from toque.log.append import uuid7
@@ -102,9 +103,7 @@ class Schedules:
 
     async def stop(self) -> None:
         """Let another process keep it."""
-        if self._working is not None:
-            self._working.cancel()
-            await asyncio.gather(self._working, return_exceptions=True)
+        await cancel(self._working)
         await self._tail.release(LEADER)
 
     async def _work(self) -> None:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from toque.call.tasks import cancel
 from toque.contract.errors import Unavailable
 from toque.log.tail import Tail
 from toque.messages.webhooks.deliveries import Deliveries, Due, Ready
@@ -69,16 +70,12 @@ class Dispatcher:
         self._working = asyncio.get_running_loop().create_task(self._work())
 
     async def stop(self) -> None:
-        if self._working is not None:
-            self._working.cancel()
-            await asyncio.gather(self._working, return_exceptions=True)
+        await cancel(self._working)
         if not self._running:
             return
         await asyncio.wait(self._running, timeout=GRACE_S)
         left = dict(self._running)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await cancel(*left)
         if left:
             await self._deliveries.give_back([due for _, due in left.values()], time.time())
 
