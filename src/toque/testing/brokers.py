@@ -303,7 +303,7 @@ async def a_message_sent_again_has_its_id(bench: Bench) -> None:
 async def a_crash_loses_nothing_that_was_confirmed(bench: Bench) -> None:
     sent: list[Message] = []
     came: list[Message] = []
-    is_back = asyncio.Event()
+    is_back, is_published = asyncio.Event(), asyncio.Event()
     async with bench.connected() as broker, bench.connected() as other:
         subscription = await bench.member(other)
 
@@ -315,10 +315,11 @@ async def a_crash_loses_nothing_that_was_confirmed(bench: Bench) -> None:
                 sent.extend(batch)
                 while len(sent) - len(came) > AHEAD_MAX:  # noqa: ASYNC110 - of a list
                     await asyncio.sleep(0.01)
+            is_published.set()
 
         async def consume() -> None:
             pauses = _pauses()
-            while not is_back.is_set() or _ids(came) != _ids(sent):
+            while not is_published.is_set() or _ids(came) != _ids(sent):
                 async with _paused_when_unavailable(pauses):
                     found = await _in_time(subscription.receive(timeout_s=2), 2 + 10)
                     came.extend(incoming.message for incoming in found)
@@ -537,4 +538,11 @@ def _assert_order(came: list[Message], sent: list[Message]) -> None:
     first = list({message.id: message for message in came}.values())
     for key in {message.key for message in sent}:
         expected = [message.body for message in sent if message.key == key]
-        assert [message.body for message in first if message.key == key] == expected, f"key {key} lost its order"
+        found = [message.body for message in first if message.key == key]
+        assert found == expected, f"key {key} lost its order: {_turned(found, expected)}"
+
+
+def _turned(found: list[bytes], expected: list[bytes]) -> str:
+    """Where the order is lost first."""
+    place = next((n for n, pair in enumerate(zip(found, expected, strict=False)) if pair[0] != pair[1]), 0)
+    return f"at {place} came {found[place : place + 3]}, expected {expected[place : place + 3]}"
