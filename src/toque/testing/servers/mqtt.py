@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,11 +20,6 @@ class MosquittoServer(Server):
     """Writes its sessions to a file when it ends in order, and now and then."""
 
     SURVIVES_KILL: ClassVar[bool] = False
-    SKIPS: ClassVar[Mapping[str, str]] = {
-        "a_crash_loses_nothing_that_was_confirmed": (
-            "a restart of Mosquitto 2.0.11 now and then turned a key's order round"
-        )
-    }
 
     def __init__(self) -> None:
         self._program = program("mosquitto", "Debian's mosquitto")
