@@ -47,8 +47,9 @@ clean: ## forget everything that was made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	touch $@
 
+# The example sends webhooks, which takes an HTTP client.
 .venv/run: .venv/pip pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[http]'
 	touch $@
 
 .venv/test: .venv/run
