@@ -171,7 +171,7 @@ REMOVED = (
         "what a former owner writes names its fence",
         "messages/register.py",
         (
-            ("    _state(await _fetch(database, _HOLD[dialect], tenure.id, tenure.fence))", "    pass"),
+            ("    _state(await rows(database, _HOLD[dialect], tenure.id, tenure.fence))", "    pass"),
             ('"WHERE id = $1 AND fence = $2 RETURNING state"', '"WHERE id = $1 AND $2 > 0 RETURNING state"'),
             (
                 '_STATE = both("SELECT state FROM toque.consumer WHERE id = $1 AND fence = $2")',
