@@ -8,13 +8,16 @@ import pytest
 from archive import attempt, rows_of
 from archive_models import ANN, BOB, CHIEF, SEEN, ZOE, Base, Diary, Member, Note
 from sqlalchemy import Column, Integer, MetaData, String, Table, and_, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
 
+from toque.call.context import Context
 from toque.contract.complaints import Complaint
 from toque.contract.errors import Forbidden, NotFound
 from toque.contract.principal import ANONYMOUS, Principal
-from toque.store import AllRows, Database, Store
+from toque.store import AllRows, Database, Store, open_store
 from toque.store.described import rules_of
 from toque.store.dialects import sqlite
 from toque.store.facts import Me, filled, me
@@ -22,6 +25,7 @@ from toque.store.guard import Guard, guard_of
 from toque.store.guarded_dialects import guarded
 from toque.store.models import NAMES, Conventions
 from toque.store.rows import Guarded, Rows, Shared, declare, declared
+from toque.store.schema import create_missing
 from toque.store.sql import Sql
 
 
@@ -236,3 +240,48 @@ def test_rules_are_described(guard: Guard) -> None:
     assert lines["see and set secret"] == ("note.author = the caller", "note.author = ?")
     assert lines["stamp tenant"][0] == "the caller's tenant"
     assert rules_of(guard, "nothing", "sqlite") is None
+
+
+class HiddenBase(Conventions, DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMES)
+
+
+class Grade(HiddenBase):
+    """Everybody's row, but for its mark, which is seen and set only while it is open."""
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    is_open: Mapped[bool]
+    mark: Mapped[int]
+
+    @classmethod
+    def __rows__(cls, me: Me) -> Rows:
+        return Rows(read=me.is_authenticated, write=me.is_authenticated, hidden={"mark": cls.is_open})
+
+
+@pytest.mark.parametrize("form", ["update", "upsert"])
+async def test_a_hidden_column_is_not_set_by_what_hides_it(database_url: str, form: str) -> None:
+    """The rule of a hidden column holds for the row as it was, and for the row that the statement makes of it."""
+    await create_missing(database_url, HiddenBase.metadata)
+    store = open_store(database_url, guard=guard_of(HiddenBase.metadata, Sql(), []))
+    await store.start()
+    try:
+        row = {"id": 1, "is_open": True, "mark": 1}
+        await store.command(lambda db: AllRows.of(db).execute(insert(Grade), row))
+
+        def change(**values: Any) -> Any:
+            if form == "update":
+                return update(Grade).where(Grade.id == 1).values(**values)
+            make = postgresql.insert if store.dialect_name == "postgresql" else sqlite_dialect.insert
+            return make(Grade).values(row).on_conflict_do_update(index_elements=["id"], set_=values)
+
+        ann = Context.within("test", 60, ANN)
+        assert await store.command(lambda db: db.execute(change(mark=2)), ann) == 1
+        with pytest.raises(Forbidden):
+            await store.command(lambda db: db.execute(change(mark=3, is_open=False)), ann)
+        assert await store.query(lambda db: AllRows.of(db).scalar(select(Grade.mark))) == 2
+        assert await store.command(lambda db: db.execute(change(is_open=False)), ann) == 1
+        with pytest.raises(Forbidden):
+            await store.command(lambda db: db.execute(change(mark=4, is_open=True)), ann)
+        assert await store.query(lambda db: AllRows.of(db).scalar(select(Grade.mark))) == 2
+    finally:
+        await store.stop()

@@ -187,7 +187,8 @@ def _guarded(table: Table, said: _Saying) -> Guarded:
         insert=said_once[id(_or(rows.insert, rows.write))],
         change=said_once[id(_or(rows.change, rows.write))],
         delete=said_once[id(_or(rows.delete, rows.write))],
-        hidden=dict(rows.hidden),
+        # A mapped attribute alone is no expression yet, and has no columns that could be looked for.
+        hidden={key: and_(rule) for key, rule in rows.hidden.items()},
         stamp={**stamp, **rows.stamp},
         is_sensitive=said.is_sensitive,
     )
