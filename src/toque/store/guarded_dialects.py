@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import types
+from sqlalchemy import null, select, types
 from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg, PGIdentifierPreparer_asyncpg
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteIdentifierPreparer
 from sqlalchemy.engine import Dialect
@@ -41,6 +41,9 @@ class _Guarded(Refusing, Writing):
 class _SqliteCompiler(_Guarded, SQLiteCompiler):  # type: ignore[misc]
     refusal = f"{FORBIDDEN_FUNCTION}()"
     true = "1"
+    # SQLite changes one row and then looks at the next, whose rule may be about the first. It finds all rows, and what
+    # they become, before it changes one where there is a FROM (https://www.sqlite.org/lang_update.html, 2.2).
+    at_once = select(null().label("at_once")).subquery("toque_at_once")
 
     # Values are compared within rules as the columns that they go to would be: by the affinity of their type
     # (https://www.sqlite.org/datatype3.html, 3.1). Times and documents are texts that NUMERIC would spoil.

@@ -18,6 +18,7 @@ from sqlalchemy.sql import compiler as stock
 from sqlalchemy.sql import crud, visitors
 from sqlalchemy.sql.elements import ClauseElement, ColumnElement
 from sqlalchemy.sql.schema import Column
+from sqlalchemy.sql.selectable import SelectBase
 
 from toque.store.guard import refuse
 from toque.store.guarded_reading import Reading, Written
@@ -63,9 +64,10 @@ class _Permitted(ColumnElement[bool]):
     __visit_name__ = "permitted"
     inherit_cache = False
 
-    def __init__(self, table: Table, rule: Rule) -> None:
+    def __init__(self, table: Table, rule: Rule, beside: Any = None) -> None:
         self.table = table
         self.rule = rule
+        self._from_objects = [] if beside is None else [beside]
 
 
 class _Required(ColumnElement[Any]):
@@ -101,6 +103,8 @@ class Writing(Reading):
     refusal: str
     """An expression that fails when, and only when, it is evaluated."""
     true: str
+    at_once: Any = None
+    """What an UPDATE that asks other rows has in FROM, so that it asks them before it changes any."""
 
     def typed(self, text: str, column: Any) -> str:
         """The value *text* as a value of *column*'s type."""
@@ -140,7 +144,8 @@ class Writing(Reading):
         rules = None if self.trusted else self.rules_for(statement)
         if isinstance(rules, Guarded):
             _refuse_in_cte(rules, visiting_cte)
-            statement = statement.where(_Permitted(rules.table, rules.both(rules.change)))
+            beside = self.at_once if _asks(rules, statement) else None
+            statement = statement.where(_Permitted(rules.table, rules.both(rules.change), beside))
         return _update(self, statement, visiting_cte=visiting_cte, **kw)
 
     def visit_delete(self, statement: Any, visiting_cte: Any = None, **kw: Any) -> Any:
@@ -384,6 +389,12 @@ def columns_of(rule: Rule, table: Table) -> set[str]:
     """The keys of the columns of *table* that *rule* is about."""
     found: Iterator[Any] = visitors.iterate(rule)
     return {element.key for element in found if _is_column_of(table, element)}
+
+
+def _asks(rules: Guarded, statement: Any) -> bool:
+    """Whether *statement*, or a rule about it, has a subquery."""
+    parts = (statement, rules.read, rules.change, *rules.hidden.values())
+    return any(isinstance(element, SelectBase) for part in parts for element in visitors.iterate(part))
 
 
 def _is_column_of(table: Table, element: Any) -> bool:

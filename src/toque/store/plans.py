@@ -45,6 +45,7 @@ class Plans:
         """The plans of what calls run: guarded where there is a guard. No plan knows whom it is run for."""
         self.is_system = guard is not None
         """Whether these are the app's own, beside guarded ones: the database's own walls let them through."""
+        self.is_guarded = hasattr(dialect, "guard")
         self._plans: dict[Any, Plan] = {}
         self._of: WeakKeyDictionary[Any, dict[Any, _Found]] = WeakKeyDictionary()
 
@@ -105,6 +106,7 @@ class Plan(Compilation):
         if shape is not None:
             self.arrange = self._arranger(shape, selection, plans.dialect)
         self.prepared.is_system = plans.is_system
+        self.prepared.is_guarded = plans.is_guarded
         self.denials = denials_of(statement, plans.dialect, names)
         """What to ask after a write that a rule may have kept from some rows."""
         self.build = self._make if self.arrange is _as_they_are else self._build

@@ -10,7 +10,7 @@ __all__ = ["Prepared"]
 class Prepared:
     """One SQL text. A store may keep what it learns about the text in `lane`."""
 
-    __slots__ = ("is_sensitive", "is_system", "is_write", "lane", "sql", "tables", "walled")
+    __slots__ = ("is_guarded", "is_sensitive", "is_system", "is_write", "lane", "sql", "tables", "walled")
 
     def __init__(self, sql: str, is_write: bool = False, tables: tuple[Any, ...] = ()) -> None:
         self.sql = sql
@@ -19,6 +19,8 @@ class Prepared:
         """The tables it writes to, for naming the constraint that a change broke."""
         self.is_system = False
         """Whether the app runs it for itself, so that every row is open to it."""
+        self.is_guarded = False
+        """Whether a guarded compiler wrote it, which has put the rules in."""
         self.is_sensitive: bool | None = None
         """Whether it can meet a table whose rules the database enforces too; None until somebody has looked."""
         self.walled: str | None = None
@@ -30,4 +32,5 @@ class Prepared:
         """The same statement with another text: its lists written out."""
         prepared = Prepared(sql, self.is_write, self.tables)
         prepared.is_system = self.is_system
+        prepared.is_guarded = self.is_guarded
         return prepared

@@ -182,4 +182,5 @@ def _prepared(sql: str, context: Any, plans: Plans) -> Prepared:
     tables = (compiled.compile_state.dml_table,) if is_write else ()
     prepared = Prepared(sql, is_write, tables)
     prepared.is_system = plans.is_system and context.dialect is plans.dialect
+    prepared.is_guarded = hasattr(context.dialect, "guard")
     return prepared

@@ -78,6 +78,7 @@ class Wall:
         for name, fact in self._facts.items():
             connection.create_function(name, 0, partial(walled.answer, fact, _processor(fact)), deterministic=True)
         connection.create_function("toque_system", 0, lambda: walled.is_system, deterministic=True)
+        connection.create_function("toque_guarded", 0, lambda: walled.is_guarded, deterministic=True)
         # Otherwise REPLACE would delete a row that is in its way without a trigger (lang_conflict.html).
         connection.execute("PRAGMA recursive_triggers = ON")
         for table in self._tables:
@@ -117,6 +118,8 @@ class Walled:
         self.trusted: set[str] = set()
         """The names on whose behalf a sensitive table may be read."""
         self.is_system = False
+        self.is_guarded = False
+        """Whether the statement has the rules in it, and has looked for its rows before it changed any."""
         self.is_own_work = False
         """Whether the store itself looks at plans and the schema."""
         self._names = wall.names
@@ -127,6 +130,7 @@ class Walled:
         """Have the connection answer for *principal* until the next statement."""
         self._principal = principal
         self.is_system = prepared.is_system
+        self.is_guarded = prepared.is_guarded
         self._is_write = prepared.is_write
 
     def answer(self, fact: Fact, process: Callable[[Any], Any] | None) -> Any:
@@ -177,8 +181,10 @@ class _Table:
         whose = f"toque_system() OR ({self._read})"
         yield f"CREATE TEMP VIEW {inner} AS SELECT * FROM main.{name} WHERE {whose}"  # noqa: S608 - the model's own
         yield f"CREATE TEMP VIEW {name} AS SELECT * FROM {inner}"  # noqa: S608
-        # A row that the caller may not touch is passed over as if it were not there; a row that a write would leave
-        # behind can only be refused. It is looked at afterwards, when its key and its defaults are there.
+        # A row that the caller may not touch is passed over as if it were not there. To a statement with the rules in
+        # it that happens only where it has changed what the rule asks of another row already; then half of it must not
+        # be done. A row that a write would leave behind can only be refused. It is looked at afterwards, when its key
+        # and its defaults are there.
         yield self._trigger(f"{inner}.change", "BEFORE UPDATE", "OLD", f"({self._read}) AND ({self._change})")
         yield self._trigger(f"{inner}.delete", "BEFORE DELETE", "OLD", f"({self._read}) AND ({self._delete})")
         yield self._trigger(f"{inner}.changed", "AFTER UPDATE", "NEW", self._change)
@@ -187,7 +193,9 @@ class _Table:
     def _trigger(self, trigger: str, moment: str, row: str, rule: str) -> str:
         """What stops a write whose *row* does not satisfy *rule*."""
         columns = ", ".join(f"{row}.{column} AS {column}" for column in self._columns)
-        stop = "RAISE(IGNORE)" if row == "OLD" else f"RAISE(ABORT, '{NOT_YOURS}')"
+        stop = f"RAISE(ABORT, '{NOT_YOURS}')"
+        if row == "OLD":
+            stop = f"CASE WHEN toque_guarded() THEN {stop} ELSE RAISE(IGNORE) END"
         holds = f"SELECT {rule} FROM (SELECT {columns}) AS {self._name}"  # noqa: S608 - the model's own words
         return (
             f'CREATE TEMP TRIGGER "{trigger}" {moment} ON main.{self._name} WHEN NOT toque_system() '
