@@ -17,7 +17,7 @@ from sqlalchemy.sql.dml import Insert, UpdateBase
 
 from toque.contract.principal import ANONYMOUS, Principal
 from toque.store.expansion import Expansion, processed
-from toque.store.facts import Fact, Known
+from toque.store.facts import Known
 from toque.store.prepared import Prepared
 
 __all__ = ["Compilation", "Parameters"]
@@ -35,7 +35,7 @@ class _Source(NamedTuple):
     """Its bind's place in the cache key; -1 when the key has none."""
     default: Callable[[], Any] | None
     process: Callable[[Any], Any] | None
-    fact: Fact | None = None
+    fact: Callable[[Principal], Any] | None = None
     """What it is about the caller that the store fills in, and nobody else."""
 
 
@@ -54,7 +54,8 @@ class Compilation:
         self.is_insert = compiled.isinsert
         self.prepared = Prepared(compiled.string, is_write, tables)
         sources = {name: _source(name, compiled, key_binds, attributes) for name in compiled.bind_names.values()}
-        self._sources = [sources[name] for name in compiled.positiontup or ()]
+        in_order = [sources[name] for name in compiled.positiontup or ()]
+        self._sources = [(source, source.fact, source.process) for source in in_order]
         self.sources = sources
         self.names = frozenset(source.name for source in sources.values() if source.name)
         is_expanding = compiled.post_compile_params or compiled.literal_execute_params
@@ -75,10 +76,9 @@ class Compilation:
             values = {name: _value(source, binds, given, principal) for name, source in self.sources.items()}
             return self._expansion.write(values)
         return self.prepared, [
-            _value(source, binds, given, principal)
-            if (process := source.process) is None
-            else processed(process, _value(source, binds, given, principal))
-            for source in self._sources
+            value if process is None else processed(process, value)
+            for source, fact, process in self._sources
+            for value in (_value(source, binds, given, principal) if fact is None else fact(principal),)
         ]
 
     def value(self, name: str, binds: Sequence[Any], given: Parameters) -> Any:
@@ -98,7 +98,7 @@ _NONE: Parameters = {}
 def _value(source: _Source, binds: Sequence[Any], given: Parameters, principal: Principal) -> Any:
     name, place, default, _, fact = source
     if fact is not None:
-        return fact.of(principal)
+        return fact(principal)
     if name in given:
         return given[name]
     if default is not None:
@@ -113,7 +113,7 @@ def _source(name: str, compiled: SQLCompiler, key_binds: Sequence[Any], attribut
     bind = compiled.binds[name]
     if isinstance(bind, Known):
         return _Source(
-            "", -1, None, bind.type.dialect_impl(compiled.dialect).bind_processor(compiled.dialect), bind.fact
+            "", -1, None, bind.type.dialect_impl(compiled.dialect).bind_processor(compiled.dialect), bind.fact.of
         )
     # The ORM's compiler may have cloned the bind that the cache key lists.
     twins = {id(twin) for twin in bind._cloned_set}

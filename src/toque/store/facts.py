@@ -31,11 +31,9 @@ class Fact(BindParameter[Any]):
         self.about: About = about
         self.names = names
         """The roles or scopes of which one is enough, or the claim."""
+        self.of: Callable[[Principal], Any] = _READ[about](names)
+        """Its value for a principal; None, which equals nothing in SQL, where nothing is known."""
         self.known = Known(self, type_)
-
-    def of(self, principal: Principal) -> Any:
-        """Its value for *principal*; None, which equals nothing in SQL, where nothing is known."""
-        return _READ[self.about](principal, self.names)
 
     @property
     def words(self) -> str:
@@ -63,13 +61,14 @@ def filled(arguments: Iterable[Any], principal: Principal) -> list[Any]:
     return [value.of(principal) if isinstance(value, Fact) else value for value in arguments]
 
 
-_READ: Mapping[About, Callable[[Principal, tuple[str, ...]], Any]] = {
-    "subject": lambda principal, _: principal.subject or None,
-    "tenant": lambda principal, _: principal.tenant or None,
-    "authenticated": lambda principal, _: principal.is_authenticated,
-    "role": lambda principal, names: not principal.roles.isdisjoint(names),
-    "scope": lambda principal, names: not principal.scopes.isdisjoint(names),
-    "claim": lambda principal, names: principal.claims.get(names[0]),
+# Read for every statement of every call, so what can be known before is.
+_READ: Mapping[About, Callable[[tuple[str, ...]], Callable[[Principal], Any]]] = {
+    "subject": lambda _: lambda principal: principal.subject or None,
+    "tenant": lambda _: lambda principal: principal.tenant or None,
+    "authenticated": lambda _: lambda principal: principal.is_authenticated,
+    "role": lambda names: lambda principal: not principal.roles.isdisjoint(names),
+    "scope": lambda names: lambda principal: not principal.scopes.isdisjoint(names),
+    "claim": lambda names: lambda principal: principal.claims.get(names[0]),
 }
 
 _WORDS: Mapping[About, str] = {

@@ -59,7 +59,7 @@ _update = _with_rules(stock.SQLCompiler.visit_update)
 
 
 class _Permitted(ColumnElement[bool]):
-    """The rule that a row satisfies before it is changed or deleted. It brings no table along, and no column."""
+    """The rule that a row satisfies before it is changed or deleted. It brings no table along but what is *beside*."""
 
     __visit_name__ = "permitted"
     inherit_cache = False
@@ -67,7 +67,11 @@ class _Permitted(ColumnElement[bool]):
     def __init__(self, table: Table, rule: Rule, beside: Any = None) -> None:
         self.table = table
         self.rule = rule
-        self._from_objects = [] if beside is None else [beside]
+        self.beside = beside
+
+    @property
+    def _from_objects(self) -> list[Any]:
+        return [] if self.beside is None else [self.beside]
 
 
 class _Required(ColumnElement[Any]):

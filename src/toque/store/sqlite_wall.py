@@ -18,7 +18,6 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +75,7 @@ class Wall:
         """Put it up on *connection*, for good."""
         walled = Walled(self)
         for name, fact in self._facts.items():
-            connection.create_function(name, 0, partial(walled.answer, fact, _processor(fact)), deterministic=True)
+            connection.create_function(name, 0, walled.answering(fact), deterministic=True)
         connection.create_function("toque_system", 0, lambda: walled.is_system, deterministic=True)
         connection.create_function("toque_guarded", 0, lambda: walled.is_guarded, deterministic=True)
         # Otherwise REPLACE would delete a row that is in its way without a trigger (lang_conflict.html).
@@ -133,9 +132,10 @@ class Walled:
         self.is_guarded = prepared.is_guarded
         self._is_write = prepared.is_write
 
-    def answer(self, fact: Fact, process: Callable[[Any], Any] | None) -> Any:
-        value = fact.of(self._principal)
-        return value if process is None else process(value)
+    def answering(self, fact: Fact) -> Callable[[], Any]:
+        """What answers *fact* to SQLite. It is asked for each statement, so it is one call."""
+        of, process = fact.of, _processor(fact)
+        return lambda: of(self._principal) if process is None else process(of(self._principal))
 
     def authorize(
         self, action: int, first: str | None, second: str | None, database: str | None, source: str | None
