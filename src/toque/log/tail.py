@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from random import uniform
 
 from toque.call.tasks import cancel
@@ -127,6 +128,14 @@ class Tail:
                 await asyncio.sleep(uniform(again / 2, again))  # noqa: S311 - to spread, not to hide
                 again = min(again * 2, AGAIN_MAX_S)
                 continue
+            except Exception:
+                # Whatever it was: a wire that is in doubt holds nothing, and without a tail nothing goes on.
+                log.exception("the log cannot be followed; trying again")
+                self._lose()
+                with suppress(Exception):
+                    await self._wire.close()
+                await asyncio.sleep(AGAIN_MAX_S)
+                continue
             again = AGAIN_S
             self.looks += 1
             pause = min(pause * GROWTH, IDLE_S)
@@ -161,6 +170,9 @@ class Tail:
                 await self._wire.ring()
             except Unavailable:
                 self._lose()
+            except Exception:
+                # The others look by themselves within a second.
+                log.exception("others cannot be rung for")
             await asyncio.sleep(RING_S)
 
     def _nudge(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from random import shuffle
 from time import monotonic
@@ -123,14 +122,19 @@ class Consumers:
         is_first = True
         while True:
             self._news.clear()
-            with suppress(Unavailable, Overloaded):
+            has_failed = True
+            try:
                 await self._look()
                 await self._take_over(is_first)
-                is_first = False
+                is_first = has_failed = False
+            except (Unavailable, Overloaded) as error:
+                log.info("consumers cannot be looked for: %s", error)
+            except Exception:
+                log.exception("consumers cannot be looked for; trying again")
             # Not with every event: one that comes now is handled by whoever has its consumer.
             await asyncio.sleep(TRY_S)
             is_in_doubt = monotonic() - self._heard_at < DOUBT_S and self.consumers.keys() != self._working.keys()
-            if not is_in_doubt:
+            if not is_in_doubt and not has_failed:
                 await self._news.wait()
 
     async def _look(self) -> None:

@@ -38,6 +38,9 @@ KEEP_DAYS_MAX = SLOTS - 1
 LOOK_S = 3600.0
 """Between two looks: a part is a day."""
 
+AGAIN_S = 60.0
+"""After a failure that nobody expected, a table that is being restored say: a log a minute, and not an hour's delay."""
+
 ROWS = 500
 """Deleted at a time on SQLite, some milliseconds of work."""
 
@@ -94,9 +97,14 @@ class Rotation:
             try:
                 if await self._tail.claim("rotation"):
                     await self.rotate(time())
+                pause = LOOK_S
             except Error as error:
                 log.warning("old events are not forgotten yet: %s", error)
-            await asyncio.sleep(LOOK_S)
+                pause = LOOK_S
+            except Exception:
+                log.exception("old events are not forgotten yet")
+                pause = AGAIN_S
+            await asyncio.sleep(pause)
 
     async def rotate(self, now: float) -> int:
         """Forget what may be forgotten at the moment *now*: how many events, or parts of the table."""

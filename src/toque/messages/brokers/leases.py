@@ -43,6 +43,8 @@ class Leases(Generic[H]):
                 await self._renew(list(self.held.values()))
             except Error as error:
                 log.warning("%d messages may come again: their lease was not renewed: %s", len(self.held), error)
+            except Exception:
+                log.exception("%d messages may come again: their lease was not renewed", len(self.held))
 
     async def end(self) -> None:
         await cancel(self._task)

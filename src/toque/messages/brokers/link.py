@@ -187,6 +187,11 @@ class Link(Generic[C]):
             self._last_failure = _told(error)
             log.info("%s cannot be reached: %s", self.name, self._last_failure)
             return None
+        except Exception as error:
+            # A driver fails in ways of its own; whoever keeps the connection must not end by one.
+            self._last_failure = _told(error)
+            log.exception("%s cannot be reached", self.name)
+            return None
         else:
             self._last_failure = "it was closed by the other side"
             self._answered_at = monotonic()

@@ -79,6 +79,15 @@ class Settling:
                 await self._table.settle(**kinds)
             except Error as error:
                 log.warning("what became of %d jobs cannot be written yet: %s", len(rows), error)
+            except Exception:
+                # The database is broken, or one of the rows cannot be written: then it is let go, and its job, which
+                # nobody is known to run, is given back (`Worker._compare`).
+                log.exception("what became of %d jobs cannot be written", len(rows))
+                if len(rows) == 1:
+                    return
+                for row in rows:
+                    await self._write([row])
+                return
             else:
                 return
             await asyncio.sleep(pause)
