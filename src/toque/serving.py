@@ -85,6 +85,7 @@ class Serving:
         self._sockets = self._websockets()
         self._end_tracing: Callable[[], None] = lambda: None
         self._closing: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None
         self.on_sockets_closed: Callable[[], None] = lambda: None
         """What is told, after `begin_stopping`, that no socket is open any more."""
         self.edge = self._compile_edge()
@@ -235,7 +236,7 @@ class Serving:
             await application.start()
 
     def begin_stopping(self) -> None:
-        """Welcome no new clients: answers ask their client to leave, sockets close, and readiness says no.
+        """Welcome no new clients: answers ask their client to leave, sockets close, readiness says no, and no job begins.
 
         Whoever says it again, because it may not have been heard, changes nothing.
         """
@@ -244,6 +245,8 @@ class Serving:
         self.edge.is_stopping = True
         self._closing = asyncio.get_running_loop().create_task(self._sockets.stop(SOCKETS_S))
         self._closing.add_done_callback(lambda _: self.on_sockets_closed())
+        if self.system.messages is not None:
+            self._draining = asyncio.get_running_loop().create_task(self.system.messages.drain())
 
     async def stop(self) -> None:
         """Let running calls end, then end all that was begun, the last first, even where a part fails."""

@@ -42,8 +42,13 @@ def worker(target: Target = ".", /) -> None:
 async def _work(serving: Serving) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def begin_stopping() -> None:
+        serving.begin_stopping()
+        stopping.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, begin_stopping)
     await serving.start()
     print(f"{serving.app.name} {serving.app.version} works ({serving.settings.app.environment})", flush=True)
     try:

@@ -96,8 +96,12 @@ class Consumers:
         self._heard_at = monotonic()
         self._claiming = asyncio.get_running_loop().create_task(self._claim())
 
-    async def stop(self) -> None:
+    async def drain(self) -> None:
+        """Take nothing over any more; what is owned is handled until `stop`, in its order."""
         await cancel(self._claiming)
+
+    async def stop(self) -> None:
+        await self.drain()
         for ownership in self.owned.values():
             ownership.end(self._drain_s)
         if self._working:

@@ -47,6 +47,8 @@ class Messages:
         """What runs because of the log, first to start first."""
         self.preparations: list[Callable[[], Awaitable[None]]] = []
         """What is done before anything is called, also in a process that does not work."""
+        self.drains: list[Callable[[], Awaitable[None]]] = []
+        """What is done as soon as the process is told to stop, while its calls still end: nothing new is begun."""
         self.consumers: Consumers | None = None
         """One of them: what handles events."""
         self.is_working = is_working
@@ -62,6 +64,11 @@ class Messages:
         if self.is_working:
             for service in self.services:
                 await service.start()
+
+    async def drain(self) -> None:
+        """Begin nothing new; what runs goes on until `stop`. Whoever says it again changes nothing."""
+        if self.is_working:
+            await asyncio.gather(*(drain() for drain in self.drains), return_exceptions=True)
 
     async def stop(self) -> None:
         """Stop all services at once, so that each has the whole of the time that is left; the tail last, which has

@@ -63,16 +63,21 @@ def messages_of(
         messages.consumers = consumers
         messages.preparations.append(consumers.prepare)
         messages.services.append(consumers)
+        messages.drains.append(consumers.drain)
     messages.services.append(Rotation(store, messages.tail, settings.messages.keep_days))
     if book.by_name:
         from toque.messages.jobs.worker import Worker
 
         slots, drain_s = settings.messages.jobs_max, settings.messages.drain_s
-        messages.services.append(Worker(store, messages.tail, book, slots=slots, drain_s=drain_s))
+        worker = Worker(store, messages.tail, book, slots=slots, drain_s=drain_s)
+        messages.services.append(worker)
+        messages.drains.append(worker.drain)
     if book.schedules:
         from toque.messages.jobs.schedules import Schedules
 
-        messages.services.append(Schedules(store, messages.tail, book))
+        schedules = Schedules(store, messages.tail, book)
+        messages.services.append(schedules)
+        messages.drains.append(schedules.stop)
     if settings.messages.brokers:
         from toque.messages import bridges
 

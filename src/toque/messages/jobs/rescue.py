@@ -66,6 +66,10 @@ class Rescue:
                 # Had it lived, it could not have come back to its number meanwhile: it takes another one then.
                 await self._tail.release(claim_of(worker))
 
+    async def resign(self) -> None:
+        """Let another process look."""
+        await self._tail.release(LEADER)
+
     async def _give_back(self, worker: int) -> None:
         held = await self._table.held(worker)
         # Of those that ran together any may have ended the process. One that did before is begun alone among others

@@ -108,9 +108,8 @@ class Worker:
         self._alarm.set()
         self._working = asyncio.get_running_loop().create_task(self._work())
 
-    async def stop(self) -> None:
-        """Claim nothing more, give back what has not begun, let end what runs, and give back the rest: what a deploy
-        interrupts has lost no attempt by it."""
+    async def drain(self) -> None:
+        """Claim nothing more, and give back what has not begun; what runs goes on. It may be said twice."""
         self._is_stopping = True
         if self._working is not None:
             # What is being claimed is claimed to its end, so that it is known here and can be given back.
@@ -121,6 +120,12 @@ class Worker:
             self._timer.cancel()
         while self._ahead:
             self._runner.give_back(self._ahead.popleft()[0])
+        await self._rescue.resign()
+
+    async def stop(self) -> None:
+        """Claim nothing more, give back what has not begun, let end what runs, and give back the rest: what a deploy
+        interrupts has lost no attempt by it."""
+        await self.drain()
         if tasks := [running.task for running in self._running.values() if running.task is not None]:
             _, late = await asyncio.wait(tasks, timeout=self._drain_s)
             for running in list(self._running.values()):
@@ -158,7 +163,7 @@ class Worker:
             self._give_back_late()
             claimed = 0
             for queue in sorted(self._hungry):
-                if (room := self._room()) <= 0:
+                if (room := self._room()) <= 0 or self._is_stopping:
                     return
                 starts = await self._table.claim(queue, room, self.number, self._names[queue])
                 claimed += len(starts)
