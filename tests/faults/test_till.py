@@ -29,8 +29,7 @@ def test_sales_on_postgresql(server: PrivatePostgres) -> None:
     assert report.counts["hurt"] > 10 * 2
 
 
-# On SQLite one of them (exit after the key is claimed) hangs, and nobody knows yet why: docs/why/proof.md.
-@pytest.mark.parametrize("database", [pytest.param("sqlite", marks=pytest.mark.soak), "postgresql"])
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_every_step_is_reached(database: str, server: PrivatePostgres) -> None:
     """One process is killed there, and frozen there in its next life; the other one exits at the second time."""
     steps = [step.name for step in STORE if database in step.databases]

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 
@@ -25,6 +26,11 @@ is away some more end at their start."""
 
 REST_S = 0.05
 """Between two lives, as a supervisor would rest."""
+
+STOPPED_LOOK_S, STOPPED_LOOKS = 0.005, 1000
+"""Between two looks whether a process that is about to stop itself has, and how many: five seconds, and it is dead."""
+
+PROCESSES = Path("/proc")
 
 _encode = msgspec.json.Encoder().encode
 decode_word = msgspec.json.Decoder(Word).decode
@@ -91,7 +97,7 @@ class Remote:
         if word.is_ready:
             self.is_ready.set()
         elif word.freezes_s:
-            self.wake_in(word.freezes_s)
+            self._wake_once_stopped(word.freezes_s)
             if word.lapses:
                 self._lapse()
         elif (future := self._asked.get(word.number)) is not None and not future.done():
@@ -137,5 +143,25 @@ class Remote:
         self.signal(signal.SIGSTOP)
         self.wake_in(for_s)
 
+    def _wake_once_stopped(self, seconds: float, looks: int = STOPPED_LOOKS) -> None:
+        """Wake it *seconds* after it has stopped itself, which it only announced. Where the machine had no time for
+        it in between, the signal to go on would come before the one to stop, and it would sleep for ever, with
+        whatever it holds."""
+        if looks and not _is_stopped(self._pid):
+            again = asyncio.get_running_loop().call_later
+            again(STOPPED_LOOK_S, self._wake_once_stopped, seconds, looks - 1)
+        else:
+            self.wake_in(seconds)
+
     def wake_in(self, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self.signal, signal.SIGCONT)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether the kernel has stopped the process (proc(5), "/proc/pid/stat"); on other systems it is believed to be."""
+    if not pid or not PROCESSES.is_dir():
+        return True
+    try:
+        return (PROCESSES / str(pid) / "stat").read_text().rpartition(") ")[2].startswith("T")
+    except OSError:
+        return True
