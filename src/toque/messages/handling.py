@@ -14,10 +14,11 @@ from toque.call.context import Context
 from toque.call.delivery import Delivery
 from toque.call.observation import code_of
 from toque.call.plan import Plan
-from toque.contract.conversion import convert, dec_hook
+from toque.contract.conversion import dec_hook
 from toque.contract.errors import Overloaded, Unavailable
 from toque.contract.event import Event
 from toque.log.entry import Entry
+from toque.messages import versions
 from toque.messages.behalf import TRACEPARENT, principal_of
 from toque.messages.inbox import Taken
 from toque.messages.parked import Trouble
@@ -79,14 +80,9 @@ class Handling:
 
     def read(self, entry: Entry) -> Event:
         """The event in *entry*, as the present version has it. Raises: anything, where it cannot be read."""
-        version = self.event.__version__
-        if entry.version == version:
+        if entry.version == self.event.__version__:
             return self._decode(entry.data)
-        if entry.version > version:
-            raise ValueError(f"{entry.type} {entry.version} is newer than what this release knows, {version}")
-        fields = self.event.upcast(entry.version, msgspec.json.decode(entry.data))
-        event: Event = convert(fields, self.event)
-        return event
+        return versions.read(self.event, entry.version, entry.data)
 
     def _context(self, entry: Entry, consumer: str, attempt: int) -> Context:
         context = Context.within(self.plan.operation.name, self.plan.deadline_s, principal_of(entry.headers))

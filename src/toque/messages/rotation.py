@@ -23,6 +23,7 @@ from toque.log.event_table import SLOTS
 from toque.log.snapshots import bounds
 from toque.log.tail import Tail
 from toque.messages.dialects import both
+from toque.messages.wait_tables import OPEN
 from toque.store.database import Database, transaction_of
 from toque.store.own import execute
 from toque.store.prepared import Prepared
@@ -50,7 +51,9 @@ LOCK_MS = 100
 # ruff: noqa: S608 - what is put into a text is a number of ours.
 _PLACES = both(
     "SELECT name, cursor FROM toque.consumer WHERE state <> 'done' "
-    "UNION ALL SELECT name, cursor FROM toque.relay UNION ALL SELECT name, cursor FROM toque.webhook_place"
+    "UNION ALL SELECT name, cursor FROM toque.relay UNION ALL SELECT name, cursor FROM toque.webhook_place "
+    # While no job waits for an event, nobody moves that place, and it keeps nothing.
+    f"UNION ALL SELECT name, cursor FROM toque.job_wait_place WHERE EXISTS (SELECT 1 FROM toque.job_step WHERE {OPEN})"
 )
 """Whoever follows the log: what one of them has not read is kept."""
 

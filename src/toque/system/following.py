@@ -72,6 +72,10 @@ def messages_of(
         worker = Worker(store, messages.tail, book, slots=slots, drain_s=drain_s)
         messages.services.append(worker)
         messages.drains.append(worker.drain)
+    if any(job.has_steps for job in book.by_name.values()):
+        from toque.messages.jobs.matching import Matching
+
+        messages.services.append(Matching(store, messages.reader, messages.tail))
     if book.schedules:
         from toque.messages.jobs.schedules import Schedules
 

@@ -40,7 +40,8 @@ class Statements(NamedTuple):
     forget: tuple[Prepared, ...]
     """(rows of id): what steps they took."""
     steps: Prepared
-    """(job): the steps that are recorded of it."""
+    """(job): the steps that are recorded of it: number, name, result, an event's version, and seconds until a wait is
+    over."""
     held: Prepared
     """(worker): what it has begun and not ended."""
     sweep: tuple[Prepared, ...]
@@ -108,7 +109,7 @@ _POSTGRESQL = Statements(
             ORDER BY j.priority DESC, j.pos LIMIT $2 FOR UPDATE OF j SKIP LOCKED
         )
         UPDATE toque.job AS j SET state = {RUNNING}, worker = $3, fence = j.fence + 1, attempt = j.attempt + 1,
-            started = clock_timestamp(), uniq = CASE WHEN j.is_freed THEN NULL ELSE j.uniq END
+            started = clock_timestamp(), is_woken = false, uniq = CASE WHEN j.is_freed THEN NULL ELSE j.uniq END
         FROM taken WHERE j.id = taken.id
         RETURNING {", ".join(f"j.{name}" for name in _RETURNING.split(", "))},
             extract(epoch FROM j.at)::float8, extract(epoch FROM clock_timestamp() - j.due)::float8
@@ -130,8 +131,9 @@ _POSTGRESQL = Statements(
         _prepared(
             f"""
             {_ROWS} UPDATE toque.job AS j
-            SET state = CASE WHEN r.pause > 0 THEN {LATER} ELSE {WAITING} END,
-                due = clock_timestamp() + make_interval(secs => r.pause),
+            SET state = CASE WHEN r.pause > 0 AND NOT j.is_woken THEN {LATER} ELSE {WAITING} END,
+                due = clock_timestamp() + make_interval(secs => CASE WHEN j.is_woken THEN 0 ELSE r.pause END),
+                is_woken = false,
                 attempt = j.attempt - r.refund, crashes = j.crashes + r.crash, worker = NULL,
                 errors = right(j.errors || r.error, {ERRORS_CHARS_MAX})
             FROM r WHERE {_MINE}
@@ -154,7 +156,11 @@ _POSTGRESQL = Statements(
     ),
     progress=(_prepared(f"{_ROWS} UPDATE toque.job AS j SET progress = r.result FROM r WHERE {_MINE}"),),
     forget=(_prepared(f"{_ROWS} DELETE FROM toque.job_step AS s USING r WHERE s.job = r.id"),),
-    steps=_prepared("SELECT number, name, result FROM toque.job_step WHERE job = $1::text::uuid", is_write=False),
+    steps=_prepared(
+        "SELECT number, name, result, version, extract(epoch FROM until - clock_timestamp())::float8 "
+        "FROM toque.job_step WHERE job = $1::text::uuid",
+        is_write=False,
+    ),
     held=_prepared(
         f"SELECT id, fence, crashes FROM toque.job WHERE worker = $1 AND state = {RUNNING} FOR UPDATE SKIP LOCKED"
     ),
@@ -206,7 +212,7 @@ _SQLITE = Statements(
     claim=_prepared(
         f"""
         UPDATE toque_job AS t SET state = {RUNNING}, worker = ?3, fence = fence + 1, attempt = attempt + 1,
-            started = {_NOW}, uniq = CASE WHEN is_freed THEN NULL ELSE uniq END
+            started = {_NOW}, is_woken = 0, uniq = CASE WHEN is_freed THEN NULL ELSE uniq END
         WHERE pos IN (
             SELECT j.pos FROM toque_job AS j
             WHERE j.state = {WAITING} AND j.queue = ?1 AND {_OPEN_LITE.format("?1")}
@@ -233,7 +239,8 @@ _SQLITE = Statements(
         _prepared(
             f"""
             UPDATE toque_job AS j
-            SET state = CASE WHEN r.pause > 0 THEN {LATER} ELSE {WAITING} END, due = {_NOW} + r.pause,
+            SET state = CASE WHEN r.pause > 0 AND NOT j.is_woken THEN {LATER} ELSE {WAITING} END,
+                due = {_NOW} + CASE WHEN j.is_woken THEN 0 ELSE r.pause END, is_woken = 0,
                 attempt = j.attempt - r.refund, crashes = j.crashes + r.crash, worker = NULL,
                 errors = substr(j.errors || r.error, -{ERRORS_CHARS_MAX})
             FROM {_R} WHERE {_MINE}
@@ -256,7 +263,9 @@ _SQLITE = Statements(
     forget=(
         _prepared("DELETE FROM toque_job_step WHERE job IN (SELECT json_extract(value, '$.id') FROM json_each(?1))"),
     ),
-    steps=_prepared("SELECT number, name, result FROM toque_job_step WHERE job = ?1", is_write=False),
+    steps=_prepared(
+        f"SELECT number, name, result, version, until - {_NOW} FROM toque_job_step WHERE job = ?1", is_write=False
+    ),
     held=_prepared(
         f"SELECT id, fence, crashes FROM toque_job WHERE worker = ?1 AND state = {RUNNING}",
     ),

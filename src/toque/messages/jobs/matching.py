@@ -1,0 +1,124 @@
+"""What is published is compared with what jobs wait for, by one process at a time, and soon after it is committed.
+
+While no job waits, nothing is read and nothing is written: the place to go on from is then the end of the log, taken
+before the look that found no wait (`waits` says why that loses nothing). A second process that compares, because the
+first was frozen, only finds again what was found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio import Task
+from time import monotonic
+from typing import Any
+
+import msgspec
+
+from toque.call.tasks import cancel
+from toque.contract.errors import Error
+from toque.log.cursor import Cursor
+from toque.log.reader import Reader
+from toque.log.tail import Tail
+from toque.messages.jobs.waits import PLACE, WAITS
+from toque.store.database import Database, transaction_of
+from toque.store.own import execute, look
+from toque.store.prepared import Prepared
+from toque.store.store import Store
+
+__all__ = ["Matching"]
+
+log = logging.getLogger("toque.jobs")
+
+PAGE = 100
+"""Events compared at a time, a statement of some milliseconds."""
+
+CLAIM_S = 5.0
+"""How often a process asks whether it is the one: after the death of another, waits end so much late at most."""
+
+SAVE_S = 1.0
+"""Between two notes of how far it is, as for consumers: what is compared again after a crash costs a second's work."""
+
+AGAIN_S = 1.0
+
+
+class Matching:
+    """See `messages.Service`."""
+
+    def __init__(self, store: Store, reader: Reader, tail: Tail) -> None:
+        self._store = store
+        self._reader = reader
+        self._tail = tail
+        self._statements = WAITS[store.dialect_name]
+        self._news = asyncio.Event()
+        self._place: Cursor | None = None
+        self._saved_at = 0.0
+        self._working: Task[None] | None = None
+
+    async def start(self) -> None:
+        self._tail.on_news(self._news.set)
+        self._tail.on_lost(self._forget)
+        self._working = asyncio.get_running_loop().create_task(self._work())
+
+    async def stop(self) -> None:
+        await cancel(self._working)
+        await self._tail.release(PLACE)
+
+    def _forget(self) -> None:
+        """Another process may have gone on."""
+        self._place = None
+
+    async def _work(self) -> None:
+        while True:
+            self._news.clear()
+            try:
+                pause = await self._turn()
+            except Error as error:
+                log.warning("jobs cannot be woken by events: %s; trying again", error)
+                pause = AGAIN_S
+            except Exception:
+                log.exception("jobs cannot be woken by events; trying again")
+                pause = AGAIN_S
+            if pause is not None:
+                await asyncio.sleep(pause)
+            else:
+                await self._news.wait()
+
+    async def _turn(self) -> float | None:
+        """Compare all there is: the seconds until the next look, None for when there are news."""
+        if not await self._tail.claim(PLACE):
+            return CLAIM_S
+        end = await self._reader.now()
+        if not (await self._look(self._statements.is_open))[0][0]:
+            self._place = end
+            return None
+        place = self._place or await self._noted() or end
+        while True:
+            entries, after = await self._reader.read(place, PAGE)
+            if entries:
+                await self._compare([entry.pos for entry in entries])
+            is_moved, place = after != place, after
+            self._place = place
+            if is_moved and (len(entries) == PAGE or monotonic() - self._saved_at > SAVE_S):
+                self._saved_at = monotonic()
+                await execute(self._store, self._statements.move, PLACE, msgspec.json.encode(place).decode())
+            if not entries:
+                return None
+
+    async def _compare(self, positions: list[int]) -> None:
+        document = msgspec.json.encode(positions).decode()
+
+        async def run(database: Database) -> int:
+            counts = [await transaction_of(database).execute(each, (document,)) for each in self._statements.match]
+            return max(counts)
+
+        if await self._store.command(run):
+            # Whoever has room begins what was woken.
+            self._tail.ring()
+
+    async def _noted(self) -> Cursor | None:
+        rows = await self._look(self._statements.place, PLACE)
+        return msgspec.json.decode(rows[0][0], type=Cursor) if rows else None
+
+    async def _look(self, statement: Prepared, *arguments: Any) -> list[Any]:
+        return await look(self._store, statement, *arguments)
