@@ -7,12 +7,13 @@ from toque.testing.faults.history import Line
 from toque.testing.faults.proxy import Cut, PostgresProxy, Proxy, proxy_before
 from toque.testing.faults.scenario import Call, Scenario
 from toque.testing.faults.schedule import AtStep, FromOutside, Schedule, draw
-from toque.testing.faults.steps import JOBS, MESSAGES, STORE, Step
+from toque.testing.faults.steps import JOBS, MESSAGES, STORE, WAITS, Step
 
 __all__ = [
     "JOBS",
     "MESSAGES",
     "STORE",
+    "WAITS",
     "AtStep",
     "Call",
     "Clock",

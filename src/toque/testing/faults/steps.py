@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from toque.testing.faults.everywhere import replace
 
-__all__ = ["JOBS", "MESSAGES", "STORE", "Step", "arm", "find"]
+__all__ = ["JOBS", "MESSAGES", "STORE", "WAITS", "Step", "arm", "find"]
 
 Reached = Callable[[str], None]
 
@@ -82,6 +82,14 @@ JOBS: tuple[Step, ...] = (
     *_around("a worker gets its number", "toque.messages.jobs.table:JobTable.number"),
 )
 """What workers do to jobs."""
+
+
+WAITS: tuple[Step, ...] = (
+    *_around("a wait begins", "toque.messages.jobs.steps:Steps._begin_waiting"),
+    *_around("a wait is looked for", "toque.messages.jobs.steps:Steps._found"),
+    *_around("events are compared with waits", "toque.messages.jobs.matching:Matching._compare"),
+)
+"""What jobs that wait for events do, and who wakes them."""
 
 
 def find(steps: Iterable[Step]) -> None:
