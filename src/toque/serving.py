@@ -26,6 +26,7 @@ from toque.store.insight.measures import Measuring
 from toque.store.preparation import head
 from toque.store.release import Release
 from toque.system import System, Tables, compile_system
+from toque.system.messaging import messaging_of
 from toque.transports import static
 from toque.transports.arguments import plain_reader
 from toque.transports.bodies import BodyLimits, late_reader
@@ -154,7 +155,7 @@ class Serving:
         app = self.app
         plans = self.system.plans.values()
         described = [self.offered(plan) for plan in plans]
-        return manifest(app.name, app.version, app.description, described)
+        return manifest(app.name, app.version, app.description, described, messaging_of(self.system))
 
     def document(self, name: Document) -> bytes:
         """The manifest, or the OpenAPI document made from it, as JSON."""

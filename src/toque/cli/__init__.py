@@ -41,6 +41,7 @@ _COMMANDS = {
     "events": "toque.cli.events:events",
     "jobs": "toque.cli.jobs:jobs",
     "webhooks": "toque.cli.webhooks:webhooks",
+    "diff": "toque.cli.diff:diff",
     "export": "toque.cli.export:export",
 }
 for _place, (_name, _home) in enumerate(_COMMANDS.items()):

@@ -12,10 +12,19 @@ from typing import Any
 import msgspec
 
 from toque.contract.access import Access
-from toque.contract.conversion import enc_hook
 from toque.contract.errors import CODES, Problem
-from toque.contract.json_schema import json_schema
+from toque.contract.manifest_messages import (
+    BrokerEntry,
+    EventEntry,
+    HandlerEntry,
+    JobEntry,
+    Messaging,
+    event_entries,
+    handler_entries,
+    job_entries,
+)
 from toque.contract.operation import Kind, Operation
+from toque.contract.shapes import JsonSchema, Shapes, plain
 from toque.contract.signature import Place, Signature
 
 __all__ = [
@@ -32,8 +41,6 @@ __all__ = [
 
 VERSION = 1
 """Of the manifest's own form; it grows when a reader of the old form would misread the new one."""
-
-JsonSchema = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,53 +141,56 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     description: str
     operations: tuple[OperationEntry, ...]
+    events: tuple[EventEntry, ...] = ()
+    handlers: tuple[HandlerEntry, ...] = ()
+    jobs: tuple[JobEntry, ...] = ()
+    brokers: tuple[BrokerEntry, ...] = ()
     problem: JsonSchema
     """The schema of every failure's document (RFC 9457)."""
     schemas: dict[str, JsonSchema]
     """What the schemas above refer to as `#/components/schemas/NAME`."""
 
 
-def manifest(name: str, version: str, description: str, offered: Sequence[Offered]) -> Manifest:
+def manifest(
+    name: str, version: str, description: str, offered: Sequence[Offered], messaging: Messaging | None = None
+) -> Manifest:
     """Describe an app. Apps that offer the same have equal manifests, in whatever order they declare it."""
     offered = sorted(offered, key=lambda one: one.operation.name)
-    shapes = _Shapes(offered)
+    messaging = messaging or Messaging()
+    shapes = _shapes(offered, messaging)
     return Manifest(
         name=name,
         version=version,
         description=description,
         operations=tuple(_entry(one, shapes) for one in offered),
+        events=tuple(event_entries(messaging, shapes)),
+        handlers=tuple(handler_entries(messaging)),
+        jobs=tuple(job_entries(messaging, shapes)),
+        brokers=tuple(messaging.brokers),
         problem=shapes.of(Problem),
         schemas=shapes.components,
     )
 
 
-class _Shapes:
-    """The JSON Schemas of every type, made together so that equal names are told apart."""
-
-    def __init__(self, offered: Sequence[Offered]) -> None:
-        inputs = [found for one in offered for found in one.signature.inputs]
-        types = [
+def _shapes(offered: Sequence[Offered], messaging: Messaging) -> Shapes:
+    inputs = [found for one in offered for found in one.signature.inputs]
+    shapes = Shapes(
+        [
             *(found.type for found in inputs if found.place is not Place.UPLOAD),
             *(one.signature.output for one in offered if one.signature.output not in (None, bytes)),
+            *messaging.types,
             Problem,
         ]
-        # As it will be read from a file: a tuple there is a list.
-        schemas, self.components = msgspec.json.decode(msgspec.json.encode(json_schema(types)))
-        # Extensions stand beside the standard members of a problem, not below one (RFC 9457, 3.2).
-        self.components["Problem"]["properties"].pop("extra")
-        # By identity: a type need not be hashable, and each is the very object that stands in the signature.
-        self._known: dict[int, tuple[Any, JsonSchema]] = {
-            id(tp): (tp, shape) for tp, shape in zip(types, schemas, strict=True)
-        }
-
-    def of(self, tp: Any) -> JsonSchema:
-        return self._known[id(tp)][1]
+    )
+    # Extensions stand beside the standard members of a problem, not below one (RFC 9457, 3.2).
+    shapes.components["Problem"]["properties"].pop("extra")
+    return shapes
 
 
 BYTES: JsonSchema = {"type": "string", "format": "binary"}
 
 
-def _entry(one: Offered, shapes: _Shapes) -> OperationEntry:
+def _entry(one: Offered, shapes: Shapes) -> OperationEntry:
     operation, signature = one.operation, one.signature
     access = operation.allow
     if access is None:
@@ -230,7 +240,7 @@ def _access(access: Access) -> AccessEntry:
     )
 
 
-def _inputs(signature: Signature, shapes: _Shapes) -> Iterator[InputEntry]:
+def _inputs(signature: Signature, shapes: Shapes) -> Iterator[InputEntry]:
     for found in signature.inputs:
         shape = BYTES if found.place is Place.UPLOAD else shapes.of(found.type)
         yield InputEntry(
@@ -239,20 +249,12 @@ def _inputs(signature: Signature, shapes: _Shapes) -> Iterator[InputEntry]:
             wire_name=found.wire_name,
             is_required=found.is_required,
             schema=shape,
-            default=None if found.is_required else _plain(found.default),
+            default=None if found.is_required else plain(found.default),
             description=shape.get("description", ""),
         )
 
 
-def _plain(value: Any) -> Any:
-    """A default as plain values; None where it has no such form."""
-    try:
-        return msgspec.to_builtins(value, str_keys=True, enc_hook=enc_hook)
-    except TypeError:
-        return None
-
-
-def _output(signature: Signature, shapes: _Shapes) -> OutputEntry | None:
+def _output(signature: Signature, shapes: Shapes) -> OutputEntry | None:
     if signature.output is None:
         return None
     if signature.output is bytes:

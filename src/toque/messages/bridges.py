@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from toque.contract.complaints import Complaint
-from toque.messages.brokers import open_broker
+from toque.contract.manifest_messages import BrokerEntry
+from toque.messages.brokers import Broker, open_broker
+from toque.messages.cloudevents import prefix_of
 from toque.messages.inflow import Inflow
 from toque.messages.messages import Messages
-from toque.messages.relay import Relay
+from toque.messages.relay import Relay, binding_of
 
-__all__ = ["build_bridges", "problems"]
+__all__ = ["build_bridges", "described", "problems"]
 
 
 def problems(urls: Sequence[str]) -> list[Complaint]:
@@ -22,6 +24,21 @@ def problems(urls: Sequence[str]) -> list[Complaint]:
         except (ValueError, ModuleNotFoundError) as error:
             wrong.append(Complaint("messages.brokers", str(error), "check TOQUE_MESSAGES_BROKERS"))
     return wrong
+
+
+def described(urls: Sequence[str]) -> list[BrokerEntry]:
+    """The brokers at *urls*, without what is secret in them."""
+    return [_described(open_broker(url)) for url in urls]
+
+
+def _described(broker: Broker) -> BrokerEntry:
+    protocol, _, host = broker.name.partition("://")
+    return BrokerEntry(
+        protocol=protocol,
+        host=host,
+        prefix=getattr(broker, "prefix", ""),
+        headers=prefix_of(binding_of(broker.name)),
+    )
 
 
 def build_bridges(messages: Messages, urls: Sequence[str], topics: Sequence[str], app_name: str) -> None:

@@ -18,7 +18,17 @@ from msgspec import Struct
 
 from toque.contract.errors import Fault, Invalid
 
-__all__ = ["STRUCTURED", "Binding", "CloudEvent", "from_json", "from_message", "to_binary", "to_json", "to_structured"]
+__all__ = [
+    "STRUCTURED",
+    "Binding",
+    "CloudEvent",
+    "from_json",
+    "from_message",
+    "prefix_of",
+    "to_binary",
+    "to_json",
+    "to_structured",
+]
 
 STRUCTURED = "application/cloudevents+json"
 CONTENT_TYPE = "content-type"
@@ -68,12 +78,17 @@ class CloudEvent(Struct, frozen=True, kw_only=True):
         return self.extensions.get("partitionkey", "")
 
 
+def prefix_of(binding: Binding) -> str:
+    """What stands before an attribute's name in the headers that are written."""
+    return _PREFIXES[binding][0]
+
+
 def to_binary(event: CloudEvent, binding: Binding) -> tuple[dict[str, str], bytes]:
     """Headers and body. AMQP and MQTT have a place of their own for `content-type`, which our brokers put it to.
 
     Raises: Invalid where a required attribute is empty, or an extension's name is none.
     """
-    prefix = _PREFIXES[binding][0]
+    prefix = prefix_of(binding)
     encode = _percent_encoded if binding == "http" else str
     headers = {prefix + name: encode(value) for name, value in _attributes(event).items()}
     if event.datacontenttype:

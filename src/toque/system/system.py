@@ -18,6 +18,7 @@ from toque.call.threads import Threads
 from toque.call.waiting import Waiting
 from toque.contract.access import Access
 from toque.contract.complaints import Complaint, SetupError
+from toque.contract.event import Event
 from toque.contract.module import Module
 from toque.contract.operation import Operation
 from toque.http_client.client import HttpClient
@@ -69,6 +70,11 @@ class System:
     watcher: Watcher | None = None
     """Who hears of every call's statements; None where nobody asked for it."""
     seeds: tuple[Plan, ...] = ()
+    handlers: tuple[Plan, ...] = ()
+    """What events start."""
+    jobs: tuple[Plan, ...] = ()
+    sent: tuple[type[Event], ...] = ()
+    """What webhooks carry out."""
     guard: Guard | None = None
     messages: Messages | None = None
     """The app's events and what follows them; None where it has none."""
@@ -168,11 +174,14 @@ def compile_system(
     seeds = tuple(workshop.plan(*seed, is_guarded=False) for seed in declared.seeds)
     workshop.figures.clear()  # A seed runs once, before there is anybody to look.
     plans = {operation.name: workshop.plan(operation, signature) for operation, signature in declared.operations}
-    messages = None
+    messages: Messages | None = None
+    handlers: tuple[Plan, ...] = ()
+    jobs: tuple[Plan, ...] = ()
     if has_messages and store is not None:
         book.store, book.compile = store, workshop.step
-        book.add(workshop.plan(*job) for job in declared.jobs)
-        handlers = [workshop.plan(*handler) for handler in declared.handlers]
+        jobs = tuple(workshop.plan(*job) for job in declared.jobs)
+        book.add(jobs)
+        handlers = tuple(workshop.plan(*handler) for handler in declared.handlers)
         messages = messages_of(
             modules[0].name, store, bell, settings, inbox=workshop.inbox, handlers=handlers, book=book
         )
@@ -190,6 +199,9 @@ def compile_system(
         ears=ears,
         watcher=workshop.watcher,
         seeds=seeds,
+        handlers=handlers,
+        jobs=jobs,
+        sent=tuple(dict.fromkeys(event for module in modules for event in module.sent)),
         guard=guard,
         messages=messages,
     )

@@ -1,0 +1,60 @@
+"""What an app says of its messages: all that its modules declare, its settings add, and its code names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from toque.call.plan import Plan
+from toque.contract.event import Event
+from toque.contract.manifest_messages import BrokerEntry, Messaging, Offer
+from toque.messages.jobs.steps import Steps
+from toque.messages.outbox import Outbox
+from toque.system.naming import events_named, roots_of
+from toque.system.system import System
+
+__all__ = ["messaging_of"]
+
+
+def messaging_of(system: System) -> Messaging:
+    """The messages of *system*, for its manifest."""
+    if system.messages is None:
+        return Messaging()
+    published = set(_published(system))
+    handled = (plan.operation.event for plan in system.handlers)
+    known = (*(event for event, _ in published), *system.sent, *filter(None, handled))
+    events = {event.type_name(): event for event in known}
+    topics = frozenset(system.settings.messages.topics)
+    return Messaging(
+        events=list(events.values()),
+        handlers=list(map(_offer, system.handlers)),
+        jobs=list(map(_offer, system.jobs)),
+        sent=frozenset(event.type_name() for event in system.sent),
+        taken_in=topics & events.keys() if system.settings.messages.brokers else frozenset(),
+        brokers=_brokers(system),
+        published_by=tuple(sorted((event.type_name(), name) for event, name in published)),
+    )
+
+
+def _published(system: System) -> Iterator[tuple[type[Event], str]]:
+    """The events that code names which may publish, each with the operation whose code it is."""
+    plans = (*system.plans.values(), *system.handlers, *system.jobs)
+    # What is only enqueued, or called as a plain function, publishes under its own name.
+    operations = frozenset(plan.operation.function for plan in plans)
+    for plan in plans:
+        # A durable step asks for an outbox of its own.
+        if not plan.asks_for.isdisjoint((Outbox, Steps)):
+            for event in events_named(roots_of(plan, system.pantry), operations):
+                yield event, plan.operation.name
+
+
+def _offer(plan: Plan) -> Offer:
+    return Offer(plan.operation, plan.signature, plan.deadline_s)
+
+
+def _brokers(system: System) -> list[BrokerEntry]:
+    urls = [url.reveal() for url in system.settings.messages.brokers]
+    if not urls:
+        return []
+    from toque.messages import bridges
+
+    return bridges.described(urls)

@@ -1,0 +1,105 @@
+"""Which events an operation can publish: those that its code names, and the code that it calls.
+
+This is for people and documents. Nothing is enforced by it, and what code reaches in other ways is not found.
+"""
+
+from __future__ import annotations
+
+import dis
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from toque.call.plan import Plan
+from toque.call.resources import Pantry
+from toque.contract.event import Event
+
+__all__ = ["events_named", "functions_named", "roots_of"]
+
+LOOKED_AT_MAX = 2_000
+"""Values that are looked at for one operation (as `store.named`); more code than that is not an operation's own."""
+
+
+def roots_of(plan: Plan, pantry: Pantry) -> list[Callable[..., Any]]:
+    """The functions and classes that run for *plan*: its own, and those of what it asks for."""
+    made = (part for tp in plan.asks_for for part in (tp, pantry.factory(tp)))
+    return [plan.operation.function, *(part for part in made if part is not None)]
+
+
+def events_named(roots: Iterable[Any], others: Collection[Any] = ()) -> set[type[Event]]:
+    """The events that the code of *roots* names, but not what the functions *others* name in turn."""
+    found = _named(roots, others)
+    return {each for each in found if isinstance(each, type) and issubclass(each, Event) and each is not Event}
+
+
+def functions_named(roots: Iterable[Any], others: Collection[Any] = ()) -> set[FunctionType]:
+    """The functions that the code of *roots* names, in the same way."""
+    return {each for each in _named(roots, others) if isinstance(each, FunctionType)}
+
+
+def _named(roots: Iterable[Any], others: Collection[Any]) -> list[Any]:
+    waiting = list(roots)
+    seen: dict[int, Any] = {}  # With the values, so that no identity is given to another.
+    closed = {id(each) for each in others} - {id(each) for each in waiting}
+    while waiting and len(seen) < LOOKED_AT_MAX:
+        value = waiting.pop()
+        if id(value) not in seen:
+            seen[id(value)] = value
+            waiting += () if id(value) in closed else _within(value)
+    return list(seen.values())
+
+
+def _within(value: Any) -> Iterator[Any]:
+    if isinstance(value, partial):
+        yield from (value.func, *value.args, *value.keywords.values())
+    elif isinstance(value, MethodType | staticmethod | classmethod):
+        yield value.__func__
+    elif isinstance(value, type):
+        if not issubclass(value, Event) and not _is_of_a_library(value):
+            yield from value.__bases__
+            yield from (each for name, each in vars(value).items() if not name.startswith("__"))
+    elif isinstance(value, FunctionType) and not _is_of_a_library(value):
+        yield from (cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell))
+        yield getattr(value, "__wrapped__", None)
+        for code in _codes(value.__code__):
+            yield from _named_in(code, value)
+
+
+def _named_in(code: CodeType, function: FunctionType) -> Iterator[Any]:
+    for step in dis.get_instructions(code):
+        found: Any = None
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            found = function.__globals__.get(step.argval)
+        elif step.opname == "IMPORT_NAME":
+            found = sys.modules.get(step.argval)
+        if isinstance(found, ModuleType):
+            # Of a module what its names can mean, for attributes are among them.
+            yield from (getattr(found, name, None) for name in code.co_names)
+        elif found is not None:
+            yield found
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """*code*, and that of all functions within it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:  # Empty: a name that is given its value later.
+        return False
+
+
+def _is_of_a_library(thing: Any) -> bool:
+    """Whether a class or function comes from Python, Toque or an installed package: none knows the app's events."""
+    top = (getattr(thing, "__module__", None) or "").partition(".")[0]
+    if top in sys.stdlib_module_names - {"__main__"} or top == "toque":
+        return True
+    file = getattr(sys.modules.get(top), "__file__", None) or ""
+    return "site-packages" in file or "dist-packages" in file
