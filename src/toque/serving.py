@@ -29,6 +29,7 @@ from toque.system import System, Tables, compile_system
 from toque.system.messaging import messaging_of
 from toque.transports import static
 from toque.transports.arguments import plain_reader
+from toque.transports.asyncapi import asyncapi
 from toque.transports.bodies import BodyLimits, late_reader
 from toque.transports.cors import Cors
 from toque.transports.document import document_endpoint
@@ -57,7 +58,7 @@ __all__ = ["Serving", "database_url"]
 SEED_S = 60.0
 """How long a seed may take: it is the first start's own wait, and nobody else's."""
 
-Document = Literal["openapi", "manifest"]
+Document = Literal["openapi", "asyncapi", "manifest"]
 
 
 class Serving:
@@ -128,6 +129,8 @@ class Serving:
         is_development = not self.settings.is_production
         if _chosen(self.settings.http.docs, is_development):
             yield "/openapi.json", document_endpoint(lambda: self.document("openapi"))
+            if self.system.messages is not None:
+                yield "/asyncapi.json", document_endpoint(lambda: self.document("asyncapi"))
             yield from docs_endpoints().items()
         if _chosen(self.settings.observe.metrics, is_development):
             yield "/metrics", metrics_endpoint(self.metrics)
@@ -158,9 +161,10 @@ class Serving:
         return manifest(app.name, app.version, app.description, described, messaging_of(self.system))
 
     def document(self, name: Document) -> bytes:
-        """The manifest, or the OpenAPI document made from it, as JSON."""
+        """The manifest, or a document made from it, as JSON."""
+        made = {"openapi": openapi, "asyncapi": asyncapi}.get(name)
         found = self.manifest()
-        return msgspec.json.encode(openapi(found) if name == "openapi" else found)
+        return msgspec.json.encode(found if made is None else made(found))
 
     def _body_bytes_max(self, plan: Plan) -> int:
         return plan.operation.body_bytes_max or self._limits.bytes_max

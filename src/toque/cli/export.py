@@ -13,14 +13,18 @@ from toque.cli.target import Target, load_app
 __all__ = ["export"]
 
 
-def export(document: Literal["openapi", "manifest"], target: Target = ".", /, *, out: Path | None = None) -> None:
-    """Write the OpenAPI document or the manifest of the app TARGET.
+def export(
+    document: Literal["openapi", "asyncapi", "manifest"], target: Target = ".", /, *, out: Path | None = None
+) -> None:
+    """Write the OpenAPI document, the AsyncAPI document or the manifest of the app TARGET, as JSON.
 
     - `toque export openapi shop --out openapi.json`
+    - `toque export asyncapi shop --out asyncapi.json`
     - `toque export manifest shop > manifest.json`
 
     Args:
-        document: `openapi` (OpenAPI 3.1), or `manifest`: everything the app offers, for comparing releases.
+        document: `openapi` (OpenAPI 3.1) for its operations, `asyncapi` (AsyncAPI 3.0) for its events, or `manifest`:
+            everything the app offers, for `toque diff`.
         out: A file; the standard output unless given.
     """
     app = load_app(target)
