@@ -25,7 +25,8 @@ def main() -> int:
         list_works(options.works)
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that our servers end when we are told to
-    load.compiled()
+    if any(work.measured == "under load" for work in options.works):
+        load.compiled()
     cores = Cores.of_this_machine()
     if (busy := os.getloadavg()[0]) > BUSY:
         print(

@@ -13,7 +13,7 @@ OURS = "toque"
 
 @dataclass(frozen=True)
 class Measure:
-    """What a figure is called, its unit, and which way is better."""
+    """What a figure is called, its unit (of a work that counts {what}), and which way is better."""
 
     word: str
     unit: str
@@ -21,8 +21,10 @@ class Measure:
 
 
 METRICS: dict[Metric, Measure] = {
-    "requests_per_s": Measure("rate", "requests/s", higher_is_better=True),
-    "cpu_us_per_request": Measure("CPU", "us/request"),
+    "requests_per_s": Measure("rate", "{what}s/s", higher_is_better=True),
+    "cpu_us_per_request": Measure("CPU", "us/{what}"),
+    "p50_ms": Measure("p50", "ms"),
+    "p99_ms": Measure("p99", "ms"),
     "first_answer_s": Measure("first answer", "s"),
     "memory_mb": Measure("memory", "MB"),
 }
@@ -108,7 +110,7 @@ def lost_to(peer: Result, ours: Result) -> list[str]:
         mine, theirs = getattr(ours.figures, name), getattr(peer.figures, name)
         if mine is None or theirs is None or mine == theirs or (mine > theirs) == metric.higher_is_better:
             continue
-        figures = f"{figure(theirs)} {metric.unit} against our {figure(mine)}"
+        figures = f"{figure(theirs)} {metric.unit.format(what=peer.work.unit)} against our {figure(mine)}"
         lines.append(f"{peer.work.title}: {metric.word} of {peer.contender.name}, {figures}")
     return lines
 

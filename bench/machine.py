@@ -37,10 +37,10 @@ class Cores:
 
 
 @contextmanager
-def on_core(core: int) -> Iterator[None]:
-    """Run on *core* for a while: a process started inside stays there, with all that it starts."""
+def on_core(core: int | None) -> Iterator[None]:
+    """Run on *core* for a while: a process started inside stays there, with all that it starts. None: anywhere."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, before if core is None else {core})
     try:
         yield
     finally:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from bench import load
+from bench import load, program
 from bench.machine import Cores, cpu_seconds, memory_mb, tree
-from bench.postgres import Postgres, postgres
+from bench.postgres import DURABLE, Postgres, postgres
+from bench.redis import Broker, redis
 from bench.seed import script, seed_sqlite
 from bench.server import Server, Unfit, prove, served
 from bench.works import Contender, Work
@@ -32,6 +33,7 @@ class Figures:
 
     requests_per_s: float | None = None
     cpu_us_per_request: float | None = None
+    p50_ms: float | None = None
     p99_ms: float | None = None
     database_cpu_us_per_request: float | None = None
     first_answer_s: float | None = None
@@ -51,18 +53,40 @@ class Result:
 
 @dataclass(frozen=True)
 class Kitchen:
-    """What the contenders work with: cores and databases."""
+    """What the contenders work with: cores, databases and a broker, each where a work wants it."""
 
     cores: Cores
     sqlite_file: Path
     postgres: Postgres | None
+    durable: Postgres | None
+    broker: Broker | None
 
-    @property
-    def places(self) -> dict[str, str]:
+    @contextmanager
+    def places(self, contender: Contender) -> Iterator[dict[str, str]]:
+        """Where *contender* finds them. What is durable is empty at first, and gone afterwards."""
         places = {"sqlite_file": str(self.sqlite_file)}
         if self.postgres is not None:
             places |= {"postgres_url": self.postgres.url, "postgres_address": self.postgres.address}
-        return places
+        with ExitStack() as stack:
+            if contender.wants("durable_url"):
+                assert self.durable is not None, "its work wants it"
+                places["durable_url"] = stack.enter_context(self.durable.database("turn"))
+            if contender.wants("redis_url"):
+                if self.broker is None:
+                    raise Unfit("no redis-server or valkey-server to start: install Debian's redis-server")
+                self.broker.empty()
+                places["redis_url"] = self.broker.url
+            yield places
+
+    def helpers(self, contender: Contender) -> list[int]:
+        """The processes whose CPU is the database's or the broker's."""
+        known = {
+            "postgres_url": self.postgres,
+            "postgres_address": self.postgres,
+            "durable_url": self.durable,
+            "redis_url": self.broker,
+        }
+        return [server.pid for place, server in known.items() if server is not None and contender.wants(place)]
 
 
 @contextmanager
@@ -71,11 +95,16 @@ def kitchen(works: tuple[Work, ...], cores: Cores) -> Iterator[Kitchen]:
     with ExitStack() as stack:
         sqlite_file = Path(stack.enter_context(TemporaryDirectory(prefix="toque-bench-sqlite-"))) / "bench.db"
         seed_sqlite(sqlite_file)
-        server = None
-        if any(work.uses_postgres for work in works):
+        server = durable = broker = None
+        if any(work.wants("postgres_url") or work.wants("postgres_address") for work in works):
             server = stack.enter_context(postgres(cores.database))
             server.execute(script())
-        yield Kitchen(cores, sqlite_file, server)
+        if any(work.wants("durable_url") for work in works):
+            durable = stack.enter_context(postgres(cores.database, DURABLE))
+        if any(work.wants("redis_url") for work in works):
+            with suppress(FileNotFoundError):  # the one contender who wants it says so
+                broker = stack.enter_context(redis(cores.database))
+        yield Kitchen(cores, sqlite_file, server, durable, broker)
 
 
 def measure(work: Work, effort: Effort, kitchen: Kitchen, on_turn: Callable[[str, str, int], None]) -> list[Result]:
@@ -99,13 +128,46 @@ def measure(work: Work, effort: Effort, kitchen: Kitchen, on_turn: Callable[[str
 
 def turn(work: Work, contender: Contender, effort: Effort, kitchen: Kitchen) -> Figures:
     """Start the contender, see that it does the work, measure it, end it."""
-    with served(contender, work.exchange, kitchen.cores.server, kitchen.places) as server:
-        if work.measured == "at start":
-            figures = at_start(server)
+    with kitchen.places(contender) as places:
+        if work.measured == "by itself":
+            return by_itself(contender, effort, kitchen, places)
+        with served(contender, work.exchange, kitchen.cores.server, places) as server:
+            if work.measured == "at start":
+                figures = at_start(server)
+                prove(server, work.exchange)
+                return figures
             prove(server, work.exchange)
-            return figures
-        prove(server, work.exchange)
-        return under_load(server, work, effort, kitchen)
+            return under_load(server, work, contender, effort, kitchen)
+
+
+def by_itself(contender: Contender, effort: Effort, kitchen: Kitchen, places: dict[str, str]) -> Figures:
+    helpers = kitchen.helpers(contender)
+    before: list[float] = []
+    after: list[float] = []
+
+    def note(into: list[float]) -> Callable[[int], None]:
+        return lambda pid: into.extend(cpu_seconds(each) for each in (pid, *helpers))
+
+    found = program.run(
+        contender,
+        kitchen.cores.server,
+        places,
+        warm_up_s=effort.warm_up_s,
+        seconds=effort.seconds,
+        on_measuring=note(before),
+        on_measured=note(after),
+    )
+    if found.done == 0:
+        raise Unfit("nothing was done in the measured time")
+    used = [(end - start) / found.done * 1e6 for end, start in zip(after, before, strict=True)]
+    return Figures(
+        requests_per_s=found.done / found.seconds,
+        cpu_us_per_request=used[0],
+        p50_ms=found.p50_ms,
+        p99_ms=found.p99_ms,
+        database_cpu_us_per_request=sum(used[1:]) if helpers else None,
+        errors=found.errors,
+    )
 
 
 def at_start(server: Server) -> Figures:
@@ -113,9 +175,9 @@ def at_start(server: Server) -> Figures:
     return Figures(first_answer_s=server.first_answer_s, memory_mb=sum(map(memory_mb, tree(server.pid))))
 
 
-def under_load(server: Server, work: Work, effort: Effort, kitchen: Kitchen) -> Figures:
+def under_load(server: Server, work: Work, contender: Contender, effort: Effort, kitchen: Kitchen) -> Figures:
     before: list[float] = []
-    watched = [server.pid, *([kitchen.postgres.pid] if kitchen.postgres and work.uses_postgres else [])]
+    watched = [server.pid, *kitchen.helpers(contender)]
 
     def cpu_now() -> list[float]:
         return [cpu_seconds(pid) for pid in watched]
@@ -134,6 +196,7 @@ def under_load(server: Server, work: Work, effort: Effort, kitchen: Kitchen) -> 
     return Figures(
         requests_per_s=found.requests / found.seconds,
         cpu_us_per_request=used[0],
+        p50_ms=found.p50_ms,
         p99_ms=found.p99_ms,
         database_cpu_us_per_request=used[1] if len(used) > 1 else None,
         errors=found.errors,

@@ -25,6 +25,10 @@ PACKAGES = (
     "pydantic",
     "litestar",
     "blacksheep",
+    "procrastinate",
+    "celery",
+    "redis",
+    "dbos",
 )
 
 PAGE = """# Benchmarks
@@ -57,8 +61,14 @@ text in `bench/page.py`.
 - Contenders take turns (A B C A B C ...), each with a fresh server. A figure is the median of its rounds.
 - Before each turn the contender proves that it does the work: its first answer is compared with the expected
   one, and where the work validates, bad requests must be refused.
+- Works on messages are about what is safe: PostgreSQL with fsync on, in a database that is new for each turn; what
+  is counted ("a second", "CPU us each") are jobs, steps and events. Except `publish`, which is a command under load
+  as above, each is done by a program of the contender's (`bench/messages/`), which calls its library in memory: a
+  turn that cannot show in the database what it claims to have done has errors. Celery's broker is Redis, which
+  appends each write to a file and flushes that once a second; it acknowledges late. The latency is that of events
+  at random gaps of 20 ms on average, from the commit to the handler's first line.
 - CPU is user and system time of the server's whole process tree in the measured window, per request.
-  PostgreSQL's is in a column of its own and not counted. Where database and load share a core, requests/s
+  The database's or broker's is in a column of its own and not counted. Where database and load share a core, requests/s
   depends on that core too: CPU is the figure to trust. Beside each goal for a rate stands what the same
   comparison gives by CPU; on a quiet machine the two agree.
 - p99 runs from sending a request to having its whole answer, with all connections busy.
@@ -87,8 +97,8 @@ def write(results: list[Result], effort: Effort) -> None:
 
 def set_ups(results: list[Result]) -> list[str]:
     """Each contender's command line, once."""
-    servers = {each.contender.name: each.contender.server for each in results}
-    return [f"{name}: `{' '.join(words).format(port='PORT', target='APP')}`" for name, words in servers.items()]
+    servers = dict.fromkeys((each.contender.name, each.contender.server) for each in results)
+    return [f"{name}: `{' '.join(words).format(port='PORT', target='APP')}`" for name, words in servers]
 
 
 def bullets(lines: list[str]) -> str:

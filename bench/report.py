@@ -15,8 +15,9 @@ Row = tuple[str, ...]
 FIGURES_HEAD: Row = (
     "work",
     "contender",
-    "requests/s",
-    "CPU us/request",
+    "a second",
+    "CPU us each",
+    "p50 ms",
     "p99 ms",
     "database CPU us",
     "first answer s",
@@ -29,7 +30,7 @@ STYLES = {"missed": "red", "not measured": "yellow"}
 WIDTH_OF_A_FILE = 150  # where the output goes to no terminal, whose width would be known
 
 # What every row of the JSON has, even if only as null; other figures are there where they apply.
-ALWAYS = ("requests_per_s", "cpu_us_per_request", "p99_ms")
+ALWAYS = ("requests_per_s", "cpu_us_per_request", "p50_ms", "p99_ms")
 
 
 def print_tables(results: list[Result], effort: Effort) -> None:
@@ -63,7 +64,8 @@ def failures(results: list[Result]) -> dict[str, str]:
 def conditions(effort: Effort) -> str:
     return (
         f"{description()}. Medians of {effort.rounds} rounds of {effort.seconds:g} s, each after "
-        f"{effort.warm_up_s:g} s of warm-up; the server alone on one core. PostgreSQL with fsync off."
+        f"{effort.warm_up_s:g} s of warm-up; the server alone on one core. PostgreSQL with fsync off, except "
+        f"where a work says that it is on."
     )
 
 
@@ -73,11 +75,12 @@ def figures_rows(results: list[Result]) -> list[Row]:
 
 def figures_cells(result: Result) -> Row:
     if result.failure:
-        return (*[""] * 6, "not measured")
+        return (*[""] * 7, "not measured")
     figures = result.figures
     columns = (
         (figures.requests_per_s, ",.0f"),
         (figures.cpu_us_per_request, ",.1f"),
+        (figures.p50_ms, ",.1f"),
         (figures.p99_ms, ",.1f"),
         (figures.database_cpu_us_per_request, ",.0f"),
         (figures.first_answer_s, ".3f"),

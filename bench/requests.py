@@ -23,6 +23,10 @@ class Exchange:
     refused: tuple[bytes, ...] = ()
 
 
+NOTHING = Exchange((), None)
+"""Of a work that asks no server."""
+
+
 def request(method: str, path: str, body: Any = None) -> bytes:
     """A raw HTTP/1.1 request with the headers that any JSON client sends."""
     headers = [
@@ -114,3 +118,4 @@ FIVE_UPDATES = Exchange(
 
 START = Exchange((request("GET", "/resource0/1"),), {"id": 1, "name": "resource0", "price_cents": 100})
 START_MODELS = Exchange((request("GET", "/dishes/1"),), {"id": 1, "name": "dishes", "price_cents": 100})
+NOTE = Exchange(tuple(request("POST", f"/notes/{number}") for number in range(VARIED)), 0)

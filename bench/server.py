@@ -52,6 +52,10 @@ def served(contender: Contender, exchange: Exchange, core: int, places: dict[str
     command = [part.format(port=port, target=contender.target) for part in contender.server]
     environment = {name: value.format(**places) for name, value in contender.environment}
     with tempfile.TemporaryFile() as log:
+        if contender.prepared_by:
+            preparation = start(list(contender.prepared_by), environment, core, log)
+            if preparation.wait(FIRST_ANSWER_WITHIN_S) != 0:
+                raise Unfit(f"it could not be prepared\n{tail(log)}")
         started = time.perf_counter()
         process = start(command, environment, core, log)
         try:

@@ -9,20 +9,29 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench import requests
-from bench.requests import Exchange
+from bench.requests import NOTHING, Exchange
 
-Metric = Literal["requests_per_s", "cpu_us_per_request", "first_answer_s", "memory_mb"]
+Metric = Literal["requests_per_s", "cpu_us_per_request", "p50_ms", "p99_ms", "first_answer_s", "memory_mb"]
 Compare = Literal["times", "times less", "share", "more", "alone"]
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Who does a work: a server's command line, with {target} and {port}, and the environment it wants."""
+    """Who does a work: a server's command line, with {target} and {port}, and the environment it wants.
+
+    A work that is `measured` by the contender itself has a program instead, which serves nobody.
+    """
 
     name: str
     server: tuple[str, ...]
-    target: str
+    target: str = ""
     environment: tuple[tuple[str, str], ...] = ()
+    prepared_by: tuple[str, ...] = ()
+    """A program that is run before each turn, in the same environment."""
+
+    def wants(self, place: str) -> bool:
+        """Whether its environment speaks of *place*."""
+        return any(f"{{{place}}}" in value for _, value in self.environment)
 
 
 @dataclass(frozen=True)
@@ -41,13 +50,15 @@ class Work:
     title: str
     contenders: tuple[Contender, ...]
     goals: tuple[Goal, ...]
-    exchange: Exchange
+    exchange: Exchange = NOTHING
     connections: int = 64
-    measured: Literal["under load", "at start"] = "under load"
+    measured: Literal["under load", "at start", "by itself"] = "under load"
+    unit: str = "request"
+    """What is counted."""
 
-    @property
-    def uses_postgres(self) -> bool:
-        return any("{postgres" in value for each in self.contenders for _, value in each.environment)
+    def wants(self, place: str) -> bool:
+        """Whether any contender does."""
+        return any(each.wants(place) for each in self.contenders)
 
 
 # ------------------------------------------------- servers, each in its fastest documented set-up
@@ -92,6 +103,20 @@ ALCHEMY_ON_POSTGRES = (("BENCH_SQLALCHEMY_URL", "postgresql+asyncpg://{postgres_
 ALCHEMY_ON_SQLITE = (("BENCH_SQLALCHEMY_URL", "sqlite+aiosqlite:///{sqlite_file}"),)
 
 
+TOQUE_ON_DURABLE = (
+    *PRODUCTION,
+    ("TOQUE_DATABASE_URL", "{durable_url}"),
+    ("TOQUE_DATABASE_POOL_SIZE", "16"),
+    ("PYTHONPATH", "."),
+)
+DURABLE = (("BENCH_POSTGRES_URL", "{durable_url}"),)
+
+
+def program(name: str, module: str, *words: str, environment: tuple[tuple[str, str], ...] = DURABLE) -> Contender:
+    """A contender that does one turn by itself and reports it (see `messages/turn.py`)."""
+    return Contender(name, ("python", "-m", f"bench.messages.{module}", *words), environment=environment)
+
+
 def resources(count: int) -> tuple[tuple[str, str], ...]:
     """Two operations a resource, so ten operations are five resources."""
     return (("BENCH_RESOURCES", str(count)),)
@@ -117,6 +142,8 @@ ON_SQLITE = (
     Contender("toque", TOQUE, "toque_database.py", TOQUE_ON_SQLITE),
     Contender("fastapi", UVICORN, "fastapi_database:app", ALCHEMY_ON_SQLITE),
 )
+
+PUBLISH_TABLES = ("python", "toque_publish.py")
 
 # ---------------------------------------------------------------- goals
 
@@ -217,5 +244,82 @@ WORKS = (
         (Goal("first_answer_s", "more", 1, "toque-10"),),
         requests.START,
         measured="at start",
+    ),
+    Work(
+        "publish",
+        "a command that publishes an event, fsync on",
+        (
+            Contender("toque", TOQUE, "toque_publish.py", (*TOQUE_ON_DURABLE, ("BENCH_PUBLISH", "1")), PUBLISH_TABLES),
+            Contender("toque-silent", TOQUE, "toque_publish.py", TOQUE_ON_DURABLE, PUBLISH_TABLES),
+        ),
+        (Goal("requests_per_s", "times", 0.8, "toque-silent"),),
+        requests.NOTE,
+        connections=16,
+    ),
+    Work(
+        "enqueue",
+        "jobs enqueued by 16 at once, fsync on",
+        (program("toque", "toque_jobs", "enqueue"), program("procrastinate", "procrastinate_jobs", "enqueue")),
+        (Goal("requests_per_s", "times", 3, "procrastinate"),),
+        measured="by itself",
+        unit="job",
+    ),
+    Work(
+        "enqueue_many",
+        "jobs enqueued by 500, fsync on",
+        (
+            program("toque", "toque_jobs", "enqueue_many"),
+            program("procrastinate", "procrastinate_jobs", "enqueue_many"),
+        ),
+        (Goal("requests_per_s", "times", 8, "procrastinate"),),
+        measured="by itself",
+        unit="job",
+    ),
+    Work(
+        "work",
+        "empty jobs worked on, 10 at once, fsync on",
+        (
+            program("toque", "toque_jobs", "work"),
+            program("procrastinate", "procrastinate_jobs", "work"),
+            program("celery", "celery_jobs", environment=(("BENCH_REDIS_URL", "{redis_url}"),)),
+        ),
+        (Goal("requests_per_s", "times", 15, "procrastinate"), Goal("requests_per_s", "times", 3, "celery")),
+        measured="by itself",
+        unit="job",
+    ),
+    Work(
+        "step",
+        "durable steps of one job after the other, fsync on",
+        (program("toque", "toque_jobs", "step"), program("dbos", "dbos_steps")),
+        (Goal("requests_per_s", "times", 1, "dbos"), Goal("cpu_us_per_request", "share", 1, "dbos")),
+        measured="by itself",
+        unit="step",
+    ),
+    Work(
+        "latency",
+        "commit to handler, one process, fsync on",
+        (program("toque", "toque_events", "latency"),),
+        (Goal("p50_ms", "alone", 5),),
+        measured="by itself",
+        unit="event",
+    ),
+    Work(
+        "latency_polling",
+        "commit to handler, two processes, by polling alone",
+        (program("toque", "toque_events", "latency_polling"),),
+        (Goal("p99_ms", "alone", 100),),
+        measured="by itself",
+        unit="event",
+    ),
+    Work(
+        "publish_sqlite",
+        "events published by 64 at once, SQLite, full sync",
+        (
+            program("toque", "toque_events", "publish_sqlite", environment=()),
+            program("alone", "sqlite_alone", environment=()),
+        ),
+        (Goal("requests_per_s", "times", 8, "alone"),),
+        measured="by itself",
+        unit="event",
     ),
 )

@@ -14,6 +14,28 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+def test_a_contender_that_measures_itself_has_a_row_too(tmp_path: Path) -> None:
+    table = tmp_path / "bench.json"
+    asked = ["--work", "publish_sqlite", "--rounds", "1", "--seconds", "0.3", "--json", str(table)]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *asked],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    rows = json.loads(table.read_text())
+    assert [(row["work"], row["contender"], row["errors"]) for row in rows] == [
+        ("publish_sqlite", "toque", 0),
+        ("publish_sqlite", "alone", 0),
+    ]
+    assert all(row["requests_per_s"] > 0 and row["p50_ms"] > 0 for row in rows)
+
+
 def test_the_benchmark_measures_a_contender_and_writes_its_table(tmp_path: Path) -> None:
     if shutil.which("cc") is None:
         skip = pytest.fail if os.environ.get("CI") else pytest.skip
