@@ -12,7 +12,7 @@ from typing import Any
 from fake_mvcc import FakeMvcc, Groups, Writing, answer
 
 from toque.cache.change import Change
-from toque.cache.decisions import Answer, Decision, Hit, Look, Need, Run
+from toque.cache.decisions import Again, Answer, Decision, Hit, Look, Need, Run
 from toque.cache.entries import Encoded, encoded
 from toque.cache.predicates import Predicate, ReadSet
 from toque.cache.protocol import Coherence, Seen
@@ -62,6 +62,9 @@ class Asked:
     is_strict: bool
     at_least: int
     """The state that its answer must be of, or of a later one."""
+    who: int
+    """The caller, whom some answers are about."""
+    need: Need
 
 
 @dataclass
@@ -71,6 +74,9 @@ class Flying:
     number: int
     ticket: int
     key: Groups
+    who: int
+    tells_who: bool
+    """Whether the key under which it flies tells who is calling."""
     is_begun: bool = False
     states: tuple[int, ...] = ()
     """The states that its statements have read."""
@@ -110,7 +116,7 @@ class Schedule:
         self.faults = faults or Faults()
         self.now = 0.0
         self.db = FakeMvcc()
-        self.cache = Coherence(AllKept() if kept is None else kept, ring_max=2)
+        self.cache = Coherence(AllKept() if kept is None else kept, ring_max=1)
         self.seen: Snapshot | None = None
         self.look: Seen | None = None
         self.is_looking = False
@@ -123,6 +129,10 @@ class Schedule:
         self.strict_floor = 0
         """The state that some strict answer was surely of: no later strict request may see an earlier one."""
         self.hits = 0
+        self.has_callers = choose(3) == 2
+        """Whether some queries ask who is calling."""
+        self.about_callers: set[Groups] = set()
+        """Queries of which some run has asked who is calling: their keys tell it from then on."""
 
     def run(self, steps: int) -> None:
         for _ in range(steps):
@@ -212,9 +222,24 @@ class Schedule:
         recent = self.acked[-2:]
         mine = recent[self.choose(len(recent))] if kind == 3 and recent else None
         need = Need(bound_s, is_strict=kind == 2, token=None if mine is None else mine.token)
-        asked = Asked(self.tickets, key, need.is_strict, self.floor(need, mine))
+        who = self.choose(2) if self.has_callers else 0
+        asked = Asked(self.tickets, key, need.is_strict, self.floor(need, mine), who, need)
+        self.put(asked)
+
+    def put(self, asked: Asked) -> None:
         self.asked[asked.ticket] = asked
-        self.do(self.cache.ask(asked.ticket, key, need, self.now))
+        key = (asked.key, asked.who if asked.key in self.about_callers else None)
+        at_once = self.cache.at_once(key, asked.need, self.now)
+        decisions = self.cache.ask(asked.ticket, key, asked.need, self.now)
+        if decisions[:1] != ([] if at_once is None else [Hit(asked.ticket, at_once)]) and at_once is not None:
+            raise Violation("what is answered at once is not what would be answered")
+        self.do(decisions)
+
+    def again(self, ticket: int) -> None:
+        asked = self.asked.pop(ticket)
+        self.tickets += 1
+        asked.ticket = self.tickets
+        self.put(asked)
 
     def floor(self, need: Need, mine: Acked | None) -> int:
         """The first state that an answer may be of."""
@@ -228,7 +253,11 @@ class Schedule:
         if value == ERROR:
             return
         states = self.db.states
-        matching = [n for n in range(asked.at_least, len(states)) if _encoded(answer(states[n], asked.key)) == value]
+        matching = [
+            n
+            for n in range(asked.at_least, len(states))
+            if _encoded(self.told(answer(states[n], asked.key), asked.who)) == value
+        ]
         if not matching:
             raise Violation(f"{asked} was answered {value}, at {self.now}")
         if asked.is_strict:
@@ -273,16 +302,28 @@ class Schedule:
         parts = [
             answer(self.db.states[state], (group,)) for state, group in zip(flight.states, flight.key, strict=True)
         ]
-        value = ERROR if is_error else _encoded(sorted(row for part in parts for row in part))
+        rows = sorted(row for part in parts for row in part)
+        value = ERROR if is_error else _encoded(self.told(rows, flight.who))
+        if self.is_about_caller(rows):
+            self.about_callers.add(flight.key)
+        is_shared = flight.tells_who or not self.is_about_caller(rows)
         while flight.told < len(flight.key):
             self.tell(flight)
-        self.do(self.cache.land(flight.number, value, self.now, is_lasting=not is_error))
+        self.do(self.cache.land(flight.number, value, self.now, is_lasting=not is_error, is_shared=is_shared))
 
     def tell(self, flight: Flying) -> None:
         """The process says what *flight* reads, one statement at a time, sooner or later."""
         if flight.told < len(flight.key):
             self.cache.read(flight.number, groups_read(flight.key[flight.told]))
             flight.told += 1
+
+    def is_about_caller(self, rows: Sequence[Any]) -> bool:
+        """Whether a query that finds *rows* goes on to ask who is calling: on one branch only."""
+        return self.has_callers and any(row == 3 for row, _, _ in rows)
+
+    def told(self, rows: Sequence[Any], who: int) -> list[Any]:
+        """What the query of *who* answers that has found *rows*."""
+        return [*rows, who] if self.is_about_caller(rows) else [*rows]
 
     # Looks.
 
@@ -315,8 +356,12 @@ class Schedule:
                     self.answered(ticket, value)
                 case Answer(ticket, value):
                     self.answered(ticket, value)
+                case Again(ticket):
+                    self.again(ticket)
                 case Run(ticket, flight):
-                    self.flying.append(Flying(flight, ticket, self.asked[ticket].key))
+                    asked = self.asked[ticket]
+                    _, who = self.cache._flights[flight].key  # type: ignore[misc]
+                    self.flying.append(Flying(flight, ticket, asked.key, asked.who, who is not None))
                 case Look():
                     assert not self.is_looking, "one look at a time"
                     self.is_looking = True

@@ -7,7 +7,7 @@ from typing import Any
 from schedule import AllKept, groups_read
 
 from toque.cache.change import Change
-from toque.cache.decisions import Answer, Hit, Look, Need, Run
+from toque.cache.decisions import Again, Answer, Hit, Look, Need, Run
 from toque.cache.protocol import Coherence, Seen
 from toque.cache.snapshot import Snapshot, Token
 
@@ -162,3 +162,28 @@ def test_nothing_of_a_request_is_left_behind() -> None:
     assert cache._requests == {}
     assert cache._waiting == []
     assert cache._flights._all == cache._flights._joinable == {}
+
+
+def test_what_was_observed_beyond_the_key_is_told_to_nobody_else() -> None:
+    cache = _cache()
+    assert cache.ask(1, A, DEFAULT, 0.0) == [Run(1, 1)]
+    assert cache.ask(2, A, DEFAULT, 0.0) == []
+    cache.begin(1, 0.0)
+    assert cache.ask(3, A, DEFAULT, 0.1) == []
+
+    assert cache.land(1, "for 1 alone", 0.2, is_shared=False) == [Answer(1, "for 1 alone"), Again(2), Again(3)]
+
+    assert cache.at_once(A, DEFAULT, 0.2) is None
+    assert cache.ask(4, A, DEFAULT, 0.2) == [Run(4, 2)]
+
+
+def test_what_may_be_answered_at_once_is_what_would_be_answered() -> None:
+    cache = _cache()
+    _fill(cache)
+
+    assert cache.at_once(A, DEFAULT, 0.5) == "value"
+    assert cache.at_once(A, STRICT, 0.5) is None
+    assert cache.at_once(A, DEFAULT, 1.5) is None, "it is too long since the last look"
+    assert cache.at_once(A, Need(1.0, token=Token("one", 7)), 0.5) is None
+    cache.committed(0.6)
+    assert cache.at_once(A, DEFAULT, 0.6) is None, "a commit of this process is not applied yet"

@@ -122,6 +122,7 @@ def _answer_as_waited(self: Coherence, now: float) -> list[Any]:
 MUTATIONS: dict[str, Callable[[pytest.MonkeyPatch], Faults]] = {
     "an answer is kept although what it read has changed": _without("may_keep", lambda broken, lasting: lasting),
     "an error is kept": _without("may_keep", lambda broken, lasting: broken is None),
+    "what one caller was told is told to others": _without("is_for_others", lambda shared: True),
     "the watch begins after the snapshot": _outside(begins_late=True),
     "the ring is trusted beyond its reach": _without("reaches", lambda low, position: True),
     "another log is taken for the same": _without("must_flush", lambda epoch, found, is_gap: is_gap or not epoch),

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["Answer", "Decision", "Hit", "Look", "Need", "Run"]
+__all__ = ["Again", "Answer", "Decision", "Hit", "Look", "Need", "Run"]
 
 
 class Need(Struct, frozen=True):
@@ -34,6 +34,13 @@ class Answer(Struct, frozen=True):
     value: Any
 
 
+class Again(Struct, frozen=True):
+    """Have *ticket* ask again, with a new ticket and under a new key: the flight that it waited for has observed what
+    its key does not tell, and may have answered for somebody else."""
+
+    ticket: int
+
+
 class Run(Struct, frozen=True):
     """Have *ticket* run the query for *flight*: `begin` it, take the snapshot, `read`, and `land` it."""
 
@@ -45,4 +52,4 @@ class Look(Struct, frozen=True):
     """Look at the log now, and tell by `looked` or `lost`."""
 
 
-Decision: TypeAlias = Hit | Answer | Run | Look
+Decision: TypeAlias = Hit | Answer | Again | Run | Look

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from toque.cache import rules
 from toque.cache.change import Change, Overlapping
-from toque.cache.decisions import Answer, Decision, Hit, Look, Need, Run
+from toque.cache.decisions import Again, Answer, Decision, Hit, Look, Need, Run
 from toque.cache.flights import BEFORE, Flight, Flights
 from toque.cache.looks import Looks
 from toque.cache.ring import RING_MAX, Ring
@@ -77,11 +77,7 @@ class Coherence:
 
     def ask(self, ticket: int, key: Hashable, need: Need, now: float) -> list[Decision]:
         """A request has arrived: it is answered, joins a flight, runs the query itself, or waits for a look."""
-        is_covered = need.token is None or rules.covers(self._seen, self._epoch, need.token)
-        look = self._own_look
-        if need.is_strict or not is_covered:
-            look = max(look, rules.next_look(self._looks.started))
-        request = _Request(ticket, key, need.bound_s, look)
+        request = _Request(ticket, key, need.bound_s, self._look_for(need))
         self._requests[ticket] = request
         return list(self._place(request, now))
 
@@ -108,6 +104,13 @@ class Coherence:
         self._flights.close(flight)
         return list(self._place_all([self._requests[other] for other in flight.joined], now))
 
+    def at_once(self, key: Hashable, need: Need, now: float) -> Any | None:
+        """What `ask` would answer from memory this moment, without a ticket; None where it would not."""
+        value = self._kept.find(key)
+        if value is None or self._look_for(need) > self._looks.applied:
+            return None
+        return value if rules.is_fresh(self._looks.as_of, now, need.bound_s) else None
+
     # Flights.
 
     def begin(self, number: int, now: float) -> None:
@@ -119,10 +122,22 @@ class Coherence:
         self._flights[number].read(part, self._ring)
         self._flights.detach_broken()
 
-    def land(self, number: int, value: Any, now: float, *, is_lasting: bool = True) -> list[Decision]:
-        """The flight has its answer: one to keep if *is_lasting*, else (an error, say) for those who wait only."""
+    def land(
+        self, number: int, value: Any, now: float, *, is_lasting: bool = True, is_shared: bool = True
+    ) -> list[Decision]:
+        """The flight has its answer.
+
+        Args:
+            is_lasting: whether it is one to keep; else (an error, say) it is for those who wait only.
+            is_shared: whether the key holds all that the flight has observed of its caller; else it is for him alone,
+                and those who joined have to ask again.
+        """
         flight = self._flights[number]
         self._flights.close(flight)
+        if not rules.is_for_others(is_shared):
+            for ticket in (flight.leader, *flight.joined):
+                del self._requests[ticket]
+            return [Answer(flight.leader, value), *(Again(ticket) for ticket in flight.joined)]
         if rules.may_keep(flight.broken_at, is_lasting):
             self._kept.keep(flight.key, value, flight.reads)
         held = [ticket for ticket, at in flight.joined.items() if rules.holds_for(at, flight.broken_at)]
@@ -178,6 +193,13 @@ class Coherence:
         return [*decisions, Look()] if self._looks.follow(now) else decisions
 
     # Where a request goes.
+
+    def _look_for(self, need: Need) -> int:
+        """The look that must have been applied for what is demanded."""
+        is_covered = need.token is None or rules.covers(self._seen, self._epoch, need.token)
+        if is_covered and not need.is_strict:
+            return self._own_look
+        return max(self._own_look, rules.next_look(self._looks.started))
 
     def _place_all(self, requests: Sequence[_Request], now: float) -> Iterator[Decision]:
         for request in requests:

@@ -11,6 +11,7 @@ from toque.cache.snapshot import Snapshot, Token
 __all__ = [
     "covers",
     "holds_for",
+    "is_for_others",
     "is_fresh",
     "may_keep",
     "must_flush",
@@ -54,6 +55,12 @@ def may_keep(broken_at: int | None, is_lasting: bool) -> bool:
     """(c) Whether a flight's answer may be kept: nothing that it read was changed since its watch began. An error is
     never kept."""
     return broken_at is None and is_lasting
+
+
+def is_for_others(is_shared: bool) -> bool:
+    """(g) Whether a flight's answer may be kept, or given to whoever joined: all that it has observed of its caller
+    stands in its key. Else those who have the same key may be callers for whom the answer is another one."""
+    return is_shared
 
 
 def holds_for(joined_at: int, broken_at: int | None) -> bool:
