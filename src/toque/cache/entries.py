@@ -8,8 +8,9 @@ A hit sets one bit and moves nothing.
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from hashlib import blake2b
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -17,7 +18,7 @@ from toque.cache.change import Change
 from toque.cache.index import Index
 from toque.cache.predicates import Predicate, ReadSet
 
-__all__ = ["Encoded", "Entries", "encoded"]
+__all__ = ["Encoded", "Entries", "Weighed", "encoded", "tag"]
 
 ENTRY_BYTES, PREDICATE_BYTES = 900, 450
 """What an entry and each of its predicates take beside the answer itself, as measured with tracemalloc on Python 3.11
@@ -27,6 +28,15 @@ SHARE_MAX = 8
 """No entry may take more than one such part of all room: it would drive too many others out."""
 
 
+class Weighed(Protocol):
+    """What is kept: nobody changes it, and it knows what it takes."""
+
+    @property
+    def weight(self) -> int:
+        """Its bytes."""
+        ...
+
+
 class Encoded(Struct, frozen=True):
     """An answer in the bytes of its format."""
 
@@ -34,11 +44,20 @@ class Encoded(Struct, frozen=True):
     etag: str
     """A strong entity tag (RFC 9110, 8.8.3): equal if and only if the bytes are."""
 
+    @property
+    def weight(self) -> int:
+        return len(self.body)
+
 
 def encoded(body: bytes) -> Encoded:
-    """*body* with its tag: 96 bits of its hash, so that among 2^32 answers two tags agree by chance in one of 2^33
-    cases."""
-    return Encoded(body, f'"{urlsafe_b64encode(blake2b(body, digest_size=12).digest()).decode()}"')
+    """*body* with its tag."""
+    return Encoded(body, tag(body))
+
+
+def tag(body: bytes) -> str:
+    """The strong entity tag of *body*: 96 bits of its hash, so that among 2^32 answers two tags agree by chance in one
+    of 2^33 cases."""
+    return f'"{urlsafe_b64encode(blake2b(body, digest_size=12).digest()).decode()}"'
 
 
 class _Entry:
@@ -46,7 +65,7 @@ class _Entry:
 
     __slots__ = ("filed", "is_visited", "key", "newer", "older", "value", "weight")
 
-    def __init__(self, key: Hashable, value: Encoded) -> None:
+    def __init__(self, key: Hashable, value: Weighed) -> None:
         self.key = key
         self.value = value
         self.filed: tuple[Predicate, ...] = ()
@@ -76,25 +95,27 @@ class Entries:
         """How many had to go for want of room."""
         self.dropped = 0
         """How many a change may have changed."""
+        self.on_gone: Callable[[Hashable], None] | None = None
+        """Told of the key of each that is not kept any more, for whatever reason."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def find(self, key: Hashable) -> Encoded | None:
+    def find(self, key: Hashable) -> Weighed | None:
         entry = self._entries.get(key)
         if entry is None:
             return None
         entry.is_visited = True
         return entry.value
 
-    def keep(self, key: Hashable, value: Encoded, reads: Sequence[ReadSet]) -> None:
+    def keep(self, key: Hashable, value: Weighed, reads: Sequence[ReadSet]) -> None:
         """Keep *value*, unless it is too large; whatever has to go for it goes."""
         before = self._entries.get(key)
         if before is not None:
             self._remove(before)
         entry = _Entry(key, value)
         predicates = frozenset[Predicate]().union(*(read.predicates for read in reads))
-        entry.weight = len(value.body) + ENTRY_BYTES + PREDICATE_BYTES * len(predicates)
+        entry.weight = value.weight + ENTRY_BYTES + PREDICATE_BYTES * len(predicates)
         if entry.weight * SHARE_MAX > self._bytes_max:
             return
         while self.bytes + entry.weight > self._bytes_max:
@@ -104,6 +125,30 @@ class Entries:
         self.bytes += entry.weight
         self._link(entry)
 
+    def grow(self, key: Hashable, value: Weighed, bytes_more: int) -> None:
+        """*value*, if it is still kept, takes so many bytes more; whatever has to go for that goes, itself too."""
+        entry = self._entries.get(key)
+        if entry is None or entry.value is not value:
+            return
+        entry.weight += bytes_more
+        self.bytes += bytes_more
+        if entry.weight * SHARE_MAX > self._bytes_max:
+            self._remove(entry)
+            self.evicted += 1
+        while self.bytes > self._bytes_max:
+            self._evict()
+
+    def discard(self, key: Hashable) -> None:
+        """Keep what is under *key* no longer."""
+        if (entry := self._entries.get(key)) is not None:
+            self._remove(entry)
+            self.dropped += 1
+
+    def reads_of(self, key: Hashable) -> tuple[Predicate, ...]:
+        """What the answer under *key* was found to have read."""
+        entry = self._entries.get(key)
+        return () if entry is None else entry.filed
+
     def drop(self, change: Change) -> None:
         for entry in self._index.matches(change):
             self._remove(entry)
@@ -111,10 +156,14 @@ class Entries:
 
     def clear(self) -> None:
         self.dropped += len(self._entries)
+        gone = list(self._entries)
         self._entries.clear()
         self._index = Index()
         self._newest = self._oldest = self._hand = None
         self.bytes = 0
+        if self.on_gone is not None:
+            for key in gone:
+                self.on_gone(key)
 
     def _evict(self) -> None:
         """Let the hand go on to the first entry that was not asked for, and take that."""
@@ -133,6 +182,8 @@ class Entries:
         self._index.remove(entry, entry.filed)
         self.bytes -= entry.weight
         self._unlink(entry)
+        if self.on_gone is not None:
+            self.on_gone(entry.key)
 
     def _link(self, entry: _Entry) -> None:
         entry.older, self._newest = self._newest, entry

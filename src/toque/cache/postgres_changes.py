@@ -6,29 +6,35 @@ all rows, so what it returns is exactly the difference.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from toque.cache.changes import CHANGES_MAX, Images
 from toque.cache.protocol import Seen
 from toque.cache.snapshot import Snapshot
 from toque.contract.errors import Error
-from toque.store.database import Database, transaction_of
 from toque.store.own import execute, look
 from toque.store.prepared import Prepared
 from toque.store.store import Store
 
 __all__ = ["PostgresChanges"]
 
-# Whose numbers the transactions have (the cluster), whose tables these are (the database), and whether they were
-# emptied by a crash or a standby's promotion (the generation).
+Fetch = Callable[..., Awaitable[Sequence[Sequence[Any]]]]
+"""The rows of a text with its arguments."""
+
+# Whose numbers the transactions have (the cluster), whose tables these are (the database), which of them have triggers
+# that are on (a table that was made anew has none), and whether the log was emptied by a crash or a standby's promotion
+# (the generation).
 _LOOK = Prepared(
     """
     WITH now AS MATERIALIZED (
         SELECT pg_current_snapshot()::text AS snapshot,
                (SELECT system_identifier FROM pg_control_system()) || ':' ||
-               (SELECT oid FROM pg_database WHERE datname = current_database()) AS place
+               (SELECT oid FROM pg_database WHERE datname = current_database()) AS place,
+               (SELECT coalesce(sum(hashint8extended(tgrelid::bigint, ascii(tgenabled))::numeric), 0)
+                FROM pg_trigger WHERE tgname LIKE 'toque_change_%') AS triggers
     )
-    SELECT now.snapshot, now.place || ':' || state.generation, state.lost::text, found.name, found.columns,
+    SELECT now.snapshot, now.place || ':' || now.triggers || ':' || state.generation, state.lost::text, found.name, found.columns,
            found.images::text
     FROM now LEFT JOIN toque.change_state AS state ON true LEFT JOIN LATERAL (
         SELECT name, columns, images FROM toque.change
@@ -44,11 +50,21 @@ _ROTATE = Prepared("SELECT toque.rotate_change()", True)
 
 
 class PostgresChanges:
-    """See `Changes`."""
+    """See `Changes`, and `Looker`.
 
-    def __init__(self, store: Store, images: Images) -> None:
+    Args:
+        fetch: asks on a connection of its own; a connection of the store's pool is used unless given.
+    """
+
+    is_immediate = False
+
+    def __init__(self, store: Store, images: Images, fetch: Fetch | None = None) -> None:
         self._store = store
         self._images = images
+        self._own_fetch = fetch
+
+    def has_news(self) -> bool:
+        return True
 
     async def look(self, before: Snapshot | None) -> Seen:
         xmax, xip = (_FIRST, []) if before is None else (str(before.xmax), list(map(str, before.xip)))
@@ -56,7 +72,7 @@ class PostgresChanges:
         snapshot, epoch, lost = rows[0][:3]
         if epoch is None:
             # The log is new, or was emptied by a crash: this is where a generation begins.
-            await self._store.command(self._begin)
+            await self._begin()
             return await self.look(None)
         is_gap = len(rows) > CHANGES_MAX or (before is not None and before.xmin <= int(lost))
         changes = () if is_gap else tuple(self._images.change(*row[3:]) for row in rows if row[3] is not None)
@@ -69,9 +85,14 @@ class PostgresChanges:
             # A transaction that has written to the part is still under way; the next call finds it as it is.
             return
 
-    async def _begin(self, database: Database) -> None:
-        await transaction_of(database).execute(_BEGIN, ())
+    async def _begin(self) -> None:
+        if self._own_fetch is None:
+            await execute(self._store, _BEGIN)
+        else:
+            await self._own_fetch(_BEGIN.sql)
 
-    async def _fetch(self, prepared: Prepared, *arguments: Any) -> list[Any]:
+    async def _fetch(self, prepared: Prepared, *arguments: Any) -> Sequence[Sequence[Any]]:
+        if self._own_fetch is not None:
+            return await self._own_fetch(prepared.sql, *arguments)
         # A replica has no unlogged tables, and each has a snapshot of its own: this brings no mark, so it stays here.
         return await look(self._store, prepared, *arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from toque.cache.change import Change
@@ -12,7 +13,7 @@ from toque.store.database import Database, transaction_of
 from toque.store.prepared import Prepared
 from toque.store.store import Store
 
-__all__ = ["SqliteChanges"]
+__all__ = ["SqliteChanges", "between", "state"]
 
 KEPT_S = 300
 """Seconds that a change is kept: a reader that was away for less catches up (caching.md 4.1)."""
@@ -22,7 +23,7 @@ TRIMMED_MAX = 10_000
 
 # The last change is never forgotten, so it tells how many there were. (The table of AUTOINCREMENT does too, but around
 # sensitive tables stands a wall that lets nobody look at SQLite's own.)
-_STATE = Prepared(
+state = Prepared(
     "SELECT generation, (SELECT coalesce(max(pos), 0) FROM toque_change), (SELECT min(pos) FROM toque_change) "
     "FROM toque_change_state"
 )
@@ -51,7 +52,7 @@ class SqliteChanges:
             transaction = transaction_of(database)
             # What there is to read is known only after the first statement, and must be of the same state.
             transaction.announce_more()
-            ((generation, last, first),) = await transaction.fetch(_STATE, (), 0, list)
+            ((generation, last, first),) = await transaction.fetch(state, (), 0, list)
             seen = last if before is None else before.xmax - 1
             now = Snapshot(last + 1, last + 1)
             if seen > last or (seen < last and (first is None or first > seen + 1)):
@@ -72,3 +73,13 @@ class SqliteChanges:
             return tuple(Change(name, None) for (name,) in await transaction.fetch(_NAMES, (seen, last), 0, list))
         rows = await transaction.fetch(_READ, (seen, last, CHANGES_MAX), 0, list) if last > seen else ()
         return tuple(self._images.change(*row) for row in rows)
+
+
+def between(
+    fetch: Callable[[str, tuple[Any, ...]], list[Any]], images: Images, seen: int, last: int
+) -> tuple[Change, ...]:
+    """The changes after position *seen* up to *last*, read by *fetch* without waiting."""
+    if last - seen > CHANGES_MAX:
+        return tuple(Change(name, None) for (name,) in fetch(_NAMES.sql, (seen, last)))
+    rows = fetch(_READ.sql, (seen, last, CHANGES_MAX)) if last > seen else ()
+    return tuple(images.change(*row) for row in rows)

@@ -16,8 +16,10 @@ from toque.contract.principal import ANONYMOUS, Principal
 
 if TYPE_CHECKING:
     from toque.call.delivery import Delivery
+    from toque.contract.freshness import Freshness
     from toque.store.database import Database
     from toque.store.insight.watch import Watch
+    from toque.store.reads import Reads
 
 __all__ = ["CURRENT", "UNCALLED", "Context", "Mark", "Sink"]
 
@@ -73,6 +75,14 @@ class Context(Struct, eq=False):
     """Whether the answer is that of an earlier call with the same key, set by the deduplicate policy."""
     watch: Watch | None = None
     """Who hears of its statements, set by the watch policy."""
+    reads: Reads | None = None
+    """Who hears of what its statements read, set by the cache policy for a run whose answer may be kept."""
+    freshness: Freshness | None = None
+    """How fresh its caller wants the answer to be, beyond what the operation says."""
+    takes_kept: bool = False
+    """Whether its transport takes an answer as it is kept, and not only as a value."""
+    cache_status: str = ""
+    """What became of it in the cache (RFC 9211, 2), set by the cache policy; empty where that was not asked."""
     is_receiving: bool = False
     """Whether it still waits for its caller's body, set by the receive policy."""
     receive_by: float = inf

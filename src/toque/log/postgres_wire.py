@@ -42,7 +42,9 @@ class PostgresWire:
     def __init__(self, url: str, probes: Sequence[Probe], on_heard: Callable[[], None]) -> None:
         self._url = url
         self._on_heard = on_heard
-        self._sql = f"SELECT pg_current_snapshot()::text, {', '.join(f'({probe.postgresql})' for probe in probes)}"
+        asked = ["pg_current_snapshot()::text", *(f"({probe.postgresql})" for probe in probes)]
+        self._sql = f"SELECT {', '.join(asked)}"
+        self._takes_snapshot = "$1" in self._sql
         self._xmax, self._xip = "1", list[str]()
         self._connection: Connection | None = None
         self._pid = 0
@@ -78,10 +80,15 @@ class PostgresWire:
                 await connection.close(timeout=1)
 
     async def look(self) -> Sequence[float | None]:
-        row: Sequence[Any] = await self._ask(lambda at: at.fetchrow(self._sql, self._xmax, self._xip))
+        arguments = (self._xmax, self._xip) if self._takes_snapshot else ()
+        row: Sequence[Any] = await self._ask(lambda at: at.fetchrow(self._sql, *arguments))
         snapshot, *found = row
         self._xmax, self._xip = bounds(snapshot)
         return found
+
+    async def fetch(self, sql: str, *arguments: Any) -> Sequence[Sequence[Any]]:
+        rows: Sequence[Sequence[Any]] = await self._ask(lambda at: at.fetch(sql, *arguments))
+        return rows
 
     async def ring(self) -> None:
         await self._ask(lambda at: at.execute(f"NOTIFY {CHANNEL}"))

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote
 
 from toque.contract.errors import Unavailable
@@ -62,6 +62,14 @@ class SqliteWire:
             raise Unavailable(f"the log cannot be followed: {error}") from error
         self._last = int(row[0] or 0)
         return row[1:]
+
+    async def fetch(self, sql: str, *arguments: Any) -> Sequence[Sequence[Any]]:
+        assert self._connection is not None, "it was opened"
+        try:
+            return self._connection.execute(sql, arguments).fetchall()
+        except sqlite3.Error as error:
+            self._cut()
+            raise Unavailable(f"the log cannot be followed: {error}") from error
 
     async def ring(self) -> None:
         """The commit itself has changed the file."""

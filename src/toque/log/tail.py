@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from random import uniform
+from typing import Any
 
 from toque.call.tasks import cancel
 from toque.contract.errors import Unavailable
@@ -82,6 +83,16 @@ class Tail:
         self._is_rung = True
         if self._ringing is None or self._ringing.done():
             self._ringing = asyncio.get_running_loop().create_task(self._ring())
+
+    async def fetch(self, sql: str, *arguments: Any) -> Sequence[Sequence[Any]]:
+        """The rows of *sql*, asked on the tail's own connection. Raises: Unavailable, also while it connects again."""
+        if not self._is_open:
+            raise Unavailable("the tail's connection is lost")
+        try:
+            return await self._wire.fetch(sql, *arguments)
+        except Unavailable:
+            self._lose()
+            raise
 
     async def claim(self, name: str) -> bool:
         """Whether *name* is this process's own from now on; no other process can claim it until this one lets go of it,

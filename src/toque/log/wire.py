@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from toque.log.probe import Probe
 
@@ -23,6 +23,10 @@ class Wire(Protocol):
 
     async def look(self) -> Sequence[float | None]:
         """What each probe says. Raises: Unavailable when the line is broken: nothing is held any more then."""
+        ...
+
+    async def fetch(self, sql: str, *arguments: Any) -> Sequence[Sequence[Any]]:
+        """The rows of *sql*, on the same line. Raises: Unavailable, as `look` does, whatever was wrong."""
         ...
 
     async def ring(self) -> None:

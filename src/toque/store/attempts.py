@@ -21,7 +21,7 @@ from toque.store.observed import database
 from toque.store.store import Run, StatementObserver
 from toque.store.transaction import Cause, Transaction
 
-__all__ = ["ATTEMPTS_MAX", "Attempts", "Writing", "pause_s"]
+__all__ = ["ATTEMPTS_MAX", "Attempts", "OnCommit", "Writing", "pause_s"]
 
 T = TypeVar("T")
 
@@ -35,11 +35,20 @@ jitter (Brooker, "Exponential Backoff and Jitter", AWS 2015), up to a quarter of
 within a usual deadline."""
 
 
+OnCommit = Callable[[Context, int], None]
+"""Hears whose command was committed, and the number of its transaction."""
+
+
 class Writing(Transaction, Protocol):
     """A command's transaction."""
 
     cause: Cause | None
     """Why it may be run again; None where it may not."""
+
+    @property
+    def written(self) -> int | None:
+        """Once it is committed: the number of the transaction where it has one, else 0; None where it wrote nothing."""
+        ...
 
     async def commit(self) -> None:
         """Keep what it did. Raises where it cannot be kept, or where nobody knows whether it was."""
@@ -56,6 +65,8 @@ class Attempts:
     ) -> None:
         self.repeats: Counter[str] = Counter()
         """How often a command was run again, by cause."""
+        self.on_commit: list[OnCommit] = []
+        """Told of each that wrote, as soon as it is committed and before anybody hears of it; they do not wait."""
         self._begin = begin
         self._observer = observer
 
@@ -81,6 +92,9 @@ class Attempts:
                     raise
                 self.repeats[writing.cause] += 1
             else:
+                if self.on_commit and (written := writing.written) is not None:
+                    for hear in self.on_commit:
+                        hear(context, written)
                 if writing.after:
                     await after_commit.run_all(writing.after, context)
                 return result

@@ -70,7 +70,10 @@ class Database:
         caller = transaction.context.caller
         if rows is None or isinstance(rows, Mapping):
             plan, binds = self._plans.plan(statement, None, rows or ())
-            affected = await transaction.execute(*plan.arguments(binds, rows, caller))
+            prepared, arguments = plan.arguments(binds, rows, caller)
+            if (reads := transaction.context.reads) is not None:
+                reads.statement(plan, binds, rows)
+            affected = await transaction.execute(prepared, arguments)
             if plan.denials is not None:
                 await plan.denials.look(transaction, binds, [rows], affected)
             return affected
@@ -78,6 +81,8 @@ class Database:
             return 0
         plan, binds = self._plans.plan(statement, None, rows[0])
         each = [plan.arguments(binds, row, caller) for row in rows]
+        if (reads := transaction.context.reads) is not None:
+            reads.untracked(())  # Whatever it is that a query runs once per row of values.
         affected = await transaction.execute_many(each[0][0], [arguments for _, arguments in each])
         if plan.denials is not None:
             await plan.denials.look(transaction, binds, rows, affected)
@@ -91,10 +96,11 @@ class Database:
         plan, binds = self._plans.plan(statement, view, parameters or ())
         if plan.relations:
             raise TypeError("a stream holds its connection, so its view cannot have nested views; use all().")
+        prepared, arguments = plan.arguments(binds, parameters, transaction.context.caller)
+        if (reads := transaction.context.reads) is not None:
+            reads.statement(plan, binds, parameters)
         affected = 0
-        async for views in transaction.stream(
-            *plan.arguments(binds, parameters, transaction.context.caller), plan.build
-        ):
+        async for views in transaction.stream(prepared, arguments, plan.build):
             affected += len(views)
             for item in views:
                 yield item
@@ -136,7 +142,10 @@ class Database:
             from toque.store.relations import read
 
             return read(transaction, plan, binds, parameters, rows_max)
-        prepared, arguments = plan.arguments(binds, parameters, transaction.context.caller)
+        context = transaction.context
+        prepared, arguments = plan.arguments(binds, parameters, context.caller)
+        if context.reads is not None:
+            context.reads.statement(plan, binds, parameters)
         views: Awaitable[list[V]] = transaction.fetch(prepared, arguments, rows_max, plan.build)
         return views if plan.denials is None else self._looked(views, plan.denials, binds, parameters)
 

@@ -15,7 +15,7 @@ from sqlalchemy.types import TypeEngine
 
 from toque.contract.principal import Principal
 
-__all__ = ["About", "Fact", "Known", "Me", "filled", "me"]
+__all__ = ["About", "Fact", "Known", "Me", "filled", "me", "value_of"]
 
 About = Literal["subject", "tenant", "authenticated", "role", "scope", "claim"]
 
@@ -59,6 +59,11 @@ class Known(BindParameter[Any]):
 def filled(arguments: Iterable[Any], principal: Principal) -> list[Any]:
     """The driver's *arguments* with what is known about *principal* in the place of every fact."""
     return [value.of(principal) if isinstance(value, Fact) else value for value in arguments]
+
+
+def value_of(about: About, names: tuple[str, ...], principal: Principal) -> Any:
+    """What the fact of these words is for *principal*."""
+    return _READ[about](names)(principal)
 
 
 # Read for every statement of every call, so what can be known before is.

@@ -13,7 +13,7 @@ from toque.call.context import UNCALLED, Context
 from toque.call.waiting import Waiting
 from toque.contract.errors import Unavailable
 from toque.contract.operation import Isolation, Kind
-from toque.store.attempts import Attempts
+from toque.store.attempts import Attempts, OnCommit
 from toque.store.dialects import postgresql
 from toque.store.guard import Guard
 from toque.store.plans import Plans
@@ -89,6 +89,14 @@ class PostgresStore:
     @property
     def repeats(self) -> Counter[str]:
         return self._attempts.repeats
+
+    @property
+    def plans(self) -> Plans:
+        return self._plans
+
+    @property
+    def on_commit(self) -> list[OnCommit]:
+        return self._attempts.on_commit
 
     @property
     def has_replicas(self) -> bool:

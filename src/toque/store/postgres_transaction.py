@@ -95,6 +95,10 @@ class PostgresTransaction:
         """Of a query: whether it may run again, because it began without a snapshot or met a change."""
         return self._must_restart or self.cause is not None
 
+    @property
+    def written(self) -> int | None:
+        return self._number
+
     def announce_more(self) -> None:
         if not self._has_begun and self._begin == SINGLE:
             self._begin = SNAPSHOTS[None]

@@ -34,7 +34,10 @@ async def read(transaction: Transaction, plan: Plan, binds: Sequence[Any], param
 async def _rows(
     transaction: Transaction, plan: Plan, binds: Sequence[Any], parameters: Any, rows_max: int
 ) -> list[list[Any]]:
-    prepared, arguments = plan.arguments(binds, parameters, transaction.context.caller)
+    context = transaction.context
+    prepared, arguments = plan.arguments(binds, parameters, context.caller)
+    if context.reads is not None:
+        context.reads.statement(plan, binds, parameters)
     rows: list[list[Any]] = await transaction.fetch(prepared, arguments, rows_max, plan.arrange)
     for relation in plan.relations:
         await relation.fill(transaction, rows)

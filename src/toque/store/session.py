@@ -159,7 +159,10 @@ class Cursor:
         check_session(context.compiled.statement, context.dialect, len(rows), self.rowcount)
 
     def _filled(self, arguments: Sequence[Any]) -> Sequence[Any]:
-        return filled(arguments, self._transaction.context.caller)
+        context = self._transaction.context
+        if context.reads is not None:
+            context.reads.untracked(arguments)
+        return filled(arguments, context.caller)
 
     def fetchone(self) -> Any:
         return self._rows.pop() if self._rows else None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from toque.call.context import Context
 from toque.call.waiting import Waiting
 from toque.contract.operation import Isolation, Kind
-from toque.store.attempts import Attempts
+from toque.store.attempts import Attempts, OnCommit
 from toque.store.dialects import sqlite
 from toque.store.guard import Guard
 from toque.store.plans import Plans
@@ -98,6 +98,14 @@ class SqliteStore:
     @property
     def repeats(self) -> Counter[str]:
         return self._attempts.repeats
+
+    @property
+    def plans(self) -> Plans:
+        return self._plans
+
+    @property
+    def on_commit(self) -> list[OnCommit]:
+        return self._attempts.on_commit
 
     @property
     def url(self) -> str:

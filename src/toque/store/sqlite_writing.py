@@ -50,6 +50,7 @@ class SqliteWriting:
         self.has_failed = False
         self._depth = 0
         self._is_closed = False
+        self.written: int | None = None
         self._lock = asyncio.Lock()
         self._tables: tuple[Any, ...] = ()
 
@@ -112,6 +113,7 @@ class SqliteWriting:
         except (sqlite3.Error, OverflowError, Lost) as error:
             self.cause = _cause_of(error)
             raise translate(error, self._tables) from error
+        self.written = 0
 
     async def close(self, error: BaseException | None) -> None:
         """Roll back what was not committed."""

@@ -17,7 +17,9 @@ from toque.store.statement import StatementObserver
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
+    from toque.store.attempts import OnCommit
     from toque.store.guard import Guard
+    from toque.store.plans import Plans
 
 __all__ = ["Run", "StatementObserver", "Store", "open_store"]
 
@@ -46,6 +48,16 @@ class Store(Protocol):
     @property
     def repeats(self) -> Counter[str]:
         """How often a command was run again, by cause (`transaction.Cause`)."""
+        ...
+
+    @property
+    def plans(self) -> Plans:
+        """The statements that it has run."""
+        ...
+
+    @property
+    def on_commit(self) -> list[OnCommit]:
+        """Who hears of every command that wrote (`Attempts.on_commit`)."""
         ...
 
     def enforce(self, metadata: MetaData) -> None:
