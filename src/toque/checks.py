@@ -39,11 +39,24 @@ def of_modules(modules: Sequence[Module]) -> Iterator[Complaint]:
         if count > 1:
             yield Complaint(name, f"{count} operations have this name", "give all but one another, with name=")
     yield from _shared_paths(operations)
+    yield from _queues(list(dict.fromkeys(modules)))
     folders = [files.path for module in modules for files in module.static_files]
     folders += [mount.path for module in modules for mount in module.mounts]
     for path, count in Counter(folders).items():
         if count > 1:
             yield Complaint(path or "/", f"{count} folders or apps are mounted here", "give each a path of its own")
+
+
+def _queues(modules: Sequence[Module]) -> Iterator[Complaint]:
+    limited = Counter(limits.queue for module in modules for limits in module.queues)
+    used = {job.job.queue for module in modules for job in module.jobs if job.job is not None}
+    for name, count in limited.items():
+        if count > 1:
+            yield Complaint(f"queue {name}", f"its limits are given {count} times", "give them once")
+        if name not in used:
+            near = get_close_matches(name, used, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"let a job be in it: @app.job(queue={name!r})"
+            yield Complaint(f"queue {name}", "it has limits and no jobs", hint)
 
 
 def of_operation(operation: Operation) -> Iterator[Complaint]:

@@ -241,7 +241,7 @@ class Serving:
             await application.start()
 
     def begin_stopping(self) -> None:
-        """Welcome no new clients: answers ask their client to leave, sockets close, readiness says no, and no job begins.
+        """Welcome no new clients: answers ask their client to leave, sockets close, readiness says no; no job begins.
 
         Whoever says it again, because it may not have been heard, changes nothing.
         """

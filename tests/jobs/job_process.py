@@ -14,6 +14,7 @@ from toque import AllRows, App, Delivery, Jobs, Retries, public
 from toque.settings import Database, Messages, Secret, Settings
 
 app = App("plant")
+app.queue("narrow", at_once=1)
 
 
 @app.job()
@@ -42,6 +43,13 @@ async def wait(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
+@app.job(queue="narrow")
+async def hold(name: str, seconds: float, db: AllRows, delivery: Delivery) -> None:
+    if delivery.attempt == 1:
+        await asyncio.sleep(seconds)
+    await write(name, db, delivery)
+
+
 @app.job()
 async def die(delivery: Delivery) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
@@ -60,7 +68,7 @@ async def swallow(name: str, db: AllRows) -> None:
 
 @app.command(allow=public)
 async def ask(job: str, inputs: list[str | float], jobs: Jobs, times: int = 1, key: str = "") -> list[str]:
-    function = {f.__name__: f for f in (write, write_slowly, write_late, wait, die, swallow)}[job]
+    function = {f.__name__: f for f in (write, write_slowly, write_late, wait, hold, die, swallow)}[job]
     return [str(jobs.enqueue(function, *inputs, key=key)) for _ in range(times)]  # type: ignore[call-overload]
 
 

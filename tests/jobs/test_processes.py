@@ -159,3 +159,16 @@ async def test_jobs_of_one_key_run_in_order_one_after_the_other(asking: Harness,
     order = "SELECT name FROM done WHERE name NOT LIKE 'x%' "
     order += "ORDER BY ctid" if other.dialect_name == "postgresql" else "ORDER BY rowid"
     assert [row[0] for row in await rows(other, order)] == [f"{number:02}" for number in range(20)]
+
+
+async def test_a_dead_process_gives_its_share_of_a_limit_back(asking: Harness, start: Start, other: Store) -> None:
+    process = await start()
+    await ask(asking, "hold", "first", 60.0)
+    await until(lambda: rows(other, "SELECT id FROM toque.job WHERE state = 1"))
+    await ask(asking, "hold", "second", 0.0)
+    process.kill()
+    await process.wait()
+    await start()
+    await until(lambda: is_empty(other), give_up_s=35)
+
+    assert sorted(await rows(other, "SELECT name, attempt FROM done")) == [("first", 2), ("second", 1)]

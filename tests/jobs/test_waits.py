@@ -188,7 +188,7 @@ async def test_nothing_is_read_while_nobody_waits(database_url: str, other: Stor
         for number in range(5):
             await harness.call("shop.pay", order=f"{number}", cents=1)
         end = await service._reader.now()
-        await until(lambda: service._place == end or service._place and service._place.at >= end.at)
+        await until(lambda: service._place is not None and service._place.at >= end.at)
 
     assert await rows(other, "SELECT name FROM toque.job_wait_place") == []
 

@@ -9,10 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from toque.contract import limits
 from toque.contract.access import Access, public
 from toque.contract.errors import Error
 from toque.contract.event import Event
 from toque.contract.job import DEFAULT_QUEUE, KEEP_RESULT_S, JobRules, Retries
+from toque.contract.limits import Limits
 from toque.contract.operation import ATTEMPTS_MAX, Isolation, Kind, Operation
 from toque.contract.schedule import Missed
 from toque.contract.schedule import cron as cron_line
@@ -75,6 +77,7 @@ class Module:
         self.sent: list[type[Event]] = []
         self.handlers: list[Operation] = []
         self.jobs: list[Operation] = []
+        self.queues: list[Limits] = []
         self.folder = _folder_of(sys._getframe(1).f_globals)
 
     def query(
@@ -226,6 +229,35 @@ class Module:
             JobRules(queue=queue, priority=priority, retries=_retries(retries), keep_result_s=keep_result_s),
             name, deadline_s=deadline_s, isolation=isolation, has_outside_effects=has_outside_effects,
         )  # fmt: skip
+
+    def queue(
+        self,
+        name: str,
+        /,
+        *,
+        at_once: int | None = None,
+        rate: str | None = None,
+        at_once_per_key: int | None = None,
+        rate_per_key: str | None = None,
+    ) -> None:
+        """Limit how many jobs of the queue *name* begin, in all processes together.
+
+        Args:
+            at_once: how many run at once.
+            rate: how many begin in a time: `"100/1m"` is at most 100 in any minute.
+            at_once_per_key, rate_per_key: the same for the jobs with one `key=`. Keys then take turns, and keep no
+                order; jobs without one have no such limit.
+        Raises: ValueError where a limit lets nothing begin, or is not written as one.
+        """
+        self.queues.append(
+            Limits(
+                queue=name,
+                at_once=limits.at_once(at_once, "at_once"),
+                rate=None if rate is None else limits.rate(rate),
+                at_once_per_key=limits.at_once(at_once_per_key, "at_once_per_key"),
+                rate_per_key=None if rate_per_key is None else limits.rate(rate_per_key),
+            )
+        )
 
     def every(
         self,

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from msgspec import Struct
 
-__all__ = ["Missed", "Schedule", "cron", "every"]
+__all__ = ["Missed", "Schedule", "cron", "every", "interval_s"]
 
 Missed = Literal["none", "last", "all"]
 """Which of the moments at which no process was there are made up for."""
@@ -56,6 +56,11 @@ def every(interval: str | float | timedelta, missed: Missed = "last") -> Schedul
 
     Raises: ValueError where it is none.
     """
+    return Schedule(interval_s=interval_s(interval), missed=_checked(missed))
+
+
+def interval_s(interval: str | float | timedelta) -> float:
+    """The seconds of *interval*, as it is written. Raises: ValueError where it is none, or too short."""
     if isinstance(interval, str):
         found = _INTERVAL.fullmatch(interval.strip())
         if found is None:
@@ -65,7 +70,7 @@ def every(interval: str | float | timedelta, missed: Missed = "last") -> Schedul
         seconds = interval.total_seconds() if isinstance(interval, timedelta) else float(interval)
     if seconds < INTERVAL_MIN_S:
         raise ValueError(f"the shortest interval is {INTERVAL_MIN_S:g} s, got {interval!r}")
-    return Schedule(interval_s=seconds, missed=_checked(missed))
+    return seconds
 
 
 def cron(line: str, zone: str = "UTC", missed: Missed = "last") -> Schedule:

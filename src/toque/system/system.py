@@ -179,6 +179,7 @@ def compile_system(
     jobs: tuple[Plan, ...] = ()
     if has_messages and store is not None:
         book.store, book.compile = store, workshop.step
+        book.limits.update({limits.queue: limits for module in modules for limits in module.queues})
         jobs = tuple(workshop.plan(*job) for job in declared.jobs)
         book.add(jobs)
         handlers = tuple(workshop.plan(*handler) for handler in declared.handlers)

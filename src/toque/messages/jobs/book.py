@@ -16,6 +16,7 @@ from toque.contract.access import public
 from toque.contract.conversion import dec_hook
 from toque.contract.errors import Invalid
 from toque.contract.job import JobRules
+from toque.contract.limits import Limits
 from toque.contract.operation import Kind, Operation
 from toque.contract.schedule import Schedule
 from toque.store.store import Store
@@ -107,6 +108,8 @@ class Book:
     """All jobs of an app. It is filled while the app is compiled."""
 
     by_name: dict[str, Compiled] = field(default_factory=dict)
+    limits: dict[str, Limits] = field(default_factory=dict)
+    """Those of its queues that have some."""
     compile: Callable[[Operation], Plan] = field(init=False)
     """How the system makes a plan of an operation that it has not seen before."""
     store: Store = field(init=False)
@@ -139,6 +142,11 @@ class Book:
         near = get_close_matches(name, [known.__name__ for known in self._by_function], 1)
         hint = f"did you mean {near[0]}?" if near else "declare it with @app.job(), in a module that the app includes"
         raise TypeError(f"{name} is no job of this app; {hint}")
+
+    def place_of(self, queue: str, key: str) -> tuple[str, str | None]:
+        """Where a job with *key* stands in *queue*: its key, where that is for order, and its share of limits."""
+        limits = self.limits.get(queue)
+        return ("", key) if limits is not None and limits.is_by_key else (key, None)
 
     @property
     def schedules(self) -> dict[str, Schedule]:

@@ -29,13 +29,15 @@ class Batch(Struct, frozen=True):
     delay_s: float = 0.0
     at: float | None = None
     """Seconds since 1970, instead of a delay."""
+    share: str | None = None
+    """The key, where keys have limits and no order."""
     unique: str | None = None
     unique_s: float = 0.0
     is_freed: bool = False
     """Whether its `unique` is free again as soon as it begins."""
 
 
-_COLUMNS = "id, queue, name, state, priority, due, key, uniq, is_freed, headers, data"
+_COLUMNS = "id, queue, name, state, priority, due, key, uniq, is_freed, headers, share, data"
 
 
 class _Insert:
@@ -71,7 +73,8 @@ def _sql(batch: Batch) -> str:
         columns = ", once"
     values = (
         f"r.id, {literal(batch.queue)}, {literal(batch.name)}, {state}, {literal(batch.priority)}, {due}, "
-        f"{literal(batch.key)}, {literal(batch.unique)}, {literal(batch.is_freed)}, {literal(batch.headers)}, r.data"
+        f"{literal(batch.key)}, {literal(batch.unique)}, {literal(batch.is_freed)}, {literal(batch.headers)}, "
+        f"{literal(batch.share)}, r.data"
     )
     return f"{once}INSERT INTO toque.job ({_COLUMNS}) SELECT {values} FROM {source}{columns} ON CONFLICT DO NOTHING"
 
@@ -87,8 +90,8 @@ ON CONFLICT (name, uniq) DO UPDATE SET until = excluded.until WHERE toque_job_on
 """
 _INSERT_LITE = f"""
 INSERT INTO toque_job ({_COLUMNS})
-SELECT ?1, ?2, ?3, CASE WHEN due > {_NOW} THEN {LATER} ELSE {WAITING} END, ?4, due, ?5, ?6, ?7, ?8, ?9
-FROM (SELECT coalesce(?10, {_NOW} + ?11) AS due) WHERE true ON CONFLICT DO NOTHING
+SELECT ?1, ?2, ?3, CASE WHEN due > {_NOW} THEN {LATER} ELSE {WAITING} END, ?4, due, ?5, ?6, ?7, ?8, ?9, ?10
+FROM (SELECT coalesce(?11, {_NOW} + ?12) AS due) WHERE true ON CONFLICT DO NOTHING
 """
 
 
@@ -100,6 +103,7 @@ def _run(connection: sqlite3.Connection, batch: Batch) -> None:
     # The clock of a statement stands still: due is now, and so not later, where there is no delay.
     rest: tuple[Any, ...] = (
         *(batch.queue, batch.name, batch.priority, batch.key, batch.unique, batch.is_freed, batch.headers),
+        batch.share,
     )
     connection.executemany(
         _INSERT_LITE,

@@ -57,7 +57,8 @@ class How(TypedDict, total=False):
     priority: int
     """The higher goes first; the job's own, 0, unless given."""
     key: str | UUID | int
-    """Jobs of one queue with one key run one after the other, in the order in which they were enqueued."""
+    """Jobs of one queue with one key run one after the other, in the order in which they were enqueued; or as the
+    queue's limits per key say (`app.queue`)."""
     unique: str
     """As long as one of this job with the same text is to be done, another one is not taken."""
     unique_s: float
@@ -156,11 +157,13 @@ class Jobs:
         compiled = self._book.find(job)
         headers = msgspec.json.encode(headers_of(self._context)).decode()
         data = [compiled.encode(values) for values in inputs]
+        key, share = self._book.place_of(compiled.rules.queue, _text(str(how.get("key", "")), "key"))
         batch = Batch(
             name=compiled.name,
             queue=compiled.rules.queue,
             priority=_priority(how.get("priority", compiled.rules.priority)),
-            key=_text(str(how.get("key", "")), "key"),
+            key=key,
+            share=share,
             headers=headers,
             ids=[uuid7() for _ in data],
             data=data,
@@ -197,6 +200,8 @@ def _priority(priority: int) -> int:
 
 
 def _text(text: str, what: str) -> str:
+    if "\0" in text:
+        raise ValueError(f"{what}= has no NUL, got {text[:60]!r}")
     if len(text) > KEY_CHARS_MAX:
         raise ValueError(f"{what}= has at most {KEY_CHARS_MAX} characters, and this one has {len(text)}")
     return text

@@ -157,8 +157,16 @@ class Schedules:
         if schedule.missed == "none" and now - moments[0] > ON_TIME_S:
             moments = []
         job = self._book.by_name[name]
+        key, share = self._book.place_of(job.rules.queue, "")
         batch = Batch(
-            name, job.rules.queue, job.rules.priority, "", "{}", [uuid7() for _ in moments], [b"{}" for _ in moments]
+            name,
+            job.rules.queue,
+            job.rules.priority,
+            key,
+            "{}",
+            [uuid7() for _ in moments],
+            [b"{}" for _ in moments],
+            share=share,
         )
 
         async def run(database: Database) -> int:

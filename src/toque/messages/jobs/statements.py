@@ -148,7 +148,7 @@ _POSTGRESQL = Statements(
             )
             INSERT INTO toque.job_dead
                 (id, queue, name, priority, key, headers, data, attempt, crashes, reason, errors, at)
-            SELECT id, queue, name, priority, key, headers, data, attempt, crashes + crash, reason,
+            SELECT id, queue, name, priority, coalesce(share, key), headers, data, attempt, crashes + crash, reason,
                 right(errors || error, {ERRORS_CHARS_MAX}), at
             FROM gone ON CONFLICT DO NOTHING
             """
@@ -172,6 +172,7 @@ _POSTGRESQL = Statements(
         for table, old in (
             ("job_result", "until < clock_timestamp()"),
             ("job_once", "until < clock_timestamp()"),
+            ("job_rate", "until < clock_timestamp()"),
             ("job_dead", f"died < clock_timestamp() - interval '{DEAD_KEPT_DAYS} days'"),
         )
     ),
@@ -252,8 +253,8 @@ _SQLITE = Statements(
             f"""
             INSERT INTO toque_job_dead
                 (id, queue, name, priority, key, headers, data, attempt, crashes, reason, errors, at)
-            SELECT j.id, j.queue, j.name, j.priority, j.key, j.headers, j.data, j.attempt, j.crashes + r.crash,
-                r.reason, substr(j.errors || r.error, -{ERRORS_CHARS_MAX}), j.at
+            SELECT j.id, j.queue, j.name, j.priority, coalesce(j.share, j.key), j.headers, j.data, j.attempt,
+                j.crashes + r.crash, r.reason, substr(j.errors || r.error, -{ERRORS_CHARS_MAX}), j.at
             FROM toque_job AS j JOIN {_R} ON {_MINE} WHERE true ON CONFLICT DO NOTHING
             """
         ),
@@ -270,11 +271,12 @@ _SQLITE = Statements(
         f"SELECT id, fence, crashes FROM toque_job WHERE worker = ?1 AND state = {RUNNING}",
     ),
     sweep=tuple(
-        _prepared(f"DELETE FROM toque_{table} WHERE rowid IN (SELECT rowid FROM toque_{table} WHERE {old} LIMIT ?1)")
-        for table, old in (
-            ("job_result", f"until < {_NOW}"),
-            ("job_once", f"until < {_NOW}"),
-            ("job_dead", f"died < {_NOW} - {DEAD_KEPT_DAYS * 86_400}"),
+        _prepared(f"DELETE FROM toque_{table} WHERE ({key}) IN (SELECT {key} FROM toque_{table} WHERE {old} LIMIT ?1)")
+        for table, key, old in (
+            ("job_result", "rowid", f"until < {_NOW}"),
+            ("job_once", "rowid", f"until < {_NOW}"),
+            ("job_rate", "queue, share, slice", f"until < {_NOW}"),
+            ("job_dead", "rowid", f"died < {_NOW} - {DEAD_KEPT_DAYS * 86_400}"),
         )
     ),
 )

@@ -9,9 +9,11 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from toque.contract.limits import Limits
 from toque.log.probe import Probe
 from toque.messages.job_tables import LATER, RUNNING, WAITING
 from toque.messages.jobs.job import Outcome, Start
+from toque.messages.jobs.limited import Limited
 from toque.messages.jobs.statements import STATEMENTS
 from toque.store.database import Database, transaction_of
 from toque.store.own import change, look
@@ -80,6 +82,7 @@ class JobTable:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._statements = STATEMENTS[store.dialect_name]
+        self._limited = Limited(store)
 
     async def number(self) -> int:
         """A number that no worker has had and none will have."""
@@ -104,6 +107,15 @@ class JobTable:
         """At most *limit* jobs that begin now, the first to begin first."""
         rows = await self._fetch(self._statements.claim, queue, limit, worker, names)
         return sorted(map(_start, rows), key=lambda start: (-start.priority, start.pos))
+
+    async def claim_limited(self, limits: Limits, room: int, worker: int, names: str) -> list[Start]:
+        """As `claim`, of a queue with limits: at most *room*, and no more than they allow."""
+        rows = await self._limited.claim(limits, room, worker, names)
+        return sorted(map(_start, rows), key=lambda start: (-start.priority, start.pos))
+
+    async def adopt(self, queue: str) -> None:
+        """See `Limited.adopt`."""
+        await self._limited.adopt(queue)
 
     async def settle(self, **kinds: Sequence[Outcome]) -> None:
         """Write what became of starts, of those that still count: what is `done`, comes `again`, is `dead`, and how far

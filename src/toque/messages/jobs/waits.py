@@ -81,7 +81,6 @@ def _system(sql: str, *, is_write: bool = True) -> Prepared:
     return prepared
 
 
-# ruff: noqa: S608 - constants of ours
 # What a job had once it does not have again: two waits for one key get two events.
 _FITS = """
     e.type = {w}.awaits AND e.key = {w}.key AND e.at >= {w}.since

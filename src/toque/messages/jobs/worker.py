@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import Task
+from bisect import bisect_right
 from collections import Counter, deque
 from functools import partial
 from random import uniform
@@ -14,12 +15,13 @@ from uuid import UUID
 import msgspec
 
 from toque.contract.errors import Error
+from toque.contract.limits import Limits
 from toque.log.tail import Tail
 from toque.messages.jobs.book import Book
 from toque.messages.jobs.job import Outcome, Start
 from toque.messages.jobs.rescue import Rescue, claim_of
 from toque.messages.jobs.runner import Cancelled, Draining, Runner, Running, context_of
-from toque.messages.jobs.settling import Settling
+from toque.messages.jobs.settling import FLUSH_S, Settling
 from toque.messages.jobs.table import JobTable, Mine
 from toque.store.store import Store
 
@@ -41,6 +43,12 @@ AGAIN_S = 1.0
 """After a failure of our own: the database is away, or the app is full."""
 
 SWEEP_S = 60.0
+
+SETTLED_S = 2 * FLUSH_S
+"""After the end of a job whose queue has limits: as soon as that is written, as a rule."""
+
+ADOPT_S = 5.0
+"""Between two looks for jobs that were enqueued before their keys had limits, or by a release that knew of none."""
 
 COMPANY_S = 0.5
 """A suspect that found another one running looks again so soon."""
@@ -78,6 +86,8 @@ class Worker:
         self._numbers: set[int] = set()
         self._looked = -LOOK_S
         self._swept = monotonic()
+        self._adopted = -ADOPT_S
+        self._last_queue = ""
         self._mean_s = AHEAD_S
         self._timer: asyncio.TimerHandle | None = None
         self._working: Task[None] | None = None
@@ -162,16 +172,43 @@ class Worker:
                 await self._look()
             self._give_back_late()
             claimed = 0
-            for queue in sorted(self._hungry):
+            for queue in self._in_turn():
                 if (room := self._room()) <= 0 or self._is_stopping:
                     return
-                starts = await self._table.claim(queue, room, self.number, self._names[queue])
-                claimed += len(starts)
-                if len(starts) < room:
-                    self._hungry.discard(queue)
-                self._accept(starts)
+                self._last_queue = queue
+                claimed += await self._claim(queue, room)
             if not claimed or not self._hungry:
                 return
+
+    def _in_turn(self) -> list[str]:
+        """The queues with something to begin, from the one after the last on: a long one must not hold up others."""
+        queues = sorted(self._hungry)
+        first = bisect_right(queues, self._last_queue)
+        return queues[first:] + queues[:first]
+
+    async def _claim(self, queue: str, room: int) -> int:
+        """Claim from one queue: how many."""
+        limits, names = self._book.limits.get(queue), self._names[queue]
+        if limits is None:
+            starts = await self._table.claim(queue, room, self.number, names)
+        else:
+            # Only what begins at once: what is claimed ahead would count as running where it does not.
+            room = min(room, self._slots - len(self._running) - len(self._ahead))
+            if room <= 0:
+                return 0
+            starts = await self._table.claim_limited(limits, room, self.number, names)
+        if len(starts) < room:
+            self._hungry.discard(queue)
+            if limits is not None:
+                self._wake_for(limits)
+        self._accept(starts)
+        return len(starts)
+
+    def _wake_for(self, limits: Limits) -> None:
+        """Look again when more may begin by a rate; by the other limits more may when something ends."""
+        for rate in (limits.rate, limits.rate_per_key):
+            if rate is not None:
+                self._wake_in(min(rate.slice_s, LOOK_S))
 
     async def _is_known(self) -> bool:
         """Whether this process holds its number, so that others see that it lives. It claims nothing before."""
@@ -201,6 +238,11 @@ class Worker:
         # What was begun under a number that was lost still runs here.
         if others := view.workers - (self._numbers if self._running else {self.number}):
             await self._rescue.look(others)
+        if monotonic() - self._adopted > ADOPT_S:
+            self._adopted = monotonic()
+            for limits in self._book.limits.values():
+                if limits.is_by_key:
+                    await self._table.adopt(limits.queue)
         if monotonic() - self._swept > SWEEP_S:
             self._swept = monotonic()
             await self._table.sweep()
@@ -259,7 +301,11 @@ class Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("job %s %s", running.start.name, running.start.id, exc_info=error)
         self._begin()
-        if self._hungry and self._room() > 0:
+        if (queue := self._book.by_name[running.start.name].rules.queue) in self._book.limits:
+            # Others may begin when its end is written.
+            self._hungry.add(queue)
+            self._wake_in(SETTLED_S)
+        elif self._hungry and self._room() > 0:
             self._alarm.set()
 
     def _wake_in(self, seconds: float) -> None:
