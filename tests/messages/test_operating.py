@@ -141,8 +141,8 @@ async def test_a_replay_handles_again_what_there_was_and_then_is_done(database_u
         await harness.settle()
         operator = Operator(store_of(harness))
 
-        assert await operator.replay(NAME, "again", 0.0)
-        assert not await operator.replay(NAME, "again", 0.0)
+        assert await operator.replay(NAME, "again", at=0.0)
+        assert not await operator.replay(NAME, "again", at=0.0)
         await until(lambda: _is_done(operator))
         await harness.call("bells.ring", numbers=[4], bell="door")
         await harness.settle()
@@ -153,3 +153,19 @@ async def test_a_replay_handles_again_what_there_was_and_then_is_done(database_u
 async def _is_done(operator: Operator) -> bool:
     row = await operator.row("again")
     return row is not None and row.state == "done"
+
+
+async def test_a_replay_from_a_position_begins_there(database_url: str) -> None:
+    hear = Bells()
+    hear.is_mended = True
+    async with running(bells(hear), database_url=database_url) as harness:
+        for number in (1, 2, 3):
+            await harness.call("bells.ring", numbers=[number])
+        await harness.settle()
+        positions = [row[0] for row in await rows_of(store_of(harness), "SELECT pos FROM toque.event ORDER BY pos")]
+        operator = Operator(store_of(harness))
+
+        assert await operator.replay(NAME, "again", position=positions[1])
+        await until(lambda: _is_done(operator))
+
+        assert sorted(await heard(store_of(harness))) == [1, 2, 2, 3, 3]

@@ -220,7 +220,8 @@ def replay(
     handler: str,
     /,
     *,
-    since: Annotated[str, Parameter(name="--from")],
+    since: Annotated[str, Parameter(name="--from")] = "",
+    position: Annotated[int | None, Parameter(name="--from-position")] = None,
     name: Annotated[str, Parameter(name="--as")] = "",
     detach: bool = False,
     app: AppTarget = ".",
@@ -232,9 +233,11 @@ def replay(
 
     - `toque events replay shop.cook --from 2026-11-01T08:00 --as recook`
     - `toque events replay shop.cook --from 3d`
+    - `toque events replay shop.cook --from-position 48213`
 
     Args:
         since: From when on: a time, or how long ago: `30m`, `2h`, `3d`.
+        position: From which position of the log on, instead of a time.
         name: What it is known by, `shop.cook@` and the time unless given.
         detach: Do not wait for its end.
     """
@@ -244,10 +247,13 @@ def replay(
         near = get_close_matches(handler, types, 1)
         hint = f"did you mean {near[0]}?" if near else f"it has: {', '.join(types) or 'none'}"
         raise Failure(f"{loaded.name} has no handler {handler!r}; {hint}", code=2)
+    if bool(since) == (position is not None):
+        raise Failure("a replay begins at a time or at a position; give one of --from and --from-position", code=2)
     name = name or f"{handler}@{datetime.now(UTC):%Y%m%dT%H%M%S}"
 
     async def act(operator: Operator, app: App, store: Store) -> None:
-        if not await operator.replay(handler, name, _moment(since)):
+        at = _moment(since) if since else 0.0
+        if not await operator.replay(handler, name, at=at, position=position):
             raise Failure(f"there is a consumer {name!r} already; choose another with --as", code=2)
         if not detach:
             await _follow(operator, name, types[handler])
@@ -263,24 +269,26 @@ WAIT_S = 10.0
 async def _follow(operator: Operator, name: str, type: str) -> None:
     from rich.progress import Progress
 
-    begun = monotonic()
+    begun, first = monotonic(), None
     with Progress(transient=True) as progress:
-        task, total = progress.add_task(name), None
+        task = progress.add_task(name)
         while True:
             row = await operator.row(name)
             if row is None or row.state == "done":
                 return
             if row.fence == 0 and monotonic() - begun > WAIT_S:
                 raise Failure(f"nobody takes {name} up; start the app, or `toque worker`")
-            left, _ = await operator.behind(row.cursor, type)
+            left, oldest_at = await operator.behind(row.cursor, type)
             counts = await operator.counts(row.id)
             if not left and counts and not counts.keys() & {"waiting", "started"}:
                 raise Failure(
                     f"{sum(counts.values())} events could not be handled; see `toque events parked --consumer {name}`. "
                     "It is done when they are retried or discarded"
                 )
-            total = total or max(left, 1)
-            progress.update(task, total=total, completed=max(0, total - left))
+            # By the time that it has come to: many events are not counted to the last one.
+            until, oldest_at = row.until or time(), oldest_at or row.until or time()
+            first = oldest_at if first is None else first
+            progress.update(task, total=max(until - first, 0.001), completed=max(0.0, oldest_at - first))
             await asyncio.sleep(0.2)
 
 

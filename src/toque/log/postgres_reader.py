@@ -110,8 +110,15 @@ class PostgresReader:
         if not self._epochs:
             await self.begin()
         first, snapshot = (await self._fetch(_SINCE, at))[0]
-        if first is None:
-            return Cursor(seen=snapshot, epoch=self._epochs[-1][0])
+        return Cursor(seen=snapshot, epoch=self._epochs[-1][0]) if first is None else self._before(first, snapshot)
+
+    async def at(self, position: int) -> Cursor:
+        if not self._epochs:
+            await self.begin()
+        return self._before(max(position, 1), (await self._fetch(_NOW))[0][0])
+
+    def _before(self, first: int, snapshot: str) -> Cursor:
+        """The place before the position *first*, from which is read up to *snapshot*."""
         epoch = max(number for number, floor in self._epochs if first > floor)
         return Cursor(first - 1, until=snapshot, epoch=epoch)
 

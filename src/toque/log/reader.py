@@ -33,6 +33,10 @@ class Reader(Protocol):
         """The place before everything kept that was published at *at* (seconds since 1970) or later."""
         ...
 
+    async def at(self, position: int) -> Cursor:
+        """The place before everything kept whose position is *position* or higher."""
+        ...
+
     async def begin(self) -> int:
         """Take note of the cluster that the database is in, before anything is published: the epoch's number."""
         ...

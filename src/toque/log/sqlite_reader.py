@@ -43,6 +43,9 @@ class SqliteReader:
         before = (await self._fetch(_BEFORE, at))[0][0]
         return await self.now() if before is None else Cursor(at=before)
 
+    async def at(self, position: int) -> Cursor:
+        return Cursor(at=max(position - 1, 0))
+
     async def begin(self) -> int:
         return 1
 

@@ -202,10 +202,13 @@ class Operator:
 
         return await self._change(consumer, act) == 1 or await self._store.command(others) == 1
 
-    async def replay(self, handler: str, name: str, at: float) -> bool:
-        """Have *handler* handle again, as the consumer *name*, what was published from *at* until now."""
+    async def replay(self, handler: str, name: str, *, at: float = 0.0, position: int | None = None) -> bool:
+        """Have *handler* handle again, as the consumer *name*, what was published until now: from *at* on, or what has
+        *position* or a higher one."""
         until = (await self._fetch(_NOW[self._dialect]))[0][0]
-        is_new = await self._register.add(name, handler, await reader_of(self._store).since(at), until)
+        reader = reader_of(self._store)
+        place = await (reader.since(at) if position is None else reader.at(position))
+        is_new = await self._register.add(name, handler, place, until)
         await self.ring()
         return is_new
 
