@@ -2,7 +2,7 @@
 
 A message to somebody else belongs into the transaction that it tells of, and would cost it a round trip more. On
 PostgreSQL the statement and its COMMIT are one simple query (manual, 55.2.2.1 "Multiple Statements in a Simple Query"),
-which takes no parameters: its values are written out from characters that cannot end a literal. On SQLite it is run in
+which takes no parameters: its values are written out in characters that cannot end a literal. On SQLite it is run in
 the writer's thread before the commit.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Protocol
 from uuid import UUID
@@ -47,7 +47,10 @@ class Insert:
     """
 
     def __init__(self, postgresql: tuple[str, str, str], sqlite: str) -> None:
-        self._head, self._row, self._tail = postgresql
+        self._head, row, self._tail = postgresql
+        # What stands between the places, and whose value each place is for.
+        self._first, *rest = _PLACE.split(row)
+        self._places = [(int(number) - 1, after) for number, after in zip(rest[::2], rest[1::2], strict=True)]
         self._sqlite = sqlite
 
     def sql(self, rows: Sequence[Row]) -> str:
@@ -57,7 +60,7 @@ class Insert:
         connection.executemany(self._sqlite, ([str(v) if isinstance(v, UUID) else v for v in row] for row in rows))
 
     def _written(self, row: Row) -> str:
-        return _PLACE.sub(lambda place: literal(row[int(place[1]) - 1]), self._row)
+        return self._first + "".join([literal(row[place]) + after for place, after in self._places])
 
 
 def sql(attached: Sequence[Attached]) -> str:
@@ -78,30 +81,37 @@ def _together(attached: Sequence[Attached]) -> Iterator[tuple[Closing, list[Row]
 
 _PLACE = re.compile(r"\$(\d+)")
 
-_PLAIN = re.compile(r"[A-Za-z0-9_.:/ -]*", re.ASCII)
-"""What needs no encoding: nothing here can end a literal, whatever `standard_conforming_strings` says."""
-
 
 def literal(value: Any) -> str:
-    """*value* as SQL for PostgreSQL, made of letters, digits and harmless signs alone.
+    """*value* as SQL for PostgreSQL, made of harmless characters alone.
 
     Raises: TypeError for what is none of None, bool, int, float, str, bytes, UUID.
     """
-    match value:
-        case None:
-            return "NULL"
-        case bool():
-            return "TRUE" if value else "FALSE"
-        case int():
-            return f"({value:d})"
-        case float():
-            return f"'{value!r}'::float8"
-        case str():
-            if _PLAIN.fullmatch(value):
-                return f"'{value}'"
-            return f"convert_from(decode('{value.encode().hex()}', 'hex'), 'UTF8')"
-        case bytes():
-            return f"decode('{value.hex()}', 'hex')"
-        case UUID():
-            return f"'{value}'::uuid"
+    write = _WRITTEN.get(type(value))
+    if write is not None:
+        return write(value)
+    # Of a class of somebody's own, a StrEnum say.
+    for known, write in _WRITTEN.items():
+        if isinstance(value, known):
+            return write(value)
     raise TypeError(f"expected a plain value for a literal, got {type(value).__name__}")
+
+
+def _text(value: str) -> str:
+    # ASCII that is printed, but neither ' nor \: nothing here can end a literal, whatever `standard_conforming_strings`
+    # says, and most JSON is made of it.
+    if value.isascii() and value.isprintable() and "'" not in value and "\\" not in value:
+        return f"'{value}'"
+    return f"convert_from(decode('{value.encode().hex()}', 'hex'), 'UTF8')"
+
+
+_WRITTEN: dict[type, Callable[[Any], str]] = {
+    str: _text,
+    UUID: lambda value: f"'{value.hex}'::uuid",
+    bool: lambda value: "TRUE" if value else "FALSE",
+    int: lambda value: f"({value:d})",
+    float: lambda value: f"'{value!r}'::float8",
+    bytes: lambda value: f"decode('{value.hex()}', 'hex')",
+    type(None): lambda _: "NULL",
+}
+"""`bool` before `int`, which it is too."""
