@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
 
 from toque.messages.job_tables import LATER, RUNNING, WAITING
@@ -58,9 +57,9 @@ def _sql(batch: Batch) -> str:
         state = str(LATER if batch.delay_s > 0 else WAITING)
     source, columns = f"(SELECT {literal(batch.ids[0])}, {literal(batch.data[0].decode())}) AS r(id, data)", ""
     if len(batch.ids) > 1:
-        # Raw: the inputs are JSON already, and come out as the text that they are.
-        rows = [{"id": id, "data": msgspec.Raw(data)} for id, data in zip(batch.ids, batch.data, strict=True)]
-        document = literal(msgspec.json.encode(rows).decode())
+        # The inputs are JSON already, and come out as the text that they are.
+        rows = [b'{"id":"%b","data":%b}' % (id.hex.encode(), d) for id, d in zip(batch.ids, batch.data, strict=True)]
+        document = literal(f"[{b','.join(rows).decode()}]")
         source, columns = f"json_to_recordset({document}::json) AS r(id uuid, data text)", ""
     once = ""
     if batch.unique is not None and batch.unique_s > 0:
@@ -76,7 +75,9 @@ def _sql(batch: Batch) -> str:
         f"{literal(batch.key)}, {literal(batch.unique)}, {literal(batch.is_freed)}, {literal(batch.headers)}, "
         f"{literal(batch.share)}, r.data"
     )
-    return f"{once}INSERT INTO toque.job ({_COLUMNS}) SELECT {values} FROM {source}{columns} ON CONFLICT DO NOTHING"
+    # What cannot meet another one is spared the search for it, a fifth of the price of a row.
+    unless = "" if batch.unique is None else " ON CONFLICT DO NOTHING"
+    return f"{once}INSERT INTO toque.job ({_COLUMNS}) SELECT {values} FROM {source}{columns}{unless}"
 
 
 def _after(seconds: float) -> str:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from toque.log.append import uuid7
+from toque.log.append import uuid7s
 from toque.messages.behalf import headers_of
 from toque.messages.jobs import status
 from toque.messages.jobs.book import Book
@@ -165,7 +165,7 @@ class Jobs:
             key=key,
             share=share,
             headers=headers,
-            ids=[uuid7() for _ in data],
+            ids=uuid7s(len(data)),
             data=data,
             delay_s=_seconds(how.get("delay", 0.0)),
             at=_moment(how),
