@@ -13,9 +13,10 @@ from time import monotonic
 
 import uvloop
 
+from bench.messages.production import in_production
 from bench.messages.turn import SECONDS, WARM_UP_S, Callers, delays, said, ticked
 from toque import App, Database, Event, Outbox, public
-from toque.settings import Messages, Settings
+from toque.settings import Messages
 from toque.store.database import transaction_of
 from toque.testing import Harness, running
 
@@ -60,7 +61,7 @@ async def ring_now_and_then(kitchen: Harness) -> int:
 
 
 async def latency() -> None:
-    async with running(app, database_url=URL) as kitchen:
+    async with running(app, settings=in_production(), database_url=URL) as kitchen:
         first = await ring_now_and_then(kitchen)
         await kitchen.settle()
     report(first, committed)
@@ -68,7 +69,7 @@ async def latency() -> None:
 
 async def latency_polling() -> None:
     """The handler is here and the publisher is elsewhere, and never rings for anybody."""
-    async with running(app, database_url=URL):
+    async with running(app, settings=in_production(), database_url=URL):
         publisher = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "bench.messages.toque_events", "publisher", stdout=asyncio.subprocess.PIPE
         )
@@ -91,7 +92,7 @@ async def latency_polling() -> None:
 
 
 async def publisher() -> None:
-    async with running(app, settings=Settings(messages=Messages(work=False)), database_url=URL) as kitchen:
+    async with running(app, settings=in_production(messages=Messages(work=False)), database_url=URL) as kitchen:
         messages = kitchen.serving.system.messages
         assert messages is not None
         messages.tail.ring = lambda: None  # type: ignore[method-assign]
@@ -112,7 +113,7 @@ def report(first: int, commits: dict[int, float]) -> None:
 
 async def publish_sqlite() -> None:
     """64 at once, each heard of when it is on the disk."""
-    async with running(app, settings=Settings(messages=Messages(work=False))) as kitchen:
+    async with running(app, settings=in_production(messages=Messages(work=False))) as kitchen:
         callers = Callers(lambda: kitchen.call("bench.ring", number=0), PUBLISHERS)
         found = await callers.measured()
         kept = await kept_of(kitchen)

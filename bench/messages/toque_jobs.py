@@ -10,6 +10,7 @@ import sys
 
 import uvloop
 
+from bench.messages.production import in_production
 from bench.messages.turn import SECONDS, WARM_UP_S, Callers, left, measured, said
 from toque import App, Jobs, Steps, public
 from toque.settings import Database, Messages, Settings
@@ -59,7 +60,7 @@ async def order_by_recipe(count: int, jobs: Jobs) -> None:
 
 
 def settings(*, works: bool, slots: int = SLOTS) -> Settings:
-    return Settings(database=Database(pool_size=CALLERS), messages=Messages(work=works, jobs_max=slots))
+    return in_production(database=Database(pool_size=CALLERS), messages=Messages(work=works, jobs_max=slots))
 
 
 async def enqueue() -> None:
