@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from math import inf
 
 from toque.call.resources import Pantry
 from toque.codecs.file import takes_upload
@@ -16,7 +17,7 @@ from toque.contract.errors import Error
 from toque.contract.event import Event
 from toque.contract.module import Module
 from toque.contract.nodes import holds_carried
-from toque.contract.operation import ISOLATIONS, PRIORITIES, Kind, Operation
+from toque.contract.operation import FRESHNESS, ISOLATIONS, PRIORITIES, Kind, Operation
 from toque.contract.signature import Place, Signature, path_names
 from toque.messages.jobs.steps import Steps
 from toque.store.database import DATABASES
@@ -93,6 +94,8 @@ def of_operation(operation: Operation) -> Iterator[Complaint]:
             f"priority={operation.priority!r} is none",
             f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(PRIORITIES)}",
         )
+    for wrong in _of_freshness(operation):
+        yield complaint(*wrong)
     for error in operation.errors:
         if not (isinstance(error, type) and issubclass(error, Error)):
             yield complaint(f"errors= holds {error!r}", "list subclasses of toque.Error")
@@ -209,6 +212,25 @@ def _isolation_problem(operation: Operation) -> tuple[str, str] | None:
 
 Problem = tuple[str, str]
 """What is wrong, and what to do."""
+
+
+def _of_freshness(operation: Operation) -> Iterator[Problem]:
+    freshness, reads = operation.freshness, operation.reads
+    if isinstance(freshness, str) and freshness not in FRESHNESS:
+        near = get_close_matches(freshness, FRESHNESS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose {' or '.join(map(repr, FRESHNESS))}, or seconds"
+        yield f"freshness={freshness!r} is none", hint
+    elif not isinstance(freshness, str | int | float | None) or isinstance(freshness, bool):
+        yield f"freshness= is {freshness!r}", f"choose {' or '.join(map(repr, FRESHNESS))}, or seconds"
+    elif isinstance(freshness, int | float) and not 0 <= freshness < inf:
+        yield f"freshness={freshness} is no time", "choose a number of seconds from 0 on"
+    if not operation.is_cached and (freshness is not None or reads is not None):
+        yield "cached=False has it always run, and it says how its kept answers are", "leave one of them out"
+    if reads is not None and not reads:
+        yield "reads= names no model, so nothing would ever make its answer old", "name what it reads, or cached=False"
+    for model in reads or ():
+        if not hasattr(model, "__mapper__"):
+            yield f"reads= holds {model!r}, which is no model", "name mapped classes: reads=[Order]"
 
 
 def _of_access(operation: Operation, signature: Signature) -> Iterator[Problem]:

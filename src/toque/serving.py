@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from toque.transports.pages import Pages
 
 __all__ = ["Serving", "database_url"]
+
+log = logging.getLogger("toque.serving")
 
 SEED_S = 60.0
 """How long a seed may take: it is the first start's own wait, and nobody else's."""
@@ -190,11 +193,27 @@ class Serving:
             from toque.messages.tables import lay_out
 
             await lay_out(store.url)
-        if await prepare(store.url, self._metadata(), self.app.folder) and self.system.seeds:
+        is_new = await prepare(store.url, self._metadata(), self.app.folder)
+        await self._capture()
+        if is_new and self.system.seeds:
             # A system lives in one event loop, from one start to one stop; this one's is still to come.
             # What seeds publish is handled by those that are served.
             idle = structs.replace(self.settings.messages, work=False)
             await Serving(self.app, structs.replace(self.settings, messages=idle))._seed()
+
+    async def _capture(self) -> None:
+        """Have the changes of the app's tables told, where anything is answered from memory."""
+        store = self.system.store
+        if store is None or self.system.cache is None:
+            return
+        from toque.cache.capture import install
+        from toque.system.caching import captured_tables
+
+        try:
+            await install(store.url, captured_tables(self.app.metadata))
+        except Exception as error:
+            # Whatever the database says against it, the app runs without a memory; starting tells what to do.
+            log.warning("changes cannot be captured, so no answer will be kept in memory: %s", error)
 
     async def _check_database(self) -> None:
         from toque.store.preparation import check
@@ -202,6 +221,9 @@ class Serving:
         store = self.system.store
         if store is None:
             return
+        if store.dialect_name == "sqlite":
+            # A file is the app's own, and nobody else would do it.
+            await self._capture()
         wrong: list[Complaint] = []
         if self.system.messages is not None:
             from toque.messages.tables import complaints

@@ -13,7 +13,9 @@ from toque.log.layout import lay_out
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
-__all__ = ["faults", "install"]
+    from toque.store.store import Store
+
+__all__ = ["faults", "first_look", "install"]
 
 _TRIGGERS: dict[str, Any] = {"sqlite": sqlite_triggers, "postgresql": postgres_triggers}
 
@@ -32,6 +34,13 @@ async def install(url: str, tables: Sequence[Table]) -> list[str]:
         return touched
 
     return await asyncio.to_thread(with_connection, url, put_up)
+
+
+async def first_look(store: Store) -> None:
+    """See whether the log of changes can be looked into by this role. Raises: what it says where not."""
+    from toque.cache.changes import changes_of
+
+    await changes_of(store, ()).look(None)
 
 
 async def faults(url: str, tables: Sequence[Table]) -> dict[str, list[str]]:

@@ -73,5 +73,3 @@ class KeptAnswer:
         if self.on_grown is not None:
             self.on_grown(self, weight)
         return form
-
-

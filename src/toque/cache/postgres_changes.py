@@ -34,8 +34,8 @@ _LOOK = Prepared(
                (SELECT coalesce(sum(hashint8extended(tgrelid::bigint, ascii(tgenabled))::numeric), 0)
                 FROM pg_trigger WHERE tgname LIKE 'toque_change_%') AS triggers
     )
-    SELECT now.snapshot, now.place || ':' || now.triggers || ':' || state.generation, state.lost::text, found.name, found.columns,
-           found.images::text
+    SELECT now.snapshot, now.place || ':' || now.triggers || ':' || state.generation, state.lost::text,
+           found.name, found.columns, found.images::text
     FROM now LEFT JOIN toque.change_state AS state ON true LEFT JOIN LATERAL (
         SELECT name, columns, images FROM toque.change
         WHERE xid >= $1::text::xid8 OR xid = ANY ($2::text[]::xid8[]) LIMIT $3
@@ -62,6 +62,12 @@ class PostgresChanges:
         self._store = store
         self._images = images
         self._own_fetch = fetch
+
+    def open(self) -> None:
+        """Its connection is somebody else's."""
+
+    def close(self) -> None:
+        """As above."""
 
     def has_news(self) -> bool:
         return True

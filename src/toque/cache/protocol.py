@@ -111,6 +111,10 @@ class Coherence:
             return None
         return value if rules.is_fresh(self._looks.as_of, now, need.bound_s) else None
 
+    def is_late(self, need: Need, now: float) -> bool:
+        """Whether the last look is too long ago for *need*."""
+        return not rules.is_fresh(self._looks.as_of, now, need.bound_s)
+
     # Flights.
 
     def begin(self, number: int, now: float) -> None:

@@ -84,6 +84,8 @@ class Readings:
     """The readings of one store's plans."""
 
     def __init__(self, plans: Plans) -> None:
+        self.written_by = plans.dialect
+        """By which the plans are written that are understood."""
         self._dialect = tracking(plans.dialect)
         self._of: WeakKeyDictionary[Plan, Reading] = WeakKeyDictionary()
 

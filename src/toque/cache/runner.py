@@ -11,6 +11,7 @@ import asyncio
 import logging
 from asyncio import Future, Task
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from enum import Enum
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
@@ -22,7 +23,7 @@ from toque.cache.snapshot import Snapshot
 from toque.call.tasks import cancel
 from toque.contract.errors import Error, Unavailable
 
-__all__ = ["AGAIN", "Fly", "Landing", "Looker", "Runner"]
+__all__ = ["Fly", "How", "Landed", "Landing", "Looker", "Runner"]
 
 log = logging.getLogger("toque.cache")
 
@@ -51,6 +52,12 @@ class Looker(Protocol):
         """What was committed since *before*; at once, or when it is awaited. Raises: Unavailable."""
         ...
 
+    def open(self) -> None:
+        """Make ready. Raises: Unavailable."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
     @property
     def is_immediate(self) -> bool:
         """Whether it looks without waiting, so that it is asked before every answer."""
@@ -64,10 +71,24 @@ class Looker(Protocol):
 Fly = Callable[[int], Awaitable[Landing]]
 """Runs the query for the flight of this number; raises what only its own run can fail with."""
 
-AGAIN: Any = Again(0)
-"""In the place of an answer: ask again, under a key that tells more."""
 
-_FLY = object()
+class How(Enum):
+    """How a request came to its answer."""
+
+    HIT = 1
+    JOINED = 2
+    RUN = 3
+    """It ran the query itself, maybe for others too."""
+    AGAIN = 4
+    """It did not: it is to ask again, under a key that tells more."""
+
+
+class Landed(NamedTuple):
+    """The answer to one request."""
+
+    value: Any
+    how: How
+    is_kept: bool = True
 
 
 class Runner:
@@ -86,7 +107,7 @@ class Runner:
         self._looker = looker
         self._on_epoch = on_epoch
         self._tickets = 0
-        self._waiting: dict[int, Future[Any]] = {}
+        self._waiting: dict[int, Future[Landed]] = {}
         self._snapshot: Snapshot | None = None
         self._epoch = ""
         self._looking: Task[None] | None = None
@@ -102,9 +123,9 @@ class Runner:
         return self._epoch
 
     def start(self) -> None:
-        """Begin to look."""
+        """Be ready to look. Raises: Unavailable."""
+        self._looker.open()
         self._is_open = True
-        self.wake()
 
     async def stop(self) -> None:
         """Look no more, and keep nothing."""
@@ -115,6 +136,7 @@ class Runner:
         await cancel(self._looking)
         self._looking = None
         self.entries.clear()
+        self._looker.close()
 
     # Requests.
 
@@ -134,27 +156,28 @@ class Runner:
             self._begin_backstop()
         return self._coherence.at_once(key, need, now)
 
-    async def ask(self, key: Hashable, need: Need, fly: Fly) -> tuple[Any, bool]:
-        """The answer under *key*, and whether this request has run the query for it; AGAIN in place of an answer.
-
-        Raises: what the query raises.
-        """
+    async def ask(self, key: Hashable, need: Need, fly: Fly) -> Landed:
+        """The answer under *key*, which *fly* finds if nobody else does. Raises: what *fly* raises."""
         self._tickets = ticket = self._tickets + 1
-        future: Future[Any] = asyncio.get_running_loop().create_future()
+        future: Future[Landed] = asyncio.get_running_loop().create_future()
         self._waiting[ticket] = future
         hurry: asyncio.TimerHandle | None = None
         try:
-            self._do(self._coherence.ask(ticket, key, need, monotonic()))
+            now = monotonic()
+            if self._coherence.is_late(need, now) and self.entries.find(key) is not None:
+                # A look costs less than the query.
+                need = Need(need.bound_s, is_strict=True, token=need.token)
+            self._do(self._coherence.ask(ticket, key, need, now))
             if not future.done():
                 hurry = asyncio.get_running_loop().call_later(HURRY_S, self._hurry, ticket)
-            outcome, flight = await future
-            if outcome is not _FLY:
-                return outcome, False
+            landed = await future
+            if landed.how is not How.RUN:
+                return landed
+            flight: int = landed.value
             value, is_lasting, is_shared = await fly(flight)
             decisions = self._coherence.land(flight, value, monotonic(), is_lasting=is_lasting, is_shared=is_shared)
-            del self._waiting[ticket]
             self._do([each for each in decisions if getattr(each, "ticket", None) != ticket])
-            return value, True
+            return Landed(value, How.RUN, self.entries.find(key) is value)
         except BaseException:
             # Its own deadline, or its own connection: those who wait for it do not share its end.
             self._waiting.pop(ticket, None)
@@ -212,19 +235,21 @@ class Runner:
     def _do(self, decisions: Sequence[Decision]) -> None:
         for decision in decisions:
             match decision:
-                case Hit(ticket, value) | Answer(ticket, value):
-                    self._tell(ticket, (value, 0))
+                case Hit(ticket, value):
+                    self._tell(ticket, Landed(value, How.HIT))
+                case Answer(ticket, value):
+                    self._tell(ticket, Landed(value, How.JOINED))
                 case Again(ticket):
-                    self._tell(ticket, (AGAIN, 0))
+                    self._tell(ticket, Landed(None, How.AGAIN))
                 case Run(ticket, flight):
-                    self._tell(ticket, (_FLY, flight))
+                    self._tell(ticket, Landed(flight, How.RUN))
                 case Look():
                     self._look()
 
-    def _tell(self, ticket: int, outcome: Any) -> None:
-        future = self._waiting.get(ticket) if outcome[0] is _FLY else self._waiting.pop(ticket, None)
+    def _tell(self, ticket: int, landed: Landed) -> None:
+        future = self._waiting.pop(ticket, None)
         if future is not None and not future.done():
-            future.set_result(outcome)
+            future.set_result(landed)
 
     def _look(self) -> None:
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from toque.call.context import Token
+
 __all__ = ["Snapshot", "Token"]
 
 
@@ -29,10 +31,3 @@ class Snapshot(Struct, frozen=True):
     def sees(self, number: int) -> bool:
         """Whether the transaction *number*, which was acknowledged, is in it."""
         return number < self.xmax and number not in self.xip
-
-
-class Token(Struct, frozen=True):
-    """A caller's own commit, which no answer to him may miss."""
-
-    epoch: str
-    number: int

@@ -21,23 +21,40 @@ if TYPE_CHECKING:
     from toque.store.insight.watch import Watch
     from toque.store.reads import Reads
 
-__all__ = ["CURRENT", "UNCALLED", "Context", "Mark", "Sink"]
+__all__ = ["CURRENT", "UNCALLED", "Context", "Mark", "Sink", "Token"]
 
 Sink = Callable[[Any], Awaitable[None]]
 """Takes one item of a streamed answer, and returns when there is room for the next."""
 
 
+class Token(Struct, frozen=True):
+    """A caller's own commit, which no answer to him may miss."""
+
+    epoch: str
+    """The log that tells of it."""
+    number: int
+
+
 class Mark:
     """The last commit that a caller knows of, as a position in the store's log; all his calls may share one."""
 
-    __slots__ = ("position",)
+    __slots__ = ("is_new", "position", "token")
 
-    def __init__(self, position: int = 0) -> None:
+    def __init__(self, position: int = 0, token: Token | None = None) -> None:
         self.position = position
+        self.token = token
+        """The transaction in which he last committed something, where the cache asks for that."""
+        self.is_new = False
+        """Whether there is anything in it that he did not bring along."""
 
     def reach(self, position: int) -> None:
         """He knows of the commit at *position* too."""
+        self.is_new = self.is_new or position > self.position
         self.position = max(self.position, position)
+
+    def commit(self, epoch: str, number: int) -> None:
+        """He knows of the commit of transaction *number* in that log too."""
+        self.token, self.is_new = Token(epoch, number), True
 
 
 class Context(Struct, eq=False):

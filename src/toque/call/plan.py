@@ -40,6 +40,8 @@ ORDER: tuple[StageName, ...] = (
     "authenticate",
     "receive for the rule",
     "authorise",
+    "receive for the cache",
+    "cache",
     "room",
     "receive",
     "watch",
@@ -48,9 +50,10 @@ ORDER: tuple[StageName, ...] = (
     "finish",
 )
 """The policies, outermost first (design, section 3). Inputs are received once the caller is known to be
-allowed, and that there is room for them; only a rule that looks at them has them received before it."""
+allowed, and that there is room for them; only a rule that looks at them, or a memory that is asked by them, has them
+received before it."""
 
-RECEIVING = frozenset({"receive", "receive for the rule"})
+RECEIVING = frozenset({"receive", "receive for the cache", "receive for the rule"})
 
 
 @dataclass(frozen=True, slots=True)

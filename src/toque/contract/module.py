@@ -15,7 +15,7 @@ from toque.contract.errors import Error
 from toque.contract.event import Event
 from toque.contract.job import DEFAULT_QUEUE, KEEP_RESULT_S, JobRules, Retries
 from toque.contract.limits import Limits
-from toque.contract.operation import ATTEMPTS_MAX, Isolation, Kind, Operation
+from toque.contract.operation import ATTEMPTS_MAX, FreshnessWord, Isolation, Kind, Operation
 from toque.contract.schedule import Missed
 from toque.contract.schedule import cron as cron_line
 from toque.contract.schedule import every as every_interval
@@ -92,9 +92,15 @@ class Module:
         deadline_s: float | None = None,
         isolation: Isolation | None = None,
         priority: PriorityWord = "normal",
+        freshness: FreshnessWord | float | None = None,
+        cached: bool = True,
+        reads: Sequence[type] | None = None,
         is_deprecated: bool = False,
     ) -> Callable[[Function], Function]:
         """Offer a function that only reads.
+
+        Where it asks for nothing but Database and Principal it is answered from memory until what it has read changes
+        (docs/guides/caching.md).
 
         Args:
             path: where HTTP finds it: `/orders/{id}`. Without one it is offered by name only.
@@ -106,11 +112,18 @@ class Module:
             deadline_s: seconds until the call is stopped; the settings' `calls.deadline_s` unless given.
             isolation: `serializable` for a snapshot that fits into the order of serializable commands.
             priority: where there is too much to do, `critical` goes first and `sheddable` is refused first.
+            freshness: what an answer from memory may miss: `own-writes`, unless given, never misses what its caller has
+                committed, and misses nobody's commit for longer than `cache.bound_s`; `strict` misses none; a number is
+                a bound in seconds of its own.
+            cached: False has it always run.
+            reads: models; the author's word that its answer depends on their tables, its inputs and its caller alone.
+                It is answered from memory then although it does what cannot be looked through.
         """
         return self._declare(
             Kind.QUERY, path, "GET", allow, name,
             page=page, media_type=media_type, errors=tuple(errors), deadline_s=deadline_s,
             isolation=isolation, priority=priority, is_deprecated=is_deprecated,
+            freshness=freshness, is_cached=cached, reads=None if reads is None else tuple(reads),
         )  # fmt: skip
 
     def command(

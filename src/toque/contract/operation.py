@@ -14,8 +14,10 @@ from toque.contract.job import JobRules
 
 __all__ = [
     "ATTEMPTS_MAX",
+    "FRESHNESS",
     "ISOLATIONS",
     "PRIORITIES",
+    "FreshnessWord",
     "Header",
     "InBody",
     "InQuery",
@@ -24,6 +26,11 @@ __all__ = [
     "Operation",
     "Priority",
 ]
+
+FreshnessWord = Literal["own-writes", "strict"]
+"""How fresh an answer from memory is: it never misses its caller's own commits, or nobody's."""
+
+FRESHNESS: tuple[FreshnessWord, ...] = ("own-writes", "strict")
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 """How much of others' work a transaction may see: the SQL standard's names, those that PostgreSQL tells apart."""
@@ -113,6 +120,12 @@ class Operation:
     """A word of `PRIORITIES`."""
     body_bytes_max: int | None = None
     isolation: Isolation | None = None
+    freshness: FreshnessWord | float | None = None
+    """How fresh a query's answer must be; None where nobody said."""
+    is_cached: bool = True
+    """Whether a query may be answered from memory at all."""
+    reads: tuple[Any, ...] | None = None
+    """The models on whose tables alone a query's answer depends, by its author's word."""
     is_idempotent: bool = False
     has_outside_effects: bool = False
     event: type[Event] | None = None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
-from toque.log.probe import EVENTS, Probe
 from toque.log.reader import Reader, reader_of
 from toque.log.tail import Tail
 from toque.messages.outbox import Bell
@@ -33,16 +32,14 @@ class Messages:
 
     Args:
         bell: rung by the outboxes of this process.
-        direct_url: the database's address past the pooler, where the store goes through one.
+        tail: follows the store's log, started and stopped with this.
         is_working: whether handlers and jobs run in this process.
     """
 
-    def __init__(
-        self, store: Store, bell: Bell, *, direct_url: str = "", is_working: bool = True, probes: Sequence[Probe] = ()
-    ) -> None:
+    def __init__(self, store: Store, bell: Bell, tail: Tail, *, is_working: bool = True) -> None:
         self.store = store
         self.reader: Reader = reader_of(store)
-        self.tail = Tail(direct_url or store.url, (EVENTS, *probes))
+        self.tail = tail
         self.services: list[Service] = []
         """What runs because of the log, first to start first."""
         self.preparations: list[Callable[[], Awaitable[None]]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from toque.contract.complaints import Complaint
-from toque.settings.tree import Auth, Http, Settings
+from toque.settings.tree import Auth, Cache, Http, Settings
 
 __all__ = ["problems"]
 
@@ -15,7 +15,8 @@ SHARED_SECRET_BYTES_MIN = 32
 
 def problems(settings: Settings) -> list[Complaint]:
     """What keeps an app with these settings from starting, each with its remedy."""
-    return [*_of_http(settings.http, settings.is_production), *_of_auth(settings.auth)]
+    http, is_production = settings.http, settings.is_production
+    return [*_of_http(http, is_production), *_of_auth(settings.auth), *_of_cache(settings.cache)]
 
 
 def _of_http(http: Http, is_production: bool) -> Iterator[Complaint]:
@@ -67,6 +68,11 @@ def _of_auth(auth: Auth) -> Iterator[Complaint]:
             f"a shared secret has at least {SHARED_SECRET_BYTES_MIN} bytes, got {len(auth.key.encode())}",
             'make one with python -c "import secrets; print(secrets.token_urlsafe(32))"',
         )
+
+
+def _of_cache(cache: Cache) -> Iterator[Complaint]:
+    if cache.verify_share is None:
+        yield Complaint("cache.verify", f"a share lies between 0 and 1, received {cache.verify[:20]!r}", "or write all")
 
 
 def _origin_of(text: str) -> str:

@@ -172,6 +172,30 @@ class Database(Struct, frozen=True, kw_only=True):
     """Whether the values of slow statements stand in the log; they may be secrets."""
 
 
+class Cache(Struct, frozen=True, kw_only=True):
+    """Answers of queries, kept in memory until what they have read changes."""
+
+    # Some ten thousand answers of a few kilobytes; less than a process takes by itself.
+    bytes_max: Count = 64 * MIB
+    """Most memory that a worker keeps answers in; 0: none are kept."""
+
+    # What a person takes for at once (Nielsen, Usability Engineering, 1993, chapter 5).
+    bound_s: Duration = 1.0
+    """What others committed longer ago is missed by no answer; one's own commits never are."""
+
+    verify: str = "0"
+    """Share of the answers from memory that are found out anew and compared, from 0 to 1; `all` in tests."""
+
+    @property
+    def verify_share(self) -> float | None:
+        """That share as a number; None where it is none."""
+        try:
+            share = 1.0 if self.verify == "all" else float(self.verify)
+        except ValueError:
+            return None
+        return share if 0 <= share <= 1 else None
+
+
 class HttpClient(Struct, frozen=True, kw_only=True):
     """Requests that the app sends to others."""
 
@@ -327,6 +351,7 @@ SECTIONS: Mapping[str, type[Struct]] = {
     "http": Http,
     "calls": Calls,
     "database": Database,
+    "cache": Cache,
     "http_client": HttpClient,
     "auth": Auth,
     "log": Log,
@@ -344,6 +369,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     http: Http = Http()
     calls: Calls = Calls()
     database: Database = Database()
+    cache: Cache = Cache()
     http_client: HttpClient = HttpClient()
     auth: Auth = Auth()
     log: Log = Log()

@@ -10,6 +10,8 @@ from toque.contract.access import Access
 from toque.contract.complaints import Complaint
 from toque.contract.operation import Operation
 from toque.http_client.outgoing import Outgoing
+from toque.log.probe import EVENTS, Probe
+from toque.log.tail import Tail
 from toque.messages.inbox import Inbox
 from toque.messages.jobs.book import Book
 from toque.messages.outbox import Bell
@@ -20,13 +22,27 @@ if TYPE_CHECKING:
     from toque.messages.webhooks.incoming import Keyring
     from toque.store.store import Store
 
-__all__ = ["keyring_of", "messages_of", "problems_with", "send_webhooks"]
+__all__ = ["keyring_of", "messages_of", "probes_of", "problems_with", "send_webhooks"]
+
+
+def probes_of(handlers: Sequence[object], jobs: Sequence[object]) -> Iterator[Probe]:
+    """What the tail of an app with messages asks for at each look."""
+    yield EVENTS
+    if handlers:
+        from toque.messages.consumers import PARKED
+
+        yield PARKED
+    if jobs:
+        from toque.messages.jobs.table import JOBS
+
+        yield JOBS
 
 
 def messages_of(
     name: str,
     store: Store,
     bell: Bell,
+    tail: Tail,
     settings: Settings,
     *,
     inbox: Inbox | None,
@@ -37,17 +53,7 @@ def messages_of(
     from toque.messages.messages import Messages
     from toque.messages.rotation import Rotation
 
-    probes = []
-    if inbox is not None:
-        from toque.messages.consumers import PARKED
-
-        probes.append(PARKED)
-    if book.by_name:
-        from toque.messages.jobs.table import JOBS
-
-        probes.append(JOBS)
-    direct_url, is_working = settings.database.direct_url.reveal(), settings.messages.work
-    messages = Messages(store, bell, direct_url=direct_url, is_working=is_working, probes=probes)
+    messages = Messages(store, bell, tail, is_working=settings.messages.work)
     if inbox is not None:
         from toque.messages.consumers import Consumers
 

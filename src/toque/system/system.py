@@ -23,6 +23,7 @@ from toque.contract.module import Module
 from toque.contract.operation import Operation
 from toque.http_client.client import HttpClient
 from toque.http_client.outgoing import Outgoing
+from toque.log.tail import Tail
 from toque.messages.inbox import Inbox
 from toque.messages.jobs.book import Book
 from toque.messages.jobs.jobs import Jobs
@@ -39,12 +40,14 @@ from toque.store.insight.slow import SlowStatements
 from toque.store.insight.statistics import Statistics
 from toque.store.insight.watch import Watcher
 from toque.store.replies import Replies
+from toque.system.caching import cache_of, why_uncached
 from toque.system.declared import read_declared
-from toque.system.following import keyring_of, messages_of, problems_with, send_webhooks
+from toque.system.following import keyring_of, messages_of, probes_of, problems_with, send_webhooks
 from toque.system.stores import Tables, ears_of, guard_of, store_of
 from toque.system.workshop import Workshop, transacts
 
 if TYPE_CHECKING:
+    from toque.cache.cache import Cache
     from toque.messages.messages import Messages
     from toque.store.guard import Guard
     from toque.store.release import Release
@@ -78,6 +81,8 @@ class System:
     guard: Guard | None = None
     messages: Messages | None = None
     """The app's events and what follows them; None where it has none."""
+    cache: Cache | None = None
+    """What answers its queries from memory; None where nothing does."""
 
     @property
     def lines(self) -> tuple[Waiting[Any], ...]:
@@ -90,10 +95,14 @@ class System:
             await self.store.start()
         if self.messages is not None:
             await self.messages.start()
+        if self.cache is not None:
+            await self.cache.start()
 
     async def stop(self) -> None:
         """End everything that was begun, the last first."""
         try:
+            if self.cache is not None:
+                await self.cache.stop()
             if self.messages is not None:
                 await self.messages.stop()
             self.threads.close()
@@ -155,6 +164,13 @@ def compile_system(
         wrong += problems_with(settings)
     if wrong:
         raise SetupError(wrong)
+    cache, tail, probes = None, None, list(probes_of(declared.handlers, declared.jobs)) if has_messages else []
+    cached = any(not why_uncached(*each, pantry, settings) for each in declared.operations)
+    if store is not None and (has_messages or (cached and store.dialect_name != "sqlite")):
+        tail = Tail(settings.database.direct_url.reveal() or store.url, probes)
+    if store is not None and cached:
+        metadata = None if tables is None else tables.metadata
+        cache = cache_of(store, metadata, settings, tail, starts_tail=not has_messages)
     watches = not settings.is_production if settings.database.watch is None else settings.database.watch
     workshop = Workshop(
         settings,
@@ -169,6 +185,7 @@ def compile_system(
         Inbox(store) if declared.handlers and store is not None else None,
         book,
         keyring,
+        cache,
     )
     # Nobody calls a seed: it fills the tables for all.
     seeds = tuple(workshop.plan(*seed, is_guarded=False) for seed in declared.seeds)
@@ -177,14 +194,14 @@ def compile_system(
     messages: Messages | None = None
     handlers: tuple[Plan, ...] = ()
     jobs: tuple[Plan, ...] = ()
-    if has_messages and store is not None:
+    if has_messages and store is not None and tail is not None:
         book.store, book.compile = store, workshop.step
         book.limits.update({limits.queue: limits for module in modules for limits in module.queues})
         jobs = tuple(workshop.plan(*job) for job in declared.jobs)
         book.add(jobs)
         handlers = tuple(workshop.plan(*handler) for handler in declared.handlers)
         messages = messages_of(
-            modules[0].name, store, bell, settings, inbox=workshop.inbox, handlers=handlers, book=book
+            modules[0].name, store, bell, tail, settings, inbox=workshop.inbox, handlers=handlers, book=book
         )
         if sent:
             send_webhooks(messages, settings, outgoing, sent)
@@ -205,6 +222,7 @@ def compile_system(
         sent=tuple(dict.fromkeys(event for module in modules for event in module.sent)),
         guard=guard,
         messages=messages,
+        cache=cache,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +38,10 @@ from toque.store.deduplicate import deduplicate
 from toque.store.insight.watch import Watcher
 from toque.store.replies import Replies
 from toque.store.transact import room, transact
+from toque.system.caching import cached_query, why_uncached
 
 if TYPE_CHECKING:
+    from toque.cache.cache import Cache
     from toque.messages.webhooks.incoming import Keyring
     from toque.store.guard import Guard
     from toque.store.store import Store
@@ -66,6 +68,7 @@ class Workshop:
     inbox: Inbox | None
     book: Book
     keyring: Keyring | None
+    cache: Cache | None = None
     figures: dict[str, Figures] = field(default_factory=dict)
 
     def plan(self, operation: Operation, signature: Signature, *, is_guarded: bool = True) -> Plan:
@@ -80,19 +83,27 @@ class Workshop:
             shape=None if signature.is_stream or signature.output is None else views.shaper(signature.output),
             deadline_s=operation.deadline_s or self._deadline_s(operation),
             reads_credential=any(stage.name == "authenticate" for stage in stages),
-            carries_mark=self.store is not None
-            and self.store.has_replicas
-            and any(stage.name == "transact" for stage in stages),
-            shedding=self._shedding(operation, {stage.name for stage in stages}),
+            carries_mark=self._carries_mark(stages),
+            shedding=self._shedding(operation, stages),
         )
 
-    def _shedding(self, operation: Operation, stages: set[str]) -> Shedding | None:
+    def _carries_mark(self, stages: Sequence[Stage]) -> bool:
+        """Whether its callers' own commits matter to it: to replicas, and to other processes' memories."""
+        store = self.store
+        if store is None or not any(stage.name == "transact" for stage in stages):
+            return False
+        return store.has_replicas or (self.cache is not None and store.dialect_name != "sqlite")
+
+    def _shedding(self, operation: Operation, stages: Sequence[Stage]) -> Shedding | None:
         """What refuses calls before they begin, where nobody wants to hear of each and no rule looks at inputs."""
         access, waiting = operation.allow, self._waiting(operation)
         tells_of_each = self.settings.observe.traces or self.settings.log.calls in ("refused", "all")
-        if "room" not in stages or waiting is None or access is None or access.reads or tells_of_each:
+        # What is in memory needs no room: nobody is refused before it was looked for.
+        is_cached = any(stage.name == "cache" and stage.wrap is not _as_it_is for stage in stages)
+        names = {stage.name for stage in stages}
+        if "room" not in names or is_cached or waiting is None or access is None or access.reads or tells_of_each:
             return None
-        recall = recalling(self.verifier.recall) if "authenticate" in stages else None
+        recall = recalling(self.verifier.recall) if "authenticate" in names else None
         return Shedding(waiting, self.figures[operation.name], PRIORITIES[operation.priority], access, recall)
 
     def _waiting(self, operation: Operation) -> Waiting[Any] | None:
@@ -138,6 +149,12 @@ class Workshop:
         if access.needs_principal:
             names = tuple(found.name for found in signature.inputs)
             yield Stage("authorise", f"allow={access.words}", lambda call: authorise(call, access, names))
+        is_cached, why = self._is_cached(operation, signature, needs_database)
+        if is_cached and self.cache is not None:
+            shape = views.shaper(signature.output)
+            yield Stage("cache", why, cached_query(self.cache, operation, signature, self.pantry, shape).stage)
+        elif why:
+            yield Stage("cache", why, _as_it_is)
         waiting = self._waiting(operation)
         if waiting is not None and needs_database:
             yield Stage("room", f"nobody begins who gets none of the store's {waiting.name}", room(waiting))
@@ -146,10 +163,14 @@ class Workshop:
             and signature.inputs
             and (access.needs_principal or signature.places(Place.BODY, Place.MEMBER, Place.UPLOAD))
         ):
-            name = "receive for the rule" if access.reads else "receive"
+            name = "receive for the rule" if access.reads else CACHED_INPUTS if is_cached else "receive"
             why = "nobody's inputs are looked at who may not call" if access.needs_principal else "it takes a body"
             yield Stage(name, why, receive)
-        if self.store is not None and needs_database:
+        if needs_database:
+            yield from self._database_stages(operation, signature, is_guarded)
+
+    def _database_stages(self, operation: Operation, signature: Signature, is_guarded: bool) -> Iterator[Stage]:
+        if self.store is not None:
             why = "one snapshot" if operation.kind is Kind.QUERY else "one transaction"
             if self.watcher is not None:
                 yield Stage("watch", "database.watch", self.watcher.stage)
@@ -164,8 +185,18 @@ class Workshop:
             why = "is_idempotent=True: one effect and one answer a key"
             shape = views.shaper(signature.output)
             yield Stage("deduplicate", why, deduplicate(self.replies, signature.output, shape))
-        if self.inbox is not None and operation.kind is Kind.HANDLER and needs_database:
+        if self.inbox is not None and operation.kind is Kind.HANDLER:
             yield Stage("deduplicate", "its database effects happen once an event", self.inbox.stage)
+
+    def _is_cached(self, operation: Operation, signature: Signature, needs_database: bool) -> tuple[bool, str]:
+        """Whether a query is answered from memory, and why, or why not; no word of what never could be."""
+        if operation.kind is not Kind.QUERY or not (needs_database or operation.reads) or self.store is None:
+            return False, ""
+        why_not = why_uncached(operation, signature, self.pantry, self.settings)
+        if why_not or self.cache is None:
+            return False, f"not cached: {why_not or 'nothing of the app is'}"
+        trusted = "reads= says on what its answer depends" if operation.reads else "its answer depends on rows alone"
+        return True, f"{trusted}; freshness={operation.freshness or 'own-writes'}"
 
     def _authenticating(self, access: Access) -> Callable[[Handler], Handler]:
         verify = self.verifier.verify
@@ -178,6 +209,13 @@ class Workshop:
         from toque.call.spans import traced
 
         return lambda call: traced(call, operation.name, operation.kind.value)
+
+
+CACHED_INPUTS = "receive for the cache"
+
+
+def _as_it_is(call: Handler) -> Handler:
+    return call
 
 
 def why_once(operation: Operation, signature: Signature) -> str:

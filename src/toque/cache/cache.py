@@ -1,0 +1,183 @@
+"""One process's cache of one database: what is captured, what looks, what is kept, and for how long it is trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence, Set
+from math import inf
+from typing import TYPE_CHECKING
+
+from toque.cache import capture
+from toque.cache.changes import Images
+from toque.cache.decisions import Need
+from toque.cache.entries import Entries
+from toque.cache.policy import CachedQuery
+from toque.cache.read_sets import Readings
+from toque.cache.runner import Looker, Runner
+from toque.cache.trimming import Trimming
+from toque.call.tasks import cancel
+from toque.contract.errors import Unavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+
+    from toque.call.context import Context
+    from toque.log.tail import Tail
+    from toque.store.store import Store
+
+__all__ = ["Cache"]
+
+log = logging.getLogger("toque.cache")
+
+REMEDY = "run `toque db upgrade`, as a role that owns the tables"
+
+
+class Cache:
+    """See the module. It does nothing until it is started, and nothing is kept where it could not be.
+
+    Args:
+        tables: those of the app whose changes are captured.
+        bytes_max: the room for all answers.
+        bound_s: what an answer may miss of others' commits unless its operation says otherwise.
+        tail: follows the database; SQLite needs none.
+        starts_tail: whether nobody else starts and stops it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        tables: Sequence[Table],
+        *,
+        bytes_max: int,
+        bound_s: float,
+        tail: Tail | None = None,
+        starts_tail: bool = False,
+    ) -> None:
+        self.is_on = False
+        """Whether anything is answered from memory now."""
+        self.why_off = "it was not started"
+        self.captured: Set[str] = frozenset()
+        """The tables whose changes are told, by name; another object whenever that was found out anew."""
+        self.blind: dict[str, list[str]] = {}
+        """Why those of the other tables are not."""
+        self.bound_s = bound_s
+        self.entries = Entries(bytes_max)
+        self.queries: dict[str, CachedQuery] = {}
+        self.readings = Readings(store.plans.guarded)
+        self._store = store
+        self._tables = tuple(tables)
+        self._tail = tail
+        self._starts_tail = starts_tail
+        self._looker = self._looker_of(store, tail)
+        self.runner = Runner(self.entries, self._looker, self._renew)
+        self._trimming = Trimming(store, tables, tail)
+        self._checking: asyncio.Task[None] | None = None
+        self._has_begun = False
+
+    def need(self, need: Need) -> Need:
+        """*need* where looking is immediate: every answer is strict there, so nothing is left to demand."""
+        return _NOTHING if self._looker.is_immediate else need
+
+    async def start(self) -> None:
+        """Begin to keep answers; the store was started before. Says in the log why it cannot."""
+        try:
+            if not self._looker.is_immediate:
+                # Not on the tail's connection, which ends with whatever fails on it.
+                await capture.first_look(self._store)
+            if self._tail is not None and self._starts_tail:
+                await self._tail.start()
+            self._has_begun = True
+            await self._begin()
+        except Exception as error:
+            await self.stop()
+            self._be_off(f"{error}; {REMEDY}")
+
+    async def _begin(self) -> None:
+        # From before the first look on: what is committed afterwards is looked for.
+        self._store.on_commit.append(self._committed)
+        if self._tail is not None:
+            self._tail.on_news(self.runner.wake)
+        self.runner.start()
+        if not await self.runner.barrier():
+            raise Unavailable("the log of changes cannot be looked into")
+        await cancel(self._checking)
+        await self._check_again()
+        if self.is_on:
+            self._trimming.begin()
+
+    async def stop(self) -> None:
+        """Keep nothing any more."""
+        self.is_on = False
+        if self._committed in self._store.on_commit:
+            self._store.on_commit.remove(self._committed)
+        await cancel(self._checking)
+        await self._trimming.stop()
+        if self._has_begun:
+            await self.runner.stop()
+            if self._tail is not None and self._starts_tail:
+                await self._tail.stop()
+
+    def _looker_of(self, store: Store, tail: Tail | None) -> Looker:
+        images = Images(self._tables, store.dialect_name)
+        if store.dialect_name == "sqlite":
+            from toque.cache.sqlite_looker import SqliteLooker
+
+            return SqliteLooker(store.url, images)
+        from toque.cache.postgres_changes import PostgresChanges
+
+        assert tail is not None, "PostgreSQL is followed by a tail"
+        return PostgresChanges(store, images, tail.fetch)
+
+    def _committed(self, context: Context, number: int) -> None:
+        """A command is committed, and nobody has heard of it yet."""
+        if context.mark is not None and number:
+            context.mark.commit(self.runner.epoch, number)
+        self.runner.committed()
+        self._trimming.begin()
+        if self._tail is not None:
+            self._tail.ring()
+
+    def _renew(self, epoch: str) -> None:
+        """The log, or the schema, is another one: until somebody has looked, nobody knows whose changes are told."""
+        if not self._has_begun:
+            return
+        self.captured = frozenset()
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.get_running_loop().create_task(self._check_again())
+
+    async def _check_again(self) -> None:
+        epoch = None
+        while epoch != self.runner.epoch:
+            epoch = self.runner.epoch
+            try:
+                await self._check(epoch)
+            except Exception as error:
+                self._be_off(str(error))
+                await asyncio.sleep(AGAIN_S)
+                epoch = None
+
+    async def _check(self, epoch: str) -> None:
+        """Find out whose changes are told, as long as the schema is what it was in *epoch*."""
+        blind = await capture.faults(self._store.url, self._tables)
+        if epoch != self.runner.epoch:
+            return
+        self.blind = blind
+        self.captured = frozenset(table.fullname for table in self._tables) - blind.keys()
+        for query in self.queries.values():
+            query.forget()
+        if not self.captured:
+            name, why = next(iter(blind.items()), ("the app", ["it has no tables"]))
+            self._be_off(f"{name}: {why[0]}; {REMEDY}")
+        else:
+            self.is_on, self.why_off = True, ""
+
+    def _be_off(self, why: str) -> None:
+        self.is_on, self.why_off = False, why
+        log.warning("no answer is kept in memory: %s", why)
+
+
+AGAIN_S = 1.0
+"""How soon it is tried again to find out whose changes are told."""
+
+_NOTHING = Need(inf)

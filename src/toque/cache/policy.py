@@ -1,0 +1,235 @@
+"""The policy that answers a query from memory, where it may, and keeps what it answered, where it can."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from asyncio import CancelledError
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from toque.cache.decisions import Need
+from toque.cache.figures import CacheFigures
+from toque.cache.kept import Canonical, KeptAnswer, Unfit
+from toque.cache.knowledge import Key, Knowledge
+from toque.cache.noting import Noting
+from toque.cache.predicates import Predicate, ReadSet
+from toque.cache.runner import How, Landed, Landing
+from toque.call.context import Context
+from toque.call.plan import Arguments, Handler
+from toque.contract.conversion import enc_hook
+from toque.contract.errors import DeadlineExceeded, Overloaded, Unavailable
+from toque.contract.freshness import Freshness
+
+if TYPE_CHECKING:
+    from toque.cache.cache import Cache
+
+__all__ = ["CachedQuery", "Failure"]
+
+log = logging.getLogger("toque.cache")
+
+AGAIN_MAX = 16
+"""How often a call asks again because a run has asked something new about its caller: as many facts as rules have."""
+
+_encode_inputs = msgspec.msgpack.Encoder(order="deterministic", enc_hook=enc_hook).encode
+
+_OWN = (Overloaded, Unavailable, DeadlineExceeded)
+"""What befell one call alone: whoever waits for its run makes one of its own."""
+
+
+class Failure:
+    """What a run raised, for all who waited for it."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def again(self) -> Exception:
+        """An error to raise that is nobody else's."""
+        try:
+            return copy.copy(self.error)
+        except Exception:
+            return self.error
+
+
+class CachedQuery:
+    """One operation, answered from memory.
+
+    Args:
+        shape: makes of what the function returned its declared output.
+        freshness: what the operation declares.
+        is_about_caller: whether the function is given its caller.
+        reads: the tables on which its answer depends by its author's word; None where that is found out.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        operation: str,
+        output: Any,
+        shape: Callable[[Any], Any] | None,
+        freshness: Freshness,
+        *,
+        is_about_caller: bool,
+        is_public: bool,
+        reads: Sequence[str] | None,
+    ) -> None:
+        self.figures = CacheFigures()
+        self.knowledge = Knowledge(operation, is_about_caller=is_about_caller)
+        self.why_not = ""
+        """Why it is not answered from memory after all, found out when it ran."""
+        self.freshness = freshness
+        self.tables: dict[str, set[tuple[str, ...]]] = {}
+        """What it was seen to read: of each table, by which columns."""
+        self._cache = cache
+        self._operation = operation
+        self._canonical = Canonical(output)
+        self._shape = shape
+        self._is_public = is_public
+        self._reads = reads
+        bound_s = cache.bound_s if freshness.bound_s is None else freshness.bound_s
+        self._need = cache.need(Need(bound_s, is_strict=freshness.is_strict))
+
+    def forget(self) -> None:
+        """Find out anew whether it can be answered from memory: the schema is another one."""
+        self.why_not = ""
+
+    def need_of(self, context: Context) -> Need:
+        """What *context*'s answer must not miss."""
+        asked, token = context.freshness, None if context.mark is None else context.mark.token
+        if asked is None and token is None:
+            return self._need
+        need = self._need
+        bound_s = need.bound_s if asked is None or asked.bound_s is None else min(asked.bound_s, need.bound_s)
+        is_strict = need.is_strict or (asked is not None and asked.is_strict)
+        return self._cache.need(Need(bound_s, is_strict=is_strict, token=token))
+
+    def key_of(self, context: Context, arguments: Arguments) -> Key | None:
+        """The key under which *context* finds its answer; None where it has none."""
+        return self.knowledge.key(arguments, context.caller, _encode_inputs)
+
+    def stage(self, call: Handler) -> Handler:
+        """*call*, or what it answered before."""
+        cache, figures = self._cache, self.figures
+
+        async def cached(context: Context, arguments: Arguments) -> Any:
+            asked = context.freshness
+            if not cache.is_on or self.why_not or (asked is not None and asked.is_bypassed):
+                figures.bypassed += 1
+                context.cache_status = "toque; fwd=request" if asked is not None else "toque; fwd=bypass"
+                return await call(context, arguments)
+            runner = cache.runner
+            need = self.need_of(context)
+            for _ in range(AGAIN_MAX):
+                key = self.key_of(context, arguments)
+                if key is None or self.why_not:
+                    break
+                try:
+                    answer = runner.at_once(key, need)
+                except Unavailable:
+                    break
+                if answer is not None:
+                    return self._hit(context, answer)
+                landed = await runner.ask(key, need, partial(self._fly, call, context, arguments, key))
+                if landed.how is not How.AGAIN:
+                    return self._given(context, landed)
+            figures.bypassed += 1
+            context.cache_status = "toque; fwd=bypass"
+            return await call(context, arguments)
+
+        return cached
+
+    def _hit(self, context: Context, answer: KeptAnswer) -> Any:
+        self.figures.hits += 1
+        context.cache_status = HIT
+        return answer if context.takes_kept else answer.value()
+
+    def _given(self, context: Context, landed: Landed) -> Any:
+        answer = landed.value
+        if landed.how is How.HIT:
+            return self._hit(context, answer)
+        is_own = landed.how is How.RUN
+        if is_own:
+            context.cache_status = STORED if landed.is_kept else MISS
+        else:
+            self.figures.joined += 1
+            context.cache_status = JOINED
+        if isinstance(answer, Failure):
+            raise answer.error if is_own else answer.again()
+        if isinstance(answer, _Plain):
+            return answer.value
+        return answer if context.takes_kept else answer.value()
+
+    async def _fly(self, call: Handler, context: Context, arguments: Arguments, key: Key, flight: int) -> Landing:
+        """Run the query for all who wait. Raises: what befell this call alone."""
+        self.figures.runs += 1
+        cache = self._cache
+        captured = cache.captured
+        noting = Noting(cache.readings, captured, context.caller, partial(self._read, flight))
+        # A replica may lag behind what was applied here, and what it answers would never be dropped.
+        mark, context.mark = context.mark, None
+        context.reads = noting
+        cache.runner.begin(flight)
+        if self._reads is not None:
+            cache.runner.read(flight, ReadSet(Predicate(table) for table in self._reads))
+        try:
+            value = await call(context, arguments)
+        except (CancelledError, *_OWN):
+            raise
+        except Exception as error:
+            is_shared = self._tells(key, noting) and self._is_tracked(noting)
+            return Landing(Failure(error), is_lasting=False, is_shared=is_shared)
+        finally:
+            context.reads, context.mark = None, mark
+        return self._landing(value, key, noting, is_same=captured is cache.captured)
+
+    def _landing(self, value: Any, key: Key, noting: Noting, *, is_same: bool) -> Landing:
+        is_told = self._tells(key, noting)
+        if not self._is_tracked(noting):
+            self._give_up(noting.why_not)
+            return Landing(_Plain(value), is_lasting=False, is_shared=False)
+        try:
+            kept = self._canonical.kept(value if self._shape is None else self._shape(value))
+        except Unfit as error:
+            self._give_up(str(error))
+            return Landing(_Plain(value), is_lasting=False, is_shared=False)
+        kept.is_personal = not self._is_public or self.knowledge.is_about_caller or bool(noting.asked)
+        kept.on_grown = partial(self._cache.entries.grow, key)
+        return Landing(kept, is_lasting=is_same, is_shared=is_told)
+
+    def _read(self, flight: int, part: ReadSet) -> None:
+        for table, columns, _ in part.predicates:
+            self.tables.setdefault(table, set()).add(columns)
+        self._cache.runner.read(flight, part)
+
+    def _tells(self, key: Key, noting: Noting) -> bool:
+        return self.knowledge.tells(key, noting.asked)
+
+    def _is_tracked(self, noting: Noting) -> bool:
+        """Whether a change of what was read will be heard of, or the author has said what that is."""
+        return not noting.why_not or self._reads is not None
+
+    def _give_up(self, why: str) -> None:
+        if not self.why_not:
+            self.why_not = why
+            log.info("%s is not answered from memory: %s", self._operation, why)
+
+
+class _Plain:
+    """What a function returned, for its own caller alone."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+HIT = "toque; hit"
+STORED = "toque; fwd=miss; stored"
+MISS = "toque; fwd=miss"
+JOINED = "toque; fwd=miss; collapsed"
+"""The words of RFC 9211, section 2."""

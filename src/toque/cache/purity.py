@@ -1,0 +1,257 @@
+"""Whether an operation's answer can depend on nothing but its inputs, its caller and the database, read from its code.
+
+Like `store/named.py` it follows what the code names: the functions and classes of the app, to whatever they name in
+turn. What it does not know counts as impure, because an answer that is kept too long is worse than one that is not.
+"""
+
+from __future__ import annotations
+
+import builtins
+import dis
+import enum
+import sys
+from collections.abc import Iterable, Iterator
+from functools import partial
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+__all__ = ["why_impure"]
+
+LOOKED_AT_MAX = 2_000
+"""As in `store/named.py`."""
+
+_LIBRARIES = frozenset(
+    """
+    abc attrs attr base64 bisect builtins collections contextlib copy dataclasses decimal enum fractions functools
+    hashlib heapq html inspect itertools json logging math msgspec numbers operator pydantic pydantic_core re
+    sqlalchemy statistics string struct textwrap toque types typing typing_extensions unicodedata warnings zlib
+    _bisect _collections _collections_abc _decimal _functools _heapq _json _operator _statistics _struct _weakrefset
+    annotated_types asyncio datetime uuid zoneinfo
+    """.split()  # noqa: SIM905 - a list of words is read more easily so
+)
+"""Whose functions answer the same again for the same arguments, but for those below."""
+
+_MOVING = {
+    "datetime": {"now", "utcnow", "today", "fromtimestamp"},
+    "uuid": {"uuid1", "uuid4", "uuid6", "uuid7", "getnode"},
+    "asyncio": {"get_running_loop", "get_event_loop", "current_task", "all_tasks", "Queue", "Event", "open_connection"},
+    "builtins": {"open", "input", "eval", "exec", "compile", "__import__", "globals", "locals", "vars", "id", "hash"},
+    "operator": {"attrgetter", "methodcaller"},
+    "inspect": {"stack", "currentframe"},
+    "logging": set(),
+    "toque": {"HttpClient", "CURRENT"},
+}
+"""Names of theirs that answer otherwise each time: the clock, chance, files, the network, memory."""
+
+_MUTABLE = (list, dict, set, bytearray)
+
+
+class _Impure(Exception):
+    """Why."""
+
+
+def why_impure(roots: Iterable[Any]) -> str:
+    """Why the answer of *roots*, the functions and classes of an operation, may change although no row does; empty
+    where nothing speaks for that."""
+    seen: dict[int, Any] = {}  # With the values, so that no identity is given to another.
+    waiting: list[tuple[str, Any]] = [(getattr(root, "__name__", "it"), root) for root in roots]
+    try:
+        while waiting:
+            name, value = waiting.pop()
+            if id(value) in seen:
+                continue
+            if len(seen) >= LOOKED_AT_MAX:
+                raise _Impure("it names too much to be looked through")
+            seen[id(value)] = value
+            waiting += _named_by(name, value)
+    except _Impure as why:
+        return str(why)
+    return ""
+
+
+def _named_by(name: str, value: Any) -> Iterable[tuple[str, Any]]:
+    """What *value*, which code calls *name*, names in turn. Raises: _Impure."""
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, enum.Enum)):
+        return ()
+    if isinstance(value, (tuple, frozenset)):
+        return [(name, item) for item in value]
+    if isinstance(value, _MUTABLE):
+        raise _Impure(f"it uses {name}, a {type(value).__name__} that may change")
+    if isinstance(value, ModuleType):
+        raise _Impure(f"it uses the module {value.__name__} as a whole")
+    if isinstance(value, (FunctionType, type, BuiltinFunctionType)) or callable(value):
+        return _of_callable(name, value)
+    return _of_object(name, value)
+
+
+def _of_callable(name: str, value: Any) -> Iterable[tuple[str, Any]]:
+    if isinstance(value, MethodType):
+        return [(name, value.__func__), (name, value.__self__)]
+    if isinstance(value, partial):
+        return [(name, each) for each in (value.func, *value.args, *value.keywords.values())]
+    owner = getattr(value, "__self__", None) if isinstance(value, BuiltinFunctionType) else None
+    if owner is not None and not isinstance(owner, ModuleType):
+        # A method of a class that is written in C, or of an object of one.
+        _check_library(name, _module_of(owner if isinstance(owner, type) else type(owner)), value.__name__)
+        return () if isinstance(owner, type) else [(name, owner)]
+    if isinstance(value, (FunctionType, type)) and not _is_of_library(value):
+        return _of_function(value) if isinstance(value, FunctionType) else _of_class(value)
+    if isinstance(value, (FunctionType, type, BuiltinFunctionType)):
+        _check_library(name, _module_of(value), getattr(value, "__name__", name))
+        return ()
+    return _of_object(name, value)
+
+
+def _of_object(name: str, value: Any) -> Iterable[tuple[str, Any]]:
+    """An object that is there before the call: nobody knows who changes it, unless it is one that cannot be."""
+    cls = type(value)
+    top = _module_of(cls).partition(".")[0]
+    if top in ("sqlalchemy", "re", "decimal", "fractions", "datetime", "uuid", "zoneinfo", "typing", "types"):
+        return ()
+    if top == "logging":
+        return ()
+    if isinstance(value, (range, slice, property, staticmethod, classmethod)) or top == "functools":
+        parts = (getattr(value, part, None) for part in ("fget", "__func__", "__wrapped__", "func"))
+        return [(name, part) for part in parts if part is not None]
+    if _is_frozen(cls):
+        return [(name, getattr(value, field, None)) for field in _fields(cls)]
+    raise _Impure(f"it uses {name}, a {cls.__name__} that may change")
+
+
+def _is_frozen(cls: type) -> bool:
+    config = getattr(cls, "__struct_config__", None)
+    parameters = getattr(cls, "__dataclass_params__", None)
+    return bool(config is not None and config.frozen) or bool(parameters is not None and parameters.frozen)
+
+
+def _fields(cls: Any) -> tuple[str, ...]:
+    names: Iterable[str] = getattr(cls, "__struct_fields__", ()) or getattr(cls, "__dataclass_fields__", ())
+    return tuple(names)
+
+
+def _of_class(cls: type) -> Iterator[tuple[str, Any]]:
+    """The code of a class of the app; what a model says of its rows is SQL, and looked at as such."""
+    if hasattr(cls, "__mapper__") or hasattr(cls, "metadata"):
+        return
+    yield from ((base.__name__, base) for base in cls.__bases__)
+    for name, member in vars(cls).items():
+        if isinstance(member, (FunctionType, staticmethod, classmethod, property)) and not name.startswith("__rows"):
+            yield f"{cls.__name__}.{name}", member
+    for field in _factories(cls):
+        yield f"a default of {cls.__name__}", field
+
+
+def _factories(cls: Any) -> Iterator[Any]:
+    for default in getattr(cls, "__struct_defaults__", ()):
+        factory = getattr(default, "factory", None)
+        if factory is not None and factory not in _MUTABLE:
+            yield factory
+    for field in getattr(cls, "__dataclass_fields__", {}).values():
+        if callable(field.default_factory) and field.default_factory not in _MUTABLE:
+            yield field.default_factory
+
+
+def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    for code in _codes(function.__code__):
+        yield from _named_in(code, function)
+    if function.__closure__ is not None:
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__, strict=True):
+            try:
+                value = cell.cell_contents
+            except ValueError:  # Empty: a name that is given its value later.
+                raise _Impure(f"it uses {name}, which has no value yet") from None
+            yield name, value
+    for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+        yield "a default", default
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _named_in(code: CodeType, function: FunctionType) -> Iterator[tuple[str, Any]]:
+    steps = list(dis.get_instructions(code))
+    free, stored = {*function.__code__.co_freevars}, _stored(function.__globals__)
+    for at, step in enumerate(steps):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            name = step.argval
+            value = function.__globals__.get(name, vars(builtins).get(name))
+            if name in stored:
+                raise _Impure(f"it uses {name}, which other code changes")
+            yield from _reached(name, value, steps, at)
+        elif step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+            raise _Impure(f"it changes {step.argval}")
+        elif step.opname == "STORE_DEREF" and step.argval in free:
+            raise _Impure(f"it changes {step.argval}, which outlives the call")
+        elif step.opname == "IMPORT_NAME":
+            module = sys.modules.get(step.argval)
+            if module is None or step.argval.partition(".")[0] not in _LIBRARIES:
+                raise _Impure(f"it imports {step.argval or 'something'} while it runs")
+            names = steps[at - 1].argval or ()
+            for name in names if isinstance(names, tuple) else ():
+                yield name, getattr(module, name, None)
+            if not names:
+                raise _Impure(f"it imports {step.argval} while it runs")
+
+
+def _stored(names: dict[str, Any]) -> set[str]:
+    """The names of a module that its own functions change."""
+    functions = [each for each in list(names.values()) if isinstance(each, FunctionType) and each.__globals__ is names]
+    codes = (code for function in functions for code in _codes(function.__code__))
+    steps = (step for code in codes for step in dis.get_instructions(code))
+    return {step.argval for step in steps if step.opname == "STORE_GLOBAL"}
+
+
+def _reached(name: str, value: Any, steps: list[Any], at: int) -> Iterator[tuple[str, Any]]:
+    """What a name stands for, with the attributes that follow it where it is a module or a class."""
+    while isinstance(value, (ModuleType, type)) and at + 1 < len(steps):
+        following = steps[at + 1]
+        if following.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+            break
+        attribute = following.argval
+        if isinstance(value, ModuleType):
+            if _top(value.__name__) in sys.stdlib_module_names and _top(value.__name__) not in _LIBRARIES:
+                raise _Impure(f"it uses {name}.{attribute}")
+            _check_library(f"{name}.{attribute}", value.__name__, attribute)
+        elif _module_of(value) == "datetime" and attribute in _MOVING["datetime"]:
+            raise _Impure(f"it uses {name}.{attribute}, which answers otherwise each time")
+        elif _is_of_library(value):
+            break
+        at, name = at + 1, f"{name}.{attribute}"
+        if not hasattr(value, attribute):
+            break
+        value = getattr(value, attribute)
+    yield name, value
+
+
+def _check_library(name: str, module: str, attribute: str) -> None:
+    """Raises: _Impure where what is called so may answer otherwise each time."""
+    top = _top(module)
+    if attribute in _MOVING.get(top, ()):
+        raise _Impure(f"it uses {name}, which answers otherwise each time")
+    if top not in _LIBRARIES and _is_library(module):
+        raise _Impure(f"it uses {name}, and nobody knows what {top} reads")
+
+
+def _is_of_library(thing: Any) -> bool:
+    return _is_library(_module_of(thing))
+
+
+def _is_library(module: str) -> bool:
+    """Whether a module is Python's, Toque's or an installed package's."""
+    top = _top(module)
+    if top in sys.stdlib_module_names or top == "toque":
+        return True
+    file = getattr(sys.modules.get(top), "__file__", None) or ""
+    return "site-packages" in file or "dist-packages" in file
+
+
+def _module_of(thing: Any) -> str:
+    return getattr(thing, "__module__", None) or type(thing).__module__ or ""
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]

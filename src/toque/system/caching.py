@@ -1,0 +1,138 @@
+"""Which queries are answered from memory, and why the others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from msgspec import inspect
+
+from toque.call.context import Context
+from toque.call.resources import Pantry
+from toque.codecs.file import takes_upload
+from toque.contract import schema
+from toque.contract.access import Access
+from toque.contract.freshness import STRICT, Freshness
+from toque.contract.nodes import holds, holds_carried, nodes_of
+from toque.contract.operation import Kind, Operation
+from toque.contract.principal import Principal
+from toque.contract.signature import Signature
+from toque.settings import Settings
+from toque.store.database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import MetaData, Table
+
+    from toque.cache.cache import Cache
+    from toque.cache.policy import CachedQuery
+    from toque.log.tail import Tail
+    from toque.store.store import Store
+
+__all__ = ["cache_of", "cached_query", "captured_tables", "why_uncached"]
+
+KNOWN = frozenset({Database, Principal})
+"""What an operation may ask for so that all that its answer depends on is known."""
+
+
+def why_uncached(operation: Operation, signature: Signature, pantry: Pantry, settings: Settings) -> str:
+    """Why *operation* always runs; empty where it is answered from memory."""
+    return next(_reasons(operation, signature, pantry, settings), "")
+
+
+def _reasons(operation: Operation, signature: Signature, pantry: Pantry, settings: Settings) -> Iterator[str]:
+    asks_for = pantry.closure(tp for _, tp in signature.resources)
+    if operation.kind is not Kind.QUERY:
+        yield "it is no query"
+    if not settings.cache.bytes_max:
+        yield "cache.bytes_max is 0"
+    if settings.database.pooler != "none" and not settings.database.direct_url:
+        yield "database.direct_url is not set, and through a pooler no change is heard of"
+    if not operation.is_cached:
+        yield "cached=False"
+    if Database not in asks_for and operation.reads is None:
+        yield "it asks for no Database"
+    if signature.is_stream or takes_upload(signature):
+        yield "it is a stream"
+    if signature.output is None:
+        yield "it answers nothing"
+    elif schema.plain_type(signature.output) is bytes or holds(signature.output, inspect.RawType):
+        yield "it answers bytes as they are"
+    for found in signature.inputs:
+        if holds_carried(found.type) or holds(found.type, inspect.AnyType, inspect.CustomType, inspect.RawType):
+            yield f"its input {found.name} may be anything, so no two can be told apart"
+    if operation.reads is None:
+        for tp in sorted(asks_for - KNOWN, key=lambda tp: tp.__name__):
+            yield f"it asks for {tp.__name__}"
+        from toque.cache.purity import why_impure
+
+        yield from filter(None, [why_impure(_code_of(operation, signature))])
+
+
+def _code_of(operation: Operation, signature: Signature) -> Iterator[Any]:
+    """What runs for an operation: its function, and the classes of what goes in and comes out."""
+    yield operation.function
+    for tp in (*(found.type for found in signature.inputs), signature.output):
+        for node in nodes_of(tp, in_models=True):
+            cls = getattr(node, "cls", None)
+            if isinstance(cls, type):
+                yield cls
+
+
+def captured_tables(metadata: MetaData | None) -> Sequence[Table]:
+    """The tables of an app whose changes are captured: all that are its own."""
+    from toque.store.replies import TABLE
+
+    return [] if metadata is None else [table for table in metadata.sorted_tables if table.name != TABLE]
+
+
+def cache_of(
+    store: Store, metadata: MetaData | None, settings: Settings, tail: Tail | None, *, starts_tail: bool
+) -> Cache:
+    """The cache of *store* in this process, not started yet."""
+    from toque.cache.cache import Cache
+
+    return Cache(
+        store,
+        captured_tables(metadata),
+        bytes_max=settings.cache.bytes_max,
+        bound_s=settings.cache.bound_s,
+        tail=tail,
+        starts_tail=starts_tail,
+    )
+
+
+def cached_query(
+    cache: Cache,
+    operation: Operation,
+    signature: Signature,
+    pantry: Pantry,
+    shape: Callable[[Any], Any] | None,
+) -> CachedQuery:
+    """*operation* as *cache* answers it."""
+    from toque.cache.policy import CachedQuery
+
+    asks_for = pantry.closure(tp for _, tp in signature.resources)
+    query = cache.queries[operation.name] = CachedQuery(
+        cache,
+        operation.name,
+        signature.output,
+        shape,
+        _freshness(operation),
+        # What else is asked for may know him, if the author vouches for it.
+        is_about_caller=Principal in asks_for or Context in asks_for or bool(asks_for - KNOWN),
+        is_public=isinstance(operation.allow, Access) and not operation.allow.needs_principal,
+        reads=None if operation.reads is None else _tables(operation.reads),
+    )
+    return query
+
+
+def _freshness(operation: Operation) -> Freshness:
+    if operation.freshness == "strict":
+        return STRICT
+    return Freshness() if isinstance(operation.freshness, str | None) else Freshness(float(operation.freshness))
+
+
+def _tables(models: Sequence[Any]) -> list[str]:
+    return sorted({table.fullname for model in models for table in model.__mapper__.tables})
