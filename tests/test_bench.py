@@ -69,3 +69,17 @@ def test_the_benchmark_measures_a_contender_and_writes_its_table(tmp_path: Path)
     assert row["requests_per_s"] > 0
     assert row["cpu_us_per_request"] > 0
     assert row["p99_ms"] > 0
+
+
+@pytest.mark.soak
+def test_a_long_reader_slows_nobody_down_much() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.messages.horizon", "--minutes", "10"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
