@@ -40,19 +40,26 @@ def copy(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from toque.messages.moving import Luggage
+    from toque.serving import Serving
     from toque.store.moving.copy import copy as copied
     from toque.store.moving.site import MovingError
 
-    app, _, url, metadata = database_of(target)
+    app, settings, url, metadata = database_of(target)
     checked(to, "--to")
+    along = Luggage(url, to) if Serving(app, settings).system.messages is not None else None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         try:
-            result = asyncio.run(copied(url, to, metadata, app.folder, leave=leave, progress=_Bars(progress)))
+            result = asyncio.run(
+                copied(url, to, metadata, app.folder, leave=leave, along=along, progress=_Bars(progress))
+            )
         except MovingError as error:
             raise Failure(str(error)) from error
     how = "went on with a copy and verified" if result.resumed else "copied and verified"
     print(f"{how} {sum(result.rows.values())} rows of {len(result.rows)} tables")
+    if result.along:
+        print("brought along: " + ", ".join(f"{count} of {table}" for table, count in result.along.items()))
     if result.left:
         print(f"left behind: {', '.join(result.left)}")
     if result.behind:

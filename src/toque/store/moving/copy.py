@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import MetaData, Table
 from sqlalchemy.exc import SAWarning
@@ -23,12 +23,31 @@ from toque.store.moving.shape import Shape
 from toque.store.moving.site import MovingError, Site, is_ours, open_site
 from toque.store.schema import VERSION_TABLE
 
-__all__ = ["Copied", "Progress", "copy", "tables_of"]
+__all__ = ["Along", "Copied", "Progress", "copy", "tables_of"]
 
 Progress = Callable[[str, int, int], None]
 """Told of a table, how many of its rows are there, and how many there will be."""
 
 DONE = "done"
+
+
+class Along(Protocol):
+    """What belongs to an app beside the tables of its models, and is brought whole."""
+
+    async def is_full(self) -> bool:
+        """Whether the target has some of it."""
+        ...
+
+    async def bring(self) -> dict[str, int]:
+        """Bring all of it, in the place of what an earlier run brought: how many rows of each table."""
+        ...
+
+    async def is_behind(self) -> bool:
+        """Whether it has changed in the source since."""
+        ...
+
+
+OWN_TABLES = "events and jobs"
 
 
 @dataclass
@@ -39,6 +58,8 @@ class Copied:
     target: str
     rows: dict[str, int] = field(default_factory=dict)
     """How many rows of each table are in the target."""
+    along: dict[str, int] = field(default_factory=dict)
+    """And of Toque's own tables."""
     resumed: bool = False
     """Whether it went on with a copy that had been begun before."""
     behind: list[str] = field(default_factory=list)
@@ -54,6 +75,7 @@ async def copy(
     folder: Path,
     *,
     leave: Collection[str] = (),
+    along: Along | None = None,
     progress: Progress = lambda table, done, total: None,
 ) -> Copied:
     """Copy every row of the tables of *metadata*; the target's schema is made as for a new app.
@@ -63,6 +85,7 @@ async def copy(
     Args:
         folder: where the app's migrations are.
         leave: tables of the source that no model has and that may stay behind.
+        along: what else comes along.
     Raises: MovingError, SetupError where the source's schema is not that of the models, Unavailable.
     """
     await preparation.check_tables(source_url, metadata, folder)
@@ -70,7 +93,7 @@ async def copy(
     try:
         target = await open_site(target_url, is_new=True)
         try:
-            work = _Copy(source, target, tables_of(metadata), progress)
+            work = _Copy(source, target, tables_of(metadata), progress, along)
             return await work.run(target_url, metadata, folder, leave)
         finally:
             await target.close()
@@ -86,7 +109,10 @@ def tables_of(metadata: MetaData) -> list[Table]:
 
 
 class _Copy:
-    def __init__(self, source: Site, target: Site, tables: Sequence[Table], progress: Progress) -> None:
+    def __init__(
+        self, source: Site, target: Site, tables: Sequence[Table], progress: Progress, along: Along | None
+    ) -> None:
+        self._along = along
         self._source = source
         self._target = target
         self._tables = tables
@@ -103,6 +129,8 @@ class _Copy:
         if "schema" not in state:
             await preparation.prepare(target_url, metadata, folder)
             await self._target.note({"schema": "made"})
+        if self._along is not None:
+            result.along = await self._along.bring()
         await self._target.begin_loading(self._tables)
         sequences = {}
         async with self._source.snapshot():
@@ -113,6 +141,8 @@ class _Copy:
         await self._target.end_loading(self._tables, sequences)
         result.rows = {name: found.rows for name, found in self._sums.items()}
         result.behind = await self._behind()
+        if self._along is not None and await self._along.is_behind():
+            result.behind.append(OWN_TABLES)
         if not result.behind:
             await self._target.forget()
         return result
@@ -129,7 +159,8 @@ class _Copy:
                 f"no model has these tables of the source: {', '.join(unnamed)}; "
                 "give them a model, or leave them behind: " + " ".join(f"--leave {name}" for name in unnamed)
             )
-        return others
+        # What comes along is not left behind.
+        return [name for name in others if self._along is None or not is_ours(name)]
 
     async def _claim(self) -> dict[str, str]:
         """The state of the copy that this one goes on with; begins one in an empty target."""
@@ -138,7 +169,10 @@ class _Copy:
             raise MovingError("source and target are the same database; nothing was done")
         state = await target.state()
         if state is None:
-            if full := await target.has_rows(self._tables):
+            full = await target.has_rows(self._tables)
+            if self._along is not None and await self._along.is_full():
+                full.append(OWN_TABLES)
+            if full:
                 raise MovingError(
                     f"the target has rows already, in {', '.join(full)}; copy into an empty database: "
                     "nothing is ever merged or overwritten"
