@@ -9,7 +9,7 @@
  * of a raw request, which all clients of the flow send.
  *
  * Prints "measuring" when the warm-up is over, and at the end one JSON object a line and flow, counting the clients
- * that were scheduled in the measured window. Exit code 0 when the run took place, 1 when it could not, 2 when used
+ * that were scheduled in the measured window; others come before and after it. Exit code 0 when the run took place, 1 when it could not, 2 when used
  * wrongly.
  *
  * Answers are read as far as open loops need it: the status line, Content-Length, and the body's length (RFC 9112, 4 and
@@ -57,6 +57,7 @@ typedef struct {
 typedef struct Connection {
     int fd;
     int is_busy;
+    int is_reused;                  /* it served somebody before, so the server may have closed it meanwhile */
     Flow *flow;
     uint64_t due_ns;                /* when its client was scheduled to arrive */
     uint64_t serial;                /* tells its clients apart */
@@ -110,7 +111,8 @@ static void count(Flow *flow, uint64_t due_ns, Outcome outcome) {
 
 /* The client has gone, with an answer or without; its connection may serve the next one. */
 static void end(Connection *c, Outcome outcome, int keeps_connection) {
-    count(c->flow, c->due_ns, outcome);
+    /* Whatever came when the client had gone came for nobody. */
+    count(c->flow, c->due_ns, now_ns() - c->due_ns > deadline_ns ? LEFT : outcome);
     c->is_busy = 0;
     busy_count--;
     if (!keeps_connection) {
@@ -139,11 +141,25 @@ static int open_connection(Connection *c) {
     return 1;
 }
 
+static void fail(Connection *c);
+
 static void send_request(Connection *c) {
+    c->filled = 0;
     ssize_t sent = send(c->fd, c->flow->request, c->flow->length, MSG_NOSIGNAL);
-    if (sent == (ssize_t)c->flow->length) c->filled = 0;
-    else if (sent < 0 && (errno == EAGAIN || errno == ENOTCONN)) c->filled = SIZE_MAX; /* once it is connected */
-    else end(c, BROKEN, 0);
+    if (sent == (ssize_t)c->flow->length) return;
+    if (sent < 0 && (errno == EAGAIN || errno == ENOTCONN)) c->filled = SIZE_MAX; /* once it is connected */
+    else fail(c);
+}
+
+/* A connection that the server closed just then, before it heard of the request: the client takes another (RFC 9112,
+ * 9.3.1), once. Anything else is a broken one. */
+static void fail(Connection *c) {
+    int is_unheard = c->is_reused && (c->filled == 0 || c->filled == SIZE_MAX);
+    c->is_reused = 0;
+    if (!is_unheard) { end(c, BROKEN, 0); return; }
+    close(c->fd);
+    if (open_connection(c)) send_request(c);
+    else end(c, UNSENT, 0);
 }
 
 static void arrive(Flow *flow, uint64_t due_ns) {
@@ -165,6 +181,7 @@ static void arrive(Flow *flow, uint64_t due_ns) {
     c->serial++;
     c->is_busy = 1;
     busy_count++;
+    c->is_reused = c->fd >= 0;
     if (c->fd < 0 && !open_connection(c)) { end(c, UNSENT, 0); return; }
     waiting[waiting_end] = (Waiting){c, c->serial, due_ns + deadline_ns};
     waiting_end = (waiting_end + 1) % waiting_room;
@@ -198,7 +215,7 @@ static void read_answer(Connection *c) {
         return;
     }
     if (got < 0 && errno == EAGAIN) return;
-    end(c, BROKEN, 0);
+    fail(c);
 }
 
 static void on_event(Connection *c, uint32_t events) {
@@ -238,7 +255,6 @@ static void run(uint64_t stop_ns) {
             }
             if (f->next_ns < stop_ns && f->next_ns < next_ns) next_ns = f->next_ns;
         }
-        let_leave(now);
         if (now >= stop_ns && busy_count == 0) return;
         uint64_t wait_ns = next_ns == UINT64_MAX ? 1000000 : next_ns > now ? next_ns - now : 0;
         if (wait_ns > 5000000) wait_ns = 5000000;
@@ -246,6 +262,9 @@ static void run(uint64_t stop_ns) {
         int ready = epoll_pwait2(poller, events, EVENTS_PER_WAIT, &wait, NULL);
         if (ready < 0 && errno != EINTR) die("epoll_pwait2");
         for (int i = 0; i < ready; i++) on_event(events[i].data.ptr, events[i].events);
+        /* Not before all answers that are there were read: a generator that was kept waiting itself would take
+         * clients for gone that have been answered. */
+        if (ready < EVENTS_PER_WAIT) let_leave(now_ns());
     }
 }
 
@@ -313,7 +332,8 @@ int main(int argc, char **argv) {
     measure_to_ns = measure_from_ns + (uint64_t)(seconds * 1e9);
     for (size_t i = 0; i < flow_count; i++)
         flows[i].next_ns = start_ns + (uint64_t)(pause_s(flows[i].per_s) * 1e9);
-    run(measure_to_ns);
+    /* The load goes on until the last of those who count has gone: otherwise they would have all slots to themselves. */
+    run(measure_to_ns + deadline_ns);
     report();
     return 0;
 }

@@ -216,7 +216,7 @@ def flood(rig: Rig, situation: str, contender: Contender, flows: Sequence[Flow],
             assert process.stdout is not None
             process.stdout.readline()
             before = cpu_seconds(server.pid)
-            output, _ = process.communicate(timeout=WARM_UP_S + rig.seconds + DEADLINE_S + load.OVERTIME_S)
+            output, _ = process.communicate(timeout=WARM_UP_S + rig.seconds + 2 * DEADLINE_S + load.OVERTIME_S)
     finally:
         file.unlink()
     if process.returncode != 0:
