@@ -11,7 +11,9 @@ from kitchen_models import Account, KitchenModel
 from sqlalchemy import insert, select, text, update
 
 from toque.call.context import UNCALLED, Context, Mark
-from toque.store import open_store
+from toque.contract.errors import Overloaded
+from toque.contract.operation import Kind
+from toque.store import Database, open_store
 from toque.store.postgres import PostgresStore
 from toque.store.replicas import STALE_S
 from toque.store.schema import create_missing
@@ -120,3 +122,48 @@ async def test_what_the_app_does_for_itself_stays_on_the_primary(store: Postgres
     await until_on_replica(store)
 
     assert not await is_on_replica(store, UNCALLED)
+
+
+async def test_queries_of_a_replica_do_not_wait_for_room_on_the_primary(
+    servers: tuple[PrivatePostgres, PrivatePostgres],
+) -> None:
+    """Whose turn it is on the primary says nothing about the replica, so only commands are asked for room before."""
+    primary, replica = servers
+    url = primary.create_database()
+    await create_missing(url, KitchenModel.metadata)
+    copied = replica.url(url.partition("?")[0].rpartition("/")[2])
+    store = open_store(url, slots=1, waiting_max=1, replicas=[copied])
+    assert isinstance(store, PostgresStore)
+    await store.start()
+    held, let_go = asyncio.Event(), asyncio.Event()
+
+    async def hold(db: Database) -> None:
+        await db.execute(insert(Account).values(id=1, balance=0))
+        held.set()
+        await let_go.wait()
+
+    try:
+        await until_on_replica(store)
+        holding = asyncio.ensure_future(store.command(hold, Context("hold", inf)))
+        await held.wait()
+        waiting = store.waiting(Kind.COMMAND)
+        assert waiting is not None
+        following = asyncio.ensure_future(store.command(add_second, Context("next", inf)))
+        while not waiting.line.count:
+            await asyncio.sleep(0)
+
+        assert store.waiting(Kind.QUERY) is None
+        assert await is_on_replica(store, Context("look", inf, mark=Mark()))
+        with pytest.raises(Overloaded):
+            waiting.check(Context("late", inf))
+
+        let_go.set()
+        await asyncio.gather(holding, following)
+    finally:
+        let_go.set()
+        await store.stop()
+        primary.drop_database(url)
+
+
+async def add_second(db: Database) -> None:
+    await db.execute(insert(Account).values(id=2, balance=0))

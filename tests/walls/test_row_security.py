@@ -181,6 +181,56 @@ async def test_behind_a_pooler_every_transaction_says_who_is_calling(pooler: Pat
     await store.stop()
 
 
+@on_postgres
+@pytest.mark.parametrize("pooler", ["toque_app"], indirect=True)
+async def test_whoever_has_a_poolers_session_next_is_nobody(pooler: Path, app_url: str) -> None:
+    """Another program, after calls that ended well, failed, and were cancelled, on each of the server's two sessions."""
+    name = app_url.partition("?")[0].rpartition("/")[2]
+    store: Any = open_store(f"postgresql://toque_app@/{name}?host={pooler}&port=6432", is_pooled=True)
+    store.enforce(VaultModel.metadata)
+    await store.start()
+
+    async def fail(db: Any) -> None:
+        await visible(db)
+        raise LookupError
+
+    async def stay(db: Any) -> None:
+        await visible(db)
+        await db.scalar(text("SELECT 1 FROM pg_sleep(60)"))
+
+    async def call(number: int) -> None:
+        act = store.command if number % 2 else store.query
+        if number % 5 == 0:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await act(stay, ANA)
+        elif number % 5 == 1:
+            with pytest.raises(LookupError):
+                await act(fail, ANA)
+        else:
+            assert await act(visible, ANA) == [1, 3, 4, 5]
+
+    await asyncio.gather(*map(call, range(20)))
+    await store.stop()
+
+    others = [await asyncpg.connect(user="toque_app", database=name, host=str(pooler), port=6432) for _ in "12"]
+    try:
+        sessions = set()
+        for other in others:
+            # Held until all have one, so that they have different ones.
+            await other.execute("BEGIN")
+            sessions.add(await other.fetchval("SELECT pg_backend_pid()"))
+            told = await other.fetchrow(
+                "SELECT current_setting('toque.caller', true), current_setting('toque.system', true)"
+            )
+            assert [value or None for value in told] == [None, None]
+            assert await other.fetch("SELECT id FROM note") == []
+        assert len(sessions) == 2
+    finally:
+        for other in others:
+            await other.close()
+
+
 def marked(context: Context) -> Context:
     """As a caller who knows of no commit: any replica is fresh enough for him."""
     context.mark = Mark()
