@@ -21,7 +21,7 @@ from toque.contract.errors import NotFound
 from toque.store.compilation import Compilation
 from toque.store.constraints import forbidden
 from toque.store.guarded_reading import May
-from toque.store.guarded_writing import columns_of
+from toque.store.guarded_rows import columns_of
 from toque.store.rows import Guarded
 
 if TYPE_CHECKING:
