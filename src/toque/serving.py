@@ -17,17 +17,19 @@ from msgspec import structs
 from toque.call import logs
 from toque.call.context import Context
 from toque.call.plan import Plan
+from toque.call.tasks import cancel
 from toque.codecs.codec import CODECS
 from toque.console.docs import docs_endpoints
 from toque.contract.complaints import Complaint, SetupError
 from toque.contract.errors import Unavailable
 from toque.contract.manifest import Manifest, Offered, manifest
 from toque.contract.module import Module
-from toque.store.insight.measures import Measuring
+from toque.messages.counts import Count
+from toque.store.insight.measures import Measuring, database_measuring
 from toque.store.preparation import head
 from toque.store.release import Release
 from toque.system import System, Tables, compile_system
-from toque.system.messaging import messaging_of
+from toque.system.messaging import message_measuring, messaging_of
 from toque.transports import static
 from toque.transports.arguments import plain_reader
 from toque.transports.asyncapi import asyncapi
@@ -82,7 +84,9 @@ class Serving:
         self.system: System = compile_system(app.modules, settings, url, complaints, _release(app), tables=tables)
         if self.system.store is not None and app.metadata is not None:
             self.system.store.enforce(app.metadata)
-        self.metrics = Metrics(self.system.figures, figures_folder, self.system.lines, measuring=self._measuring())
+        self.metrics = Metrics(
+            self.system.figures, figures_folder, self.system.lines, measuring=self._measuring(), counts=self._counts
+        )
         self._limits = BodyLimits(settings.http.body_bytes_max, settings.http.body_timeout_s)
         self._pages = pages
         mounts = [mount for module in app.modules for mount in module.mounts]
@@ -91,6 +95,7 @@ class Serving:
         self._end_tracing: Callable[[], None] = lambda: None
         self._closing: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
         self.on_sockets_closed: Callable[[], None] = lambda: None
         """What is told, after `begin_stopping`, that no socket is open any more."""
         self.edge = self._compile_edge()
@@ -146,8 +151,15 @@ class Serving:
         text, binary = (JsonRpc(self.system.plans, CODECS[name]) for name in ("json", "msgpack"))
         return WebSockets(text, binary, self._limits, self.settings.http.cors_origins)
 
-    def _measuring(self) -> Measuring | None:
-        return None if self.system.store is None else Measuring(self.system.store.url)
+    def _measuring(self) -> dict[str, Measuring]:
+        store = self.system.store
+        found = {} if store is None else {"toque_database_": database_measuring(store.url)}
+        if store is not None and self.system.messages is not None:
+            found["toque_"] = message_measuring(self.system, store.url)
+        return found
+
+    def _counts(self) -> list[Count]:
+        return [] if self.system.messages is None else self.system.messages.counts()
 
     # What it says of itself.
 
@@ -258,6 +270,8 @@ class Serving:
             self._end_tracing = start_tracing(self.app.name)
         await self.system.start()
         self.metrics.begin()
+        if self.system.messages is not None and self.figures_folder is not None:
+            self._telling = asyncio.get_running_loop().create_task(self._tell())
         self.system.gate.on_tick = self._flush_metrics
         for _, application in self._mounted:
             await application.start()
@@ -281,10 +295,17 @@ class Serving:
         async with AsyncExitStack() as ends:
             ends.callback(self._end_tracing)
             ends.callback(self.metrics.flush)
+            ends.push_async_callback(cancel, self._telling)
             ends.push_async_callback(self.system.stop)
             for _, application in self._mounted:
                 ends.push_async_callback(application.stop)
             ends.push_async_callback(self._sockets.stop, SOCKETS_S)
+
+    async def _tell(self) -> None:
+        """Write what is counted of messages: no call ends with it."""
+        while True:
+            await asyncio.sleep(TELL_S)
+            self.metrics.flush_if_due()
 
     def _flush_metrics(self) -> None:
         left_s = self.metrics.flush_if_due()
@@ -305,6 +326,9 @@ class Serving:
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(self.stop())
 
+
+TELL_S = 5.0
+"""Within this time the other workers know what this one counted of messages: scrapes come every 15 s or less often."""
 
 SOCKETS_S = 5.0
 """How long the calls on open sockets may go on when the server stops: they are as short as any others, and

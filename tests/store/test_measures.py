@@ -18,7 +18,7 @@ from toque.app import App
 from toque.contract.access import public
 from toque.store import Database, Store, open_store
 from toque.store.insight import measures
-from toque.store.insight.measures import Measure, Measuring, measure
+from toque.store.insight.measures import Measure, database_measuring, measure
 from toque.testing import running
 
 
@@ -88,7 +88,7 @@ async def test_many_scrapes_are_one_look(store: Store, monkeypatch: pytest.Monke
         return await measure(url)
 
     monkeypatch.setattr(measures, "measure", look)
-    measuring = Measuring(store.url)
+    measuring = database_measuring(store.url)
 
     seen = await asyncio.gather(*[measuring() for _ in range(20)])
     again = await measuring()
@@ -100,7 +100,7 @@ async def test_many_scrapes_are_one_look(store: Store, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("url", ["postgresql://ana:hunter2@127.0.0.1:1/pots", "sqlite:////nowhere/at/all.db"])
 async def test_a_database_that_is_down_fails_no_scrape(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    found = await Measuring(url)()
+    found = await database_measuring(url)()
 
     assert [(one.name, one.value) for one in found] == [("up", 0)]
     assert "hunter2" not in caplog.text

@@ -278,15 +278,15 @@ async def _follow(operator: Operator, name: str, type: str) -> None:
                 return
             if row.fence == 0 and monotonic() - begun > WAIT_S:
                 raise Failure(f"nobody takes {name} up; start the app, or `toque worker`")
-            left, oldest_at = await operator.behind(row.cursor, type)
+            lag = await operator.behind(row, type)
             counts = await operator.counts(row.id)
-            if not left and counts and not counts.keys() & {"waiting", "started"}:
+            if not lag.events and counts and not counts.keys() & {"waiting", "started"}:
                 raise Failure(
                     f"{sum(counts.values())} events could not be handled; see `toque events parked --consumer {name}`. "
                     "It is done when they are retried or discarded"
                 )
             # By the time that it has come to: many events are not counted to the last one.
-            until, oldest_at = row.until or time(), oldest_at or row.until or time()
+            until, oldest_at = row.until or time(), lag.oldest_at or row.until or time()
             first = oldest_at if first is None else first
             progress.update(task, total=max(until - first, 0.001), completed=max(0.0, oldest_at - first))
             await asyncio.sleep(0.2)

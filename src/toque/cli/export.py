@@ -23,8 +23,7 @@ def export(
     - `toque export manifest shop > manifest.json`
 
     Args:
-        document: `openapi` (OpenAPI 3.1) for its operations, `asyncapi` (AsyncAPI 3.0) for its events, or `manifest`:
-            everything the app offers, for `toque diff`.
+        document: `openapi` (3.1) for operations, `asyncapi` (3.0) for events, or `manifest` for `toque diff`.
         out: A file; the standard output unless given.
     """
     app = load_app(target)

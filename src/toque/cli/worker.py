@@ -15,7 +15,7 @@ from toque.serving import Serving
 __all__ = ["worker"]
 
 
-def worker(target: Target = ".", /) -> None:
+def worker(target: Target = ".", /, *, metrics_port: int | None = None) -> None:
     """Run the handlers and jobs of the app TARGET, without serving it.
 
     For apps whose served processes only serve (`messages.work = false`), or where these have not enough hands. Any
@@ -24,6 +24,10 @@ def worker(target: Target = ".", /) -> None:
 
     - `toque worker shop`
     - `TOQUE_MESSAGES_AT_ONCE=20 toque worker shop` works on more events of a handler at a time.
+    - `toque worker shop --metrics-port 9100` answers scrapes at `/metrics`, on the address `http.host`.
+
+    Args:
+        metrics_port: Where to show what it did; 0 for a free one. Nowhere unless given.
     """
     from toque.call import logs
 
@@ -36,10 +40,10 @@ def worker(target: Target = ".", /) -> None:
         raise Failure(f"{app.name} has no events and no jobs; declare one with @app.on(...) or @app.job()")
     logs.configure(settings.log.level, settings.log.format)
     serving.prepare()
-    asyncio.run(_work(serving))
+    asyncio.run(_work(serving, metrics_port))
 
 
-async def _work(serving: Serving) -> None:
+async def _work(serving: Serving, metrics_port: int | None) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -50,8 +54,23 @@ async def _work(serving: Serving) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, begin_stopping)
     await serving.start()
-    print(f"{serving.app.name} {serving.app.version} works ({serving.settings.app.environment})", flush=True)
+    shown = None
     try:
+        shown = None if metrics_port is None else await _show(serving, metrics_port)
+        at = "" if shown is None else f", metrics at port {shown.sockets[0].getsockname()[1]}"
+        print(f"{serving.app.name} {serving.app.version} works ({serving.settings.app.environment}){at}", flush=True)
         await stopping.wait()
     finally:
+        if shown is not None:
+            shown.close()
         await serving.stop()
+
+
+async def _show(serving: Serving, port: int) -> asyncio.Server:
+    from toque.transports.metrics_port import serve_metrics
+
+    host = serving.settings.http.host
+    try:
+        return await serve_metrics(serving.metrics, host, port)
+    except OSError as error:
+        raise Failure(f"cannot listen on {host}:{port}: {error.strerror}") from None

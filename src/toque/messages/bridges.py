@@ -45,7 +45,9 @@ def build_bridges(messages: Messages, urls: Sequence[str], topics: Sequence[str]
     """Have *messages* publish every event to each broker, and take *topics* in from each."""
     source = f"urn:toque:{app_name}"
     for url in urls:
-        messages.services.append(Relay(messages.store, messages.reader, messages.tail, open_broker(url), source=source))
+        relay = Relay(messages.store, messages.reader, messages.tail, open_broker(url), source=source)
+        messages.services.append(relay)
+        messages.counting.append(relay.counts)
         if topics:
             # A broker of its own: each closes what it uses.
             broker, group = open_broker(url), app_name

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from random import shuffle
 from time import monotonic
@@ -16,6 +17,7 @@ from toque.log.probe import Probe
 from toque.log.reader import Reader
 from toque.log.tail import Tail
 from toque.messages.consumer import Consumer, Desk
+from toque.messages.counts import Count
 from toque.messages.feed import Feed
 from toque.messages.handling import Handling
 from toque.messages.inbox import Inbox
@@ -107,6 +109,12 @@ class Consumers:
         if self._working:
             await asyncio.wait(self._working.values(), timeout=self._drain_s + CLOSE_S)
         await cancel(*self._working.values())
+
+    def counts(self) -> Iterator[Count]:
+        """What each consumer has done here."""
+        for consumer in self.consumers.values():
+            for outcome, count in asdict(consumer.counts).items():
+                yield Count("consumer_events", {"consumer": consumer.name, "outcome": outcome}, count)
 
     async def settled(self) -> None:
         """Come back when everything published so far is handled or parked, and what was published because of it."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from toque.log.reader import Reader, reader_of
 from toque.log.tail import Tail
+from toque.messages.counts import Count
 from toque.messages.outbox import Bell
 from toque.store.store import Store
 
@@ -46,10 +47,16 @@ class Messages:
         """What is done before anything is called, also in a process that does not work."""
         self.drains: list[Callable[[], Awaitable[None]]] = []
         """What is done as soon as the process is told to stop, while its calls still end: nothing new is begun."""
+        self.counting: list[Callable[[], Iterable[Count]]] = []
+        """Who counts what is done in this process."""
         self.consumers: Consumers | None = None
         """One of them: what handles events."""
         self.is_working = is_working
         self._bell = bell
+
+    def counts(self) -> list[Count]:
+        """What was done in this process."""
+        return [count for counts in self.counting for count in counts()]
 
     async def start(self) -> None:
         """Follow the log; the store was started before. Raises: Unavailable."""

@@ -6,17 +6,16 @@ second.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from toque.log.cursor import Cursor
 from toque.log.reader import reader_of
-from toque.log.snapshots import bounds
 from toque.messages.dialects import both
 from toque.messages.inbox import Inbox
+from toque.messages.lag import LAGS, Lag, Place, lags_in, written
 from toque.messages.parked import Trouble
 from toque.messages.register import Register, Row
 from toque.store.database import Database, transaction_of
@@ -24,24 +23,8 @@ from toque.store.own import execute, look
 from toque.store.prepared import Prepared
 from toque.store.store import Store
 
-__all__ = ["LAG_MAX", "ConsumerView", "Operator", "ParkedView"]
+__all__ = ["ConsumerView", "Operator", "ParkedView"]
 
-LAG_MAX = 10_000
-"""Events that are counted at most: more are as bad, and counting them costs."""
-
-# ruff: noqa: S608 - what is put into a text is a number of ours.
-_BEHIND = {
-    "postgresql": Prepared(
-        "SELECT count(*), min(at) FROM (SELECT extract(epoch FROM at)::float8 AS at FROM toque.event "
-        "WHERE (xid >= $2::text::xid8 OR xid = ANY ($3::text[]::xid8[])) AND type = ANY ($1::text[]) "
-        "AND NOT ($5::text <> '' AND pos <= $4 AND pg_visible_in_snapshot(xid, nullif($5::text, '')::pg_snapshot)) "
-        f"LIMIT {LAG_MAX}) AS behind"
-    ),
-    "sqlite": Prepared(
-        "SELECT count(*), min(at) FROM (SELECT at FROM toque_event "
-        f"WHERE pos > ?2 AND type IN (SELECT value FROM json_each(?1)) LIMIT {LAG_MAX})"
-    ),
-}
 _COUNTS = both("SELECT state, count(*) FROM toque.parked WHERE consumer = $1 GROUP BY state")
 _KEYS = both("SELECT count(DISTINCT key) FROM toque.parked WHERE consumer = $1 AND holds")
 _LIST = both(
@@ -77,6 +60,8 @@ _FORGET_OTHERS = (
 )
 _NOW = both("SELECT {now}")
 _RING = Prepared("NOTIFY toque", True)
+
+NONE = Lag(0, None)
 
 
 class ConsumerView(msgspec.Struct, frozen=True):
@@ -131,13 +116,13 @@ class Operator:
             types: the event of each handler that the app has.
         """
         rows = sorted(await self._register.rows(), key=lambda row: row.name)
-        return [await self._view(row, types.get(row.handler)) for row in rows]
+        lags = await self._lags(_place(row, types.get(row.handler)) for row in rows if row.state != "done")
+        return [await self._view(row, lags.get(row.name, NONE)) for row in rows]
 
-    async def _view(self, row: Row, type: str | None) -> ConsumerView:
-        lag, oldest_at = (0, None) if type is None or row.state == "done" else await self.behind(row.cursor, type)
+    async def _view(self, row: Row, lag: Lag) -> ConsumerView:
         parked = await self.counts(row.id)
         keys = (await self._fetch(_KEYS[self._dialect], row.id))[0][0]
-        return ConsumerView(row.name, row.handler, row.state, row.is_open, lag, oldest_at, parked, keys)
+        return ConsumerView(row.name, row.handler, row.state, row.is_open, lag.events, lag.oldest_at, parked, keys)
 
     async def counts(self, id: int) -> dict[str, int]:
         """How many events are parked for a consumer, by their state."""
@@ -148,14 +133,12 @@ class Operator:
         """One consumer; None where there is none."""
         return next((row for row in await self._register.rows() if row.name == name), None)
 
-    async def behind(self, cursor: Cursor, *types: str) -> tuple[int, float | None]:
-        """How many events of *types* come after *cursor*, and when the first one was published."""
-        if self._dialect == "sqlite":
-            arguments: tuple[Any, ...] = (msgspec.json.encode(types).decode(), cursor.at)
-        else:
-            arguments = (list(types), *bounds(cursor.seen), cursor.at, cursor.until)
-        count, oldest_at = (await self._fetch(_BEHIND[self._dialect], *arguments))[0]
-        return count, oldest_at
+    async def behind(self, row: Row, type: str) -> Lag:
+        """The events of *type* that a consumer has still to come to, as far as they are counted."""
+        return (await self._lags([_place(row, type)]))[row.name]
+
+    async def _lags(self, places: Iterable[Place]) -> dict[str, Lag]:
+        return lags_in(await self._fetch(LAGS[self._dialect], written(places)))
 
     async def parked(self, consumer: str = "", event: str = "", limit: int = 100) -> list[ParkedView]:
         """What is parked, in its order; of one consumer, or one event, where they are named."""
@@ -243,6 +226,11 @@ class _Run:
     async def fetch(self, statement: Any, *arguments: Any) -> list[Any]:
         rows: list[Any] = await transaction_of(self.database).fetch(statement[self._dialect], arguments, 0, list)
         return rows
+
+
+def _place(row: Row, type: str | None) -> Place:
+    """Where a consumer is; of one whose handler is not known, every event counts."""
+    return Place(name=row.name, cursor=row.cursor, types=None if type is None else (type,), before=row.until)
 
 
 def _parked(row: Sequence[Any]) -> ParkedView:

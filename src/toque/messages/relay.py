@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from random import uniform
@@ -27,6 +27,7 @@ from toque.log.tail import Tail
 from toque.messages.behalf import TRACEPARENT
 from toque.messages.brokers import Broker, Message
 from toque.messages.cloudevents import Binding, CloudEvent, to_binary
+from toque.messages.counts import Count
 from toque.store.own import change, execute
 from toque.store.prepared import Prepared
 from toque.store.store import Store
@@ -100,6 +101,11 @@ class Relay:
         self._news = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
         self._tenure: tuple[int, Cursor] | None = None
+        self._published = 0
+
+    def counts(self) -> Iterator[Count]:
+        """What was done here."""
+        yield Count("relay_events", {"broker": self._broker.name}, self._published)
 
     async def start(self) -> None:
         self._tail.on_news(self._news.set)
@@ -149,7 +155,9 @@ class Relay:
             self._tenure = await self._take()
         fence, cursor = self._tenure
         entries, after = await self._reader.read(cursor, BATCH)
-        await self._broker.publish([self._message(entry) for entry in entries if self._is_ours(entry)], PUBLISH_S)
+        batch = [self._message(entry) for entry in entries if self._is_ours(entry)]
+        await self._broker.publish(batch, PUBLISH_S)
+        self._published += len(batch)
         # A caught-up cursor differs with every snapshot; only what was read is worth a write.
         if entries and not await self._move(fence, after):
             log.warning("%s was taken over by another process", self._name)

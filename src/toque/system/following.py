@@ -12,6 +12,7 @@ from toque.contract.operation import Operation
 from toque.http_client.outgoing import Outgoing
 from toque.log.probe import EVENTS, Probe
 from toque.log.tail import Tail
+from toque.messages.counts import counted
 from toque.messages.inbox import Inbox
 from toque.messages.jobs.book import Book
 from toque.messages.outbox import Bell
@@ -67,6 +68,7 @@ def messages_of(
             drain_s=settings.messages.drain_s,
         )
         messages.consumers = consumers
+        messages.counting.append(consumers.counts)
         messages.preparations.append(consumers.prepare)
         messages.services.append(consumers)
         messages.drains.append(consumers.drain)
@@ -78,6 +80,7 @@ def messages_of(
         worker = Worker(store, messages.tail, book, slots=slots, drain_s=drain_s)
         messages.services.append(worker)
         messages.drains.append(worker.drain)
+        messages.counting.append(lambda: counted("jobs_ended", ("queue", "outcome"), worker.counts))
     if any(job.has_steps for job in book.by_name.values()):
         from toque.messages.jobs.matching import Matching
 
@@ -106,7 +109,9 @@ def send_webhooks(messages: Messages, settings: Settings, outgoing: Outgoing, se
     deliveries = Deliveries(messages.store, timeout_s=webhooks.timeout_s, disable_after_s=webhooks.disable_after_s)
     fan_out = FanOut(messages.store, messages.reader, sent)
     messages.preparations.append(fan_out.begin)
-    messages.services.append(Dispatcher(fan_out, deliveries, messages.tail, outgoing, webhooks))
+    dispatcher = Dispatcher(fan_out, deliveries, messages.tail, outgoing, webhooks)
+    messages.services.append(dispatcher)
+    messages.counting.append(dispatcher.counts)
 
 
 def keyring_of(settings: Settings, operations: Sequence[Operation], wrong: list[Complaint]) -> Keyring | None:

@@ -9,10 +9,11 @@ from toque.contract.event import Event
 from toque.contract.manifest_messages import BrokerEntry, Messaging, Offer
 from toque.messages.jobs.steps import Steps
 from toque.messages.outbox import Outbox
+from toque.store.insight.measures import Measure, Measuring
 from toque.system.naming import events_named, roots_of
 from toque.system.system import System
 
-__all__ = ["messaging_of"]
+__all__ = ["message_measuring", "messaging_of"]
 
 
 def messaging_of(system: System) -> Messaging:
@@ -33,6 +34,19 @@ def messaging_of(system: System) -> Messaging:
         brokers=_brokers(system),
         published_by=tuple(sorted((event.type_name(), name) for event, name in published)),
     )
+
+
+def message_measuring(system: System, url: str) -> Measuring:
+    """How the messages of *system* are, as its database at *url* knows."""
+    handled = {plan.operation.name: event.type_name() for plan in system.handlers if (event := plan.operation.event)}
+    sent = [event.type_name() for event in system.sent]
+
+    async def look() -> list[Measure]:
+        from toque.messages.measures import measure
+
+        return await measure(url, handled, sent)
+
+    return Measuring(look, "messages")
 
 
 def _published(system: System) -> Iterator[tuple[type[Event], str]]:

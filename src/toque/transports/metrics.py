@@ -18,12 +18,14 @@ from itertools import accumulate
 from math import inf
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from toque.call.observation import BOUNDS_S, Figures
 from toque.call.waiting import Waiting
+from toque.messages.counts import HELP, Count, added
 from toque.transports.line_metrics import LineSnapshot, families, line_snapshot
 from toque.transports.replies import DATA_HEADERS
 from toque.transports.router import Endpoint
@@ -39,6 +41,10 @@ log = logging.getLogger("toque.metrics")
 
 WRITE_EVERY_S = 1.0
 """Prometheus scrapes every 15 s to 60 s: a second is not seen there, and a small file a second is cheap."""
+
+
+Measured = Mapping[str, "Sequence[Measure]"]
+"""Figures of the database, by what their names begin with."""
 
 
 class Snapshot(msgspec.Struct, array_like=True):
@@ -58,6 +64,7 @@ class WorkerFile(msgspec.Struct, array_like=True):
     pid: int
     figures: list[Snapshot]
     lines: list[LineSnapshot] = []
+    counts: list[Count] = []
 
 
 class Metrics:
@@ -67,7 +74,8 @@ class Metrics:
         figures: the live figures of every operation; they may grow in number.
         folder: where the workers of one server write; None where there is only this one.
         lines: where calls wait for one another.
-        measuring: looks at the app's database; None where it has none.
+        measuring: look at the app's database, by what their figures' names begin with.
+        counts: what this process counts of messages.
     """
 
     def __init__(
@@ -76,11 +84,13 @@ class Metrics:
         folder: Path | None = None,
         lines: Sequence[Waiting[Any]] = (),
         *,
-        measuring: Measuring | None = None,
+        measuring: Mapping[str, Measuring] | None = None,
+        counts: Callable[[], list[Count]] = list,
     ) -> None:
         self._figures = figures
         self._lines = lines
-        self._measuring = measuring
+        self._measuring = measuring or {}
+        self._counts = counts
         self._folder = folder
         self.begin()
 
@@ -114,12 +124,13 @@ class Metrics:
         self._due = 0.0
         self.flush_if_due()
 
-    async def measured(self) -> Sequence[Measure]:
+    async def measured(self) -> Measured:
         """How the database is, as it was within the last ten seconds."""
-        return () if self._measuring is None else await self._measuring()
+        found = await asyncio.gather(*(look() for look in self._measuring.values()))
+        return dict(zip(self._measuring, found, strict=True))
 
     def expose(
-        self, accept: str = "", own: WorkerFile | None = None, measured: Sequence[Measure] = ()
+        self, accept: str = "", own: WorkerFile | None = None, measured: Measured = MappingProxyType({})
     ) -> tuple[bytes, str]:
         """The sum of all workers' figures, and its content type, which follows the client's `Accept`.
 
@@ -138,7 +149,8 @@ class Metrics:
     def own(self) -> WorkerFile:
         """What this worker counted, of the operations that were called at all."""
         begun = (figures for figures in self._figures.values() if figures.in_flight or figures.calls)
-        return WorkerFile(os.getpid(), [_snapshot(figures) for figures in begun], list(map(line_snapshot, self._lines)))
+        figures = [_snapshot(each) for each in begun]
+        return WorkerFile(os.getpid(), figures, list(map(line_snapshot, self._lines)), self._counts())
 
     def _all(self, own: WorkerFile) -> list[WorkerFile]:
         """Every worker's figures: this one's live, its siblings' as they last wrote them."""
@@ -172,7 +184,7 @@ def metrics_endpoint(metrics: Metrics) -> Endpoint:
 class _Collector:
     """What prometheus_client asks for its metrics: made anew for every scrape."""
 
-    def __init__(self, workers: Callable[[], list[WorkerFile]], measured: Sequence[Measure]) -> None:
+    def __init__(self, workers: Callable[[], list[WorkerFile]], measured: Measured) -> None:
         self._workers = workers
         self._measured = measured
 
@@ -182,7 +194,9 @@ class _Collector:
         yield from _calls(_added(workers), _added(living))
         yield from families(_lines_of(workers), _lines_of(living))
         yield from _processes([worker.pid for worker in living])
-        yield from _database(self._measured)
+        yield from _counted(count for worker in workers for count in worker.counts)
+        for prefix, measures in self._measured.items():
+            yield from _measured(prefix, measures)
 
 
 def _calls(totals: Iterable[Snapshot], living: Iterable[Snapshot]) -> Iterator[Metric]:
@@ -201,13 +215,26 @@ def _calls(totals: Iterable[Snapshot], living: Iterable[Snapshot]) -> Iterator[M
     yield from (calls, seconds, in_flight)
 
 
-def _database(measured: Iterable[Measure]) -> Iterable[Metric]:
-    """How the database is: one family for each name."""
+def _counted(counts: Iterable[Count]) -> Iterable[Metric]:
+    """What all workers counted of messages: one family for each name."""
+    from prometheus_client.core import CounterMetricFamily
+
+    families: dict[str, CounterMetricFamily] = {}
+    for each in added(counts):
+        if each.name not in families:
+            name, text = f"toque_{each.name}", HELP.get(each.name, "")
+            families[each.name] = CounterMetricFamily(name, text, labels=tuple(each.labels))
+        families[each.name].add_metric(tuple(each.labels.values()), each.value)
+    return families.values()
+
+
+def _measured(prefix: str, measured: Iterable[Measure]) -> Iterable[Metric]:
+    """How the database is, or what is in it: one family for each name."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
     for each in measured:
-        name = f"toque_database_{each.name}"
+        name = prefix + each.name
         if name not in families:
             make = CounterMetricFamily if each.is_counter else GaugeMetricFamily
             families[name] = make(name, each.help, labels=tuple(each.labels))

@@ -10,13 +10,16 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from toque.call.tasks import cancel
 from toque.contract.errors import Unavailable
 from toque.log.tail import Tail
+from toque.messages.counts import Count
 from toque.messages.webhooks.deliveries import Deliveries, Due, Ready
 from toque.messages.webhooks.fan_out import FanOut
+from toque.messages.webhooks.outcome import Verdict
 from toque.messages.webhooks.sending import Message, deliver
 
 if TYPE_CHECKING:
@@ -63,6 +66,14 @@ class Dispatcher:
         self._running: dict[asyncio.Task[None], tuple[Ready, Due]] = {}
         self._working: asyncio.Task[None] | None = None
         self._swept_at = time.monotonic()
+        self._tries: Counter[Verdict] = Counter()
+        self._disabled = 0
+
+    def counts(self) -> Iterator[Count]:
+        """What was done here."""
+        for verdict in Verdict:
+            yield Count("webhook_tries", {"outcome": str(verdict)}, self._tries[verdict])
+        yield Count("webhook_endpoints_disabled", {}, self._disabled)
 
     async def start(self) -> None:
         self._tail.on_news(self._wake.set)
@@ -142,7 +153,9 @@ class Dispatcher:
     async def _try(self, endpoint: Ready, due: Due) -> None:
         message = Message(due.message, due.body.encode())
         outcome = await deliver(self._outgoing, endpoint.url, endpoint.keys, message, self._settings.timeout_s)
+        self._tries[outcome.verdict] += 1
         why = await self._deliveries.finish(endpoint, due, outcome, time.time())
         if why:
+            self._disabled += 1
             log.warning("webhook endpoint %s is disabled: %s", endpoint.id, why)
             self._tail.ring()

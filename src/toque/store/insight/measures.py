@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from msgspec import Struct
 
-__all__ = ["Measure", "Measuring", "measure"]
+__all__ = ["TIMEOUT_S", "Measure", "Measuring", "database_measuring", "measure"]
 
 log = logging.getLogger("toque.metrics")
 
@@ -28,27 +29,40 @@ TABLES_MAX = 50
 
 
 class Measure(Struct, frozen=True, kw_only=True):
-    """One figure of a database."""
+    """One figure of what is in a database."""
 
     name: str
-    """Without the prefix `toque_database_`, in Prometheus' units."""
+    """In Prometheus' units, without the prefix `toque_database_`, or `toque_` of messages."""
     value: float
     help: str
     labels: dict[str, str] = {}
     is_counter: bool = False
 
 
-class Measuring:
-    """The figures of the database at *url*, looked at seldom."""
+Look = Callable[[], Awaitable[list[Measure]]]
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+
+class Measuring:
+    """Figures of a database, looked at seldom.
+
+    Args:
+        measure: looks at it.
+        of: what is looked at, for people.
+        up: made of whether it answered; nothing unless given.
+    """
+
+    def __init__(
+        self, measure: Look, of: str = "the database", *, up: Callable[[bool], Sequence[Measure]] = lambda _: ()
+    ) -> None:
+        self._measure = measure
+        self._of = of
+        self._up = up
         self._kept: list[Measure] = []
         self._until = 0.0
         self._looking: asyncio.Task[list[Measure]] | None = None
 
     async def __call__(self) -> list[Measure]:
-        """What was seen less than ten seconds ago; nothing, and `up` says so, where the database does not answer."""
+        """What was seen less than ten seconds ago; nothing but `up` where the database does not answer."""
         if monotonic() < self._until:
             return self._kept
         if self._looking is None:
@@ -59,18 +73,23 @@ class Measuring:
     async def _look(self) -> list[Measure]:
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                found = await measure(self._url)
+                found = await self._measure()
         except Exception as error:
-            log.warning("the database cannot be measured: %s", type(error).__name__)
+            log.warning("%s cannot be measured: %s", self._of, type(error).__name__)
             found = []
-        self._kept = [_up(bool(found)), *found]
+        self._kept = [*self._up(bool(found)), *found]
         self._until = monotonic() + KEPT_S
         self._looking = None
         return self._kept
 
 
-def _up(is_up: bool) -> Measure:
-    return Measure(name="up", value=float(is_up), help="Whether the database answered when it was looked at.")
+def database_measuring(url: str) -> Measuring:
+    """The figures of the database at *url* itself."""
+    return Measuring(partial(measure, url), up=_up)
+
+
+def _up(is_up: bool) -> list[Measure]:
+    return [Measure(name="up", value=float(is_up), help="Whether the database answered when it was looked at.")]
 
 
 async def measure(url: str) -> list[Measure]:
