@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from time import monotonic, time
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 from cyclopts import App as Commands
@@ -18,6 +18,7 @@ from cyclopts import Parameter
 from toque.cli.databases import checked, in_store
 from toque.cli.failures import Failure
 from toque.cli.run import settings_for
+from toque.cli.tables import Format, print_json, print_table
 from toque.cli.target import AppTarget, Target, load_app
 from toque.serving import database_url
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["events"]
 
 T = TypeVar("T")
-Format = Literal["table", "json"]
+WHOLE = 44
+"""Columns for an id (36) and the beginning of a payload or an error below it; the rest of eighty is for the others."""
 
 events = Commands(
     name="events",
@@ -48,14 +50,14 @@ def consumers(target: Target = ".", /, *, format: Format = "table") -> None:
     _show(
         format,
         found,
-        ("consumer", "state", "behind", "oldest", "parked", "keys held up"),
+        ("consumer", "state", "behind", "oldest", "parked", "keys held"),
         [
             (
                 row.name,
-                row.state if row.is_owned else f"{row.state}, nobody works on it",
+                row.state if row.is_owned else f"{row.state}\nnobody works on it",
                 str(row.lag),
                 _ago(row.oldest_at),
-                ", ".join(f"{count} {state}" for state, count in sorted(row.parked.items())),
+                "\n".join(f"{count} {state}" for state, count in sorted(row.parked.items())),
                 str(row.keys),
             )
             for row in found
@@ -86,8 +88,12 @@ def list(target: Target = ".", /, *, since: str = "1h", limit: int = 100, format
     _show(
         format,
         [{**msgspec.to_builtins(each), "data": msgspec.Raw(each.data)} for each in found],
-        ("position", "id", "type", "key", "at", "data"),
-        [(str(e.pos), str(e.id), f"{e.type} {e.version}", e.key, _when(e.at), _cut(e.data.decode())) for e in found],
+        ("event", "position, key", "at"),
+        [
+            (f"{e.type} {e.version}\n{e.id}\n{_cut(e.data.decode())}", f"{e.pos}\n{e.key}", _when(e.at, "\n"))
+            for e in found
+        ],
+        whole=WHOLE,
     )
 
 
@@ -106,19 +112,16 @@ def parked(target: Target = ".", /, *, consumer: str = "", limit: int = 100, for
     _show(
         format,
         found,
-        ("consumer", "id", "type", "key", "state", "attempts", "last error"),
+        ("event, last error", "consumer, key", "state"),
         [
             (
-                row.consumer,
-                row.id,
-                f"{row.type} {row.version}",
-                row.key,
-                f"{row.state} ({row.reason})" if row.reason else row.state,
-                str(row.attempt),
-                _cut(row.errors[-1].error) if row.errors else "",
+                f"{row.type} {row.version}\n{row.id}\n{_cut(row.errors[-1].error) if row.errors else ''}",
+                f"{row.consumer}\n{row.key}",
+                f"{row.state}{f' ({row.reason})' if row.reason else ''}\ntried {row.attempt}x",
             )
             for row in found
         ],
+        whole=WHOLE,
     )
 
 
@@ -335,20 +338,13 @@ def _within(target: str, act: Callable[[Operator, App, Store], Awaitable[T]]) ->
     return in_store(url, lambda store: act(Operator(store), app, store))
 
 
-def _show(format: Format, values: Any, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _show(
+    format: Format, values: Any, headings: Sequence[str], rows: Sequence[Sequence[str]], *, whole: int = 0
+) -> None:
     if format == "json":
-        print(msgspec.json.format(msgspec.json.encode(values)).decode())
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table()
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    Console().print(table)
+        print_json(values)
+    else:
+        print_table(headings, rows, whole=whole)
 
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -364,12 +360,12 @@ def _moment(text: str) -> float:
         raise Failure(f"{text!r} is no time; write 2026-11-01T08:00, or how long ago: 30m, 2h, 3d", code=2) from None
 
 
-def _when(at: float) -> str:
-    return datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
+def _when(at: float, between: str = " ") -> str:
+    return f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d{between}%H:%M:%S}"
 
 
 def _ago(at: float | None) -> str:
-    return "" if at is None else f"{max(0.0, time() - at):,.1f} s"
+    return "" if at is None else f"{max(0.0, time() - at):,.0f} s"
 
 
 def _cut(text: str) -> str:

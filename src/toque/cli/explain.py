@@ -12,13 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from toque.call.plan import Plan
+from toque.cli.explain_messages import event_called, of_event, of_handler, of_job
 from toque.cli.operations import OperationName, find_plan
 from toque.cli.run import settings_for
+from toque.cli.tables import Format, print_json
 from toque.cli.target import Target, load_app
 from toque.contract import schema
 from toque.contract.errors import CODES
 from toque.contract.nodes import nodes_of
-from toque.contract.operation import ISOLATIONS
+from toque.contract.operation import ISOLATIONS, Kind
 from toque.serving import Serving
 from toque.store import AllRows, Database
 from toque.store.attempts import ATTEMPTS_MAX
@@ -31,25 +33,59 @@ Row = tuple[str, str, str]
 """What, its value, and where that came from."""
 
 
-def explain(operation: OperationName, /, *, app: Target = ".") -> None:
-    """Print what OPERATION is compiled to, and where each part comes from; or whose rows a model's table holds.
+def explain(operation: OperationName, /, *, app: Target = ".", format: Format = "table") -> None:
+    """Print what OPERATION, a handler, a job, an event or a table is, and where each part comes from.
 
-    Its protocols, the formats that it takes and gives, its inputs, its policies in order, and its limits.
+    Of an operation its protocols, the formats that it takes and gives, its inputs, its policies in order, its limits.
 
     - `toque explain place_order --app shop`
+    - `toque explain cook --app shop`: what starts this handler or job, and what becomes of failures.
+    - `toque explain OrderPlaced --app shop`: who publishes this event, who handles it, and where else it goes.
     - `toque explain order`: the rules of the table `order`, in words and in the SQL of the app's database.
+
+    Args:
+        format: For people, or for programs.
     """
     loaded = load_app(app)
     serving = loaded.serve(settings_for(loaded))
-    if operation not in serving.system.plans and (lines := _rules(serving, operation)) is not None:
-        _print(f"{operation} (rows)", ("rule", "in words", "in SQL"), [lines])
+    system = serving.system
+    plans = {plan.operation.name: plan for plan in (*system.plans.values(), *system.handlers, *system.jobs)}
+    if operation not in plans:
+        if (lines := _rules(serving, operation)) is not None:
+            _print(f"{operation} (rows)", ("rule", "in words", "in SQL"), [lines], format)
+            return
+        if (event := event_called(serving, operation)) is not None:
+            rows = of_event(serving, event, _type_name)
+            _print(f"{event.type_name()} (event)", HEADINGS, [map(_shown, rows)], format)
+            return
+    plan = find_plan(plans, operation)
+    _print(f"{plan.operation.name} ({plan.operation.kind})", HEADINGS, _parts(serving, plan), format)
+
+
+HEADINGS = ("what", "value", "from")
+
+
+def _parts(serving: Serving, plan: Plan) -> Iterator[Iterable[Row]]:
+    operation = plan.operation
+    if operation.kind in (Kind.HANDLER, Kind.JOB):
+        yield [("function", operation.summary, _near(operation.where))]
+        is_job = operation.kind is Kind.JOB
+        yield of_job(serving, plan, _type_name) if is_job else of_handler(serving, plan)
+    else:
+        yield _declared(plan)
+        yield _carried(serving, plan)
+    yield _policies(plan)
+    yield _limits(serving, plan)
+
+
+def _shown(row: Row) -> Row:
+    return (*row[:2], _near(row[2]))
+
+
+def _print(title: str, headings: Row, parts: Iterable[Iterable[Row]], format: Format) -> None:
+    if format == "json":
+        print_json([dict(zip(headings, row, strict=True)) for part in parts for row in part])
         return
-    plan = find_plan(serving.system.plans, operation)
-    parts = (_declared(plan), _carried(serving, plan), _policies(plan), _limits(serving, plan))
-    _print(f"{plan.operation.name} ({plan.operation.kind})", ("what", "value", "from"), parts)
-
-
-def _print(title: str, headings: Row, parts: Iterable[Iterable[Row]]) -> None:
     table = Table(title=title, title_justify="left")
     for heading in headings:
         table.add_column(heading, overflow="fold")
@@ -117,7 +153,8 @@ def _limits(serving: Serving, plan: Plan) -> Iterator[Row]:
     for _, tp in signature.resources:
         at_hand = tp in serving.system.pantry.at_hand
         yield "resource", tp.__name__, "at hand in every call" if at_hand else "@app.resource"
-    yield "deadline", f"{plan.deadline_s:g} s", origin("calls.deadline_s", operation.deadline_s)
+    deadline = "messages.job_deadline_s" if operation.kind is Kind.JOB else "calls.deadline_s"
+    yield "deadline", f"{plan.deadline_s:g} s", origin(deadline, operation.deadline_s)
     yield "priority", operation.priority, "priority="
     yield "calls at once", f"{settings.calls.in_flight_max} a worker", origin("calls.in_flight_max")
     if not signature.is_async:

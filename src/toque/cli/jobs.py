@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from uuid import UUID
 
 from cyclopts import App, Parameter
@@ -12,11 +12,12 @@ from cyclopts import App, Parameter
 from toque.cli.databases import checked, in_store
 from toque.cli.failures import Failure
 from toque.cli.run import settings_for
+from toque.cli.tables import Format, print_json, print_table
 from toque.cli.target import AppTarget, load_app
 from toque.serving import database_url
 
 if TYPE_CHECKING:
-    from toque.messages.jobs.desk import Desk
+    from toque.messages.jobs.desk import Desk, Listed
     from toque.messages.jobs.status import JobStatus
 
 __all__ = ["jobs"]
@@ -26,8 +27,6 @@ T = TypeVar("T")
 jobs = App(name="jobs", help="See what an app has to do, do again what failed, and stop what should not be done.")
 
 Id = Annotated[UUID, Parameter(help="The job's id, as `list` shows it.")]
-Format = Literal["table", "json"]
-
 FOLLOW_S = 0.5
 
 
@@ -52,11 +51,10 @@ def list_(
         format: For people, or for programs.
     """
     found = _act(app, lambda desk: desk.jobs(state=state, queue=queue, limit=limit))
-    rows = [
-        [one.id, one.name, one.queue, one.state, str(one.attempt), one.key, _when(one.due_s), one.reason]
-        for one in found
-    ]
-    _show(found, ("id", "job", "queue", "state", "begun", "key", "due", "reason"), rows, format)
+    if format == "json":
+        print_json(found)
+    else:
+        print_table(("job", "queue, key", "state", "due"), list(map(_row, found)), whole=ID_CHARS)
 
 
 @jobs.command
@@ -69,16 +67,19 @@ def queues(*, app: AppTarget = ".", format: Format = "table") -> None:
         format: For people, or for programs.
     """
     found = _act(app, lambda desk: desk.queues())
+    if format == "json":
+        print_json(found)
+        return
     rows = [
         [
             one.name,
             *map(str, (one.waiting, one.running, one.later, one.dead)),
-            _when(-one.oldest_s),
+            _when(-one.oldest_s) if one.waiting else "",
             "paused" * one.is_paused,
         ]
         for one in found
     ]
-    _show(found, ("queue", "waiting", "running", "later", "dead", "oldest due", ""), rows, format)
+    print_table(("queue", "waiting", "running", "later", "dead", "oldest due", ""), rows)
 
 
 @jobs.command
@@ -98,13 +99,11 @@ def show(
         follow: Look again until it is over.
         format: For people, or for programs.
     """
-    import msgspec
-
     found = _follow(app, id) if follow else _act(app, lambda desk: desk.show(id))
     if found is None:
         raise Failure(f"nothing is known of job {id}: it was never committed, or has ended and left nothing")
     if format == "json":
-        print(msgspec.json.format(msgspec.json.encode(found)).decode())
+        print_json(found)
     else:
         _describe(found)
     return 1 if found.state == "dead" else 0
@@ -212,25 +211,26 @@ def _describe(found: JobStatus) -> None:
         print(found.errors)
 
 
+ID_CHARS = 36
+
+
+def _row(one: Listed) -> list[str]:
+    """A job in three lines at most: what it is, its id, and why it failed."""
+    begun = f"begun {one.attempt}x" if one.attempt else ""
+    lines = [one.name, one.id, *([one.reason] if one.reason else [])]
+    return ["\n".join(lines), _two(one.queue, one.key), _two(one.state, begun), _when(one.due_s)]
+
+
+def _two(first: str, second: str) -> str:
+    return f"{first}\n{second}" if second else first
+
+
+LONGEST = {"s": 120, "min": 7200, "h": 172_800}
+"""Up to how many seconds a time is told in which unit; what is longer is told in days."""
+SECONDS = {"s": 1, "min": 60, "h": 3600, "days": 86_400}
+
+
 def _when(due_s: float) -> str:
-    return f"in {due_s:.0f} s" if due_s > 0 else f"{-due_s:.0f} s ago"
-
-
-def _show(found: Any, names: tuple[str, ...], rows: list[list[str]], format: Format) -> None:
-    if format == "json":
-        import msgspec
-
-        print(msgspec.json.format(msgspec.json.encode(found)).decode())
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table()
-    # An id that is cut in pieces cannot be copied.
-    table.add_column(names[0], no_wrap=True)
-    for name in names[1:]:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    Console().print(table)
+    unit = next((unit for unit, longest in LONGEST.items() if abs(due_s) < longest), "days")
+    time = f"{abs(due_s) / SECONDS[unit]:.0f} {unit}"
+    return f"in {time}" if due_s > 0 else f"{time} ago"

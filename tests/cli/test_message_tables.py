@@ -1,0 +1,85 @@
+"""`toque jobs` and `toque events` on eighty columns: nothing is cut, and ids can be copied."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from shell import Toque, write
+
+LAUNDRY = """
+from toque import App, Event, Jobs, Outbox, public
+
+app = App("laundry")
+
+class WashingMachineEmptied(Event):
+    machine: str
+
+@app.job(queue="washing-machines")
+async def wash_and_spin_and_dry(machine: str) -> None: ...
+
+@app.on(WashingMachineEmptied)
+async def iron_what_is_dry(event: WashingMachineEmptied) -> None: ...
+
+@app.command(allow=public)
+async def fill(jobs: Jobs, outbox: Outbox) -> None:
+    jobs.enqueue(wash_and_spin_and_dry, "third from the left", key="third from the left")
+    jobs.enqueue(wash_and_spin_and_dry, "second", delay=7200)
+    outbox.publish(WashingMachineEmptied("third from the left"), key="third from the left")
+"""
+
+ID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b")
+
+
+@pytest.fixture
+def laundry(toque: Toque, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = write(tmp_path / "laundry", {"app.py": LAUNDRY})
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TOQUE_MESSAGES_WORK", "false")
+    toque("db", "upgrade", "laundry")
+    assert toque("call", "laundry.fill", "--app", "laundry").code == 0
+    return folder
+
+
+def test_jobs_are_listed_with_ids_that_can_be_copied(toque: Toque, laundry: Path) -> None:
+    said, plain = (
+        toque("jobs", "list", "--app", "laundry"),
+        toque("jobs", "list", "--app", "laundry", "--format", "json"),
+    )
+
+    found = json.loads(plain.out)
+    assert len(found) == 2
+    assert sorted(ID.findall(said.out)) == sorted(one["id"] for one in found)
+    assert max(map(len, said.out.splitlines())) <= 80
+    assert said.out.count("laundry.wash_and_spin_and_dry") == 2, "a name that fits is not cut"
+    assert "in 120 min" in said.out or "in 2 h" in said.out
+    assert "washing-machines" in said.out
+    assert ID.search(toque("jobs", "show", found[0]["id"], "--app", "laundry").out)
+
+
+def test_queues_are_listed(toque: Toque, laundry: Path) -> None:
+    said = toque("jobs", "queues", "--app", "laundry")
+
+    assert max(map(len, said.out.splitlines())) <= 80
+    (line,) = [line for line in said.out.splitlines() if line.startswith("washing-machines")]
+    assert line.split()[1:5] == ["1", "0", "1", "0"]
+
+
+def test_events_and_consumers_are_listed(toque: Toque, laundry: Path) -> None:
+    listed, consumers = toque("events", "list", "laundry"), toque("events", "consumers", "laundry")
+
+    assert max(map(len, (listed.out + consumers.out).splitlines())) <= 80
+    assert len(ID.findall(listed.out)) == 1
+    assert "WashingMachineEmptied 1" in listed.out
+    assert "laundry.iron_what_is_dry" in consumers.out
+    (row,) = json.loads(toque("events", "consumers", "laundry", "--format", "json").out)
+    assert (row["lag"], row["is_owned"]) == (1, False)
+
+
+def test_nothing_to_list_is_a_table_of_nothing(toque: Toque, laundry: Path) -> None:
+    said = toque("events", "parked", "laundry")
+
+    assert said.code == 0
+    assert "last error" in said.out
