@@ -14,16 +14,14 @@ from toque.contract import schema
 from toque.contract.access import Access
 from toque.contract.complaints import Complaint
 from toque.contract.errors import Error
-from toque.contract.event import Event
 from toque.contract.module import Module
 from toque.contract.nodes import holds_carried
 from toque.contract.operation import FRESHNESS, ISOLATIONS, PRIORITIES, Kind, Operation
 from toque.contract.signature import Place, Signature, path_names
-from toque.messages.jobs.steps import Steps
 from toque.store.database import DATABASES
 from toque.transports.bodies import body_type
 
-__all__ = ["of_handler", "of_job", "of_modules", "of_operation", "of_seed", "of_signature"]
+__all__ = ["of_modules", "of_operation", "of_seed", "of_signature"]
 
 OWN_PLACES = {("POST", "/rpc"): "JSON-RPC", ("GET", "/ws"): "the WebSocket"}
 """Where every app answers by itself, whatever its settings say."""
@@ -124,47 +122,6 @@ def of_seed(seed: Operation, signature: Signature) -> Iterator[Complaint]:
         yield Complaint(
             seed.name, f"nobody gives a seed its input {found.name!r}", "ask for resources only", seed.where
         )
-
-
-def of_handler(handler: Operation, signature: Signature) -> Iterator[Complaint]:
-    """A handler is given its event, and answers nobody."""
-    event = handler.event
-    if not (isinstance(event, type) and issubclass(event, Event)):
-        yield Complaint(handler.name, f"it is on {event!r}, which is no event", "on(...) takes an Event", handler.where)
-        return
-    taken = [found.name for found in signature.inputs if found.type is not event]
-    if taken or len(signature.inputs) != 1:
-        got = f"it takes {', '.join(taken)}" if taken else f"it takes no {event.__name__}"
-        remedy = f"let it take one input, event: {event.__name__}, and ask for resources by type"
-        yield Complaint(handler.name, got, remedy, handler.where)
-    if signature.is_stream or signature.output is not None:
-        yield Complaint(handler.name, "it answers, and nobody hears it", "let it return None", handler.where)
-
-
-def of_job(job: Operation, signature: Signature) -> Iterator[Complaint]:
-    """A job is given its inputs by position, and from a document."""
-    for problem, remedy in _of_job(job, signature):
-        yield Complaint(job.name, problem, remedy, job.where)
-
-
-def _of_job(job: Operation, signature: Signature) -> Iterator[Problem]:
-    names, first = [found.name for found in signature.inputs], min((at for at, _ in signature.resources), default=0)
-    if names and signature.resources and first < len(names):
-        yield "it asks for something before its last input", f"let {', '.join(names)} come first, in this order"
-    for found in signature.inputs:
-        if found.name in signature.keywords:
-            yield f"its input {found.name!r} is taken by name only", "put it before the `*`"
-        if found.place is Place.UPLOAD:
-            yield f"its input {found.name!r} is an upload", "keep the file, and give the job its name"
-    if signature.is_stream:
-        yield "it answers a stream, and nobody reads it", "let it return one value"
-    if job.job is not None and job.job.schedule is not None and any(found.is_required for found in signature.inputs):
-        yield f"it begins by itself, and nobody gives it {names[0]!r}", "let it take no inputs"
-    types = {tp for _, tp in signature.resources}
-    if Steps in types and not types.isdisjoint(DATABASES):
-        yield "its steps are transactions of their own, and it is one too", "ask for Database in the steps' functions"
-    if job.job is not None and job.job.retries.attempts_max < 1:
-        yield f"it is tried {job.job.retries.attempts_max} times", "choose 1 or more"
 
 
 def _shared_paths(operations: Sequence[Operation]) -> Iterator[Complaint]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from weakref import WeakKeyDictionary
 
 from toque.contract import limits
 from toque.contract.access import Access, public
@@ -20,7 +21,7 @@ from toque.contract.schedule import Missed
 from toque.contract.schedule import cron as cron_line
 from toque.contract.schedule import every as every_interval
 
-__all__ = ["Lifetime", "Module", "Mount", "Recipe", "StaticFiles"]
+__all__ = ["Lifetime", "Module", "Mount", "Recipe", "StaticFiles", "declared_job"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Lifetime = Literal["app", "call"]
@@ -322,9 +323,11 @@ class Module:
 
     def _job(self, rules: JobRules, name: str | None, **details: Any) -> Callable[[Function], Function]:
         def declare(function: Function) -> Function:
+            full_name = f"{self.name}.{name or function.__name__}"
+            _declared_jobs[function] = full_name
             self.jobs.append(
                 Operation(
-                    name=f"{self.name}.{name or function.__name__}",
+                    name=full_name,
                     kind=Kind.JOB,
                     function=function,
                     allow=public,
@@ -411,8 +414,16 @@ class Module:
         return declare
 
 
+_declared_jobs: WeakKeyDictionary[Callable[..., Any], str] = WeakKeyDictionary()
+
+
+def declared_job(function: Callable[..., Any]) -> str | None:
+    """The name under which some module declares *function* as a job, included in an app or not."""
+    return _declared_jobs.get(function)
+
+
 def _retries(given: Retries | int | None) -> Retries:
-    return Retries(attempts_max=given) if isinstance(given, int) else given or Retries()
+    return Retries(attempts_max=given) if isinstance(given, int) else Retries() if given is None else given
 
 
 def _folder_of(module_globals: Mapping[str, Any]) -> Path:

@@ -39,8 +39,8 @@ class Lag(Struct, frozen=True):
 
 # ruff: noqa: S608 - what is put into a text is a number of ours.
 LAGS: Mapping[str, Prepared] = {
-    # What is from xmax on, and what had not ended below it, are two walks along the index on xid; of a difference that is
-    # being read, what is left of it is one along the positions. Each of them stops.
+    # What is from xmax on, and what had not ended below it, are two walks along the index on xid; what is left of a
+    # difference that is being read is one along the positions. Each of them stops.
     "postgresql": Prepared(
         f"""
         SELECT p.name, found.events, found.oldest_at
@@ -57,7 +57,7 @@ LAGS: Mapping[str, Prepared] = {
                 (SELECT type, at, xid, pos FROM (
                     SELECT type, extract(epoch FROM at)::float8 AS at, xid, pos FROM toque.event
                         WHERE p.until <> '' AND pos > p.at ORDER BY pos LIMIT {LAG_MAX}) AS left_over
-                    WHERE pg_visible_in_snapshot(xid, p.until::pg_snapshot)
+                    WHERE pg_visible_in_snapshot(xid, nullif(p.until, '')::pg_snapshot)
                     AND NOT pg_visible_in_snapshot(xid, p.seen::pg_snapshot))
             ) AS e
             WHERE (p.types IS NULL OR e.type IN (SELECT jsonb_array_elements_text(p.types)))

@@ -43,7 +43,7 @@ class Messages:
         self.tail = tail
         self.services: list[Service] = []
         """What runs because of the log, first to start first."""
-        self.preparations: list[Callable[[], Awaitable[None]]] = []
+        self.preparations: list[Callable[[], Awaitable[object]]] = []
         """What is done before anything is called, also in a process that does not work."""
         self.drains: list[Callable[[], Awaitable[None]]] = []
         """What is done as soon as the process is told to stop, while its calls still end: nothing new is begun."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from toque import checks
+from toque import checks, message_checks
 from toque.call.resources import Pantry
 from toque.contract.complaints import Complaint, SetupError
 from toque.contract.module import Module
@@ -49,8 +49,8 @@ def read_declared(modules: Sequence[Module], pantry: Pantry, wrong: list[Complai
         pantry,
         operations=read(lambda module: module.operations),
         seeds=read(lambda module: module.seeds, checks.of_seed),
-        handlers=read(lambda module: module.handlers, checks.of_handler),
-        jobs=read(lambda module: module.jobs, checks.of_job),
+        handlers=read(lambda module: module.handlers, message_checks.of_handler),
+        jobs=read(lambda module: module.jobs, message_checks.of_job),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from toque.call.plan import Plan
@@ -74,12 +75,14 @@ def messages_of(
         messages.drains.append(consumers.drain)
     messages.services.append(Rotation(store, messages.tail, settings.messages.keep_days))
     if book.by_name:
+        from toque.messages.jobs.strangers import warn_of_strangers
         from toque.messages.jobs.worker import Worker
 
         slots, drain_s = settings.messages.jobs_max, settings.messages.drain_s
         worker = Worker(store, messages.tail, book, slots=slots, drain_s=drain_s)
         messages.services.append(worker)
         messages.drains.append(worker.drain)
+        messages.preparations.append(partial(warn_of_strangers, store, book.queues))
         messages.counting.append(lambda: counted("jobs_ended", ("queue", "outcome"), worker.counts))
     if any(job.has_steps for job in book.by_name.values()):
         from toque.messages.jobs.matching import Matching

@@ -16,7 +16,7 @@ from toque.call.plan import Plan
 from toque.call.resources import Pantry
 from toque.contract.event import Event
 
-__all__ = ["events_named", "functions_named", "roots_of"]
+__all__ = ["events_named", "named_directly", "roots_of"]
 
 LOOKED_AT_MAX = 2_000
 """Values that are looked at for one operation (as `store.named`); more code than that is not an operation's own."""
@@ -34,9 +34,9 @@ def events_named(roots: Iterable[Any], others: Collection[Any] = ()) -> set[type
     return {each for each in found if isinstance(each, type) and issubclass(each, Event) and each is not Event}
 
 
-def functions_named(roots: Iterable[Any], others: Collection[Any] = ()) -> set[FunctionType]:
-    """The functions that the code of *roots* names, in the same way."""
-    return {each for each in _named(roots, others) if isinstance(each, FunctionType)}
+def named_directly(function: Callable[..., Any]) -> set[FunctionType]:
+    """The functions that the code of *function* itself names."""
+    return {each for each in _within(function) if isinstance(each, FunctionType)}
 
 
 def _named(roots: Iterable[Any], others: Collection[Any]) -> list[Any]:

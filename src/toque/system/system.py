@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from toque import checks
+from toque import checks, message_checks
 from toque.call.admission import Gate
 from toque.call.context import Context
 from toque.call.delivery import Delivery
@@ -24,6 +24,7 @@ from toque.contract.operation import Operation
 from toque.http_client.client import HttpClient
 from toque.http_client.outgoing import Outgoing
 from toque.log.tail import Tail
+from toque.message_checks import is_event
 from toque.messages.inbox import Inbox
 from toque.messages.jobs.book import Book
 from toque.messages.jobs.jobs import Jobs
@@ -43,6 +44,7 @@ from toque.store.replies import Replies
 from toque.system.caching import cache_of, why_uncached
 from toque.system.declared import read_declared
 from toque.system.following import keyring_of, messages_of, probes_of, problems_with, send_webhooks
+from toque.system.lost_jobs import lost_jobs
 from toque.system.stores import Tables, ears_of, guard_of, store_of
 from toque.system.workshop import Workshop, transacts
 
@@ -132,9 +134,9 @@ def compile_system(
         tables: whose rules every Database keeps to; an app without tables has none.
     Raises: SetupError with all that is wrong, each with its remedy.
     """
-    wrong = [*complaints, *problems(settings), *checks.of_modules(modules)]
+    wrong = [*complaints, *problems(settings), *checks.of_modules(modules), *message_checks.of_events(modules)]
     bell, book, outgoing = Bell(), Book(), Outgoing(settings.http_client)
-    sent = frozenset(event.type_name() for module in modules for event in module.sent)
+    sent = frozenset(event.type_name() for module in modules for event in module.sent if is_event(event))
     pantry = Pantry(
         {
             Database: _database,
@@ -156,6 +158,7 @@ def compile_system(
     keyring = keyring_of(settings, [found for found, _ in declared.operations], wrong)
     wrong += outgoing.problems(is_used=declared.needs(HttpClient) or bool(sent))
     has_messages = bool(declared.handlers or declared.jobs or sent) or declared.needs(Outbox, Webhooks)
+    wrong += lost_jobs(declared)
     store, ears = None, tuple(ears_of(settings, database_url))
     guard = guard_of(tables, wrong)
     if has_messages or any(transacts(pantry, *each) for each in (*declared.operations, *declared.seeds)):

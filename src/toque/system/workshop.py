@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from toque import checks
+from toque import checks, message_checks
 from toque.call import logs
 from toque.call.access import authenticate, authenticate_message, authorise, recalling
 from toque.call.admission import Gate
@@ -116,7 +116,10 @@ class Workshop:
     def step(self, operation: Operation) -> Plan:
         """The plan of a step that was not declared. Raises: SetupError."""
         signature = read_signature(operation, self.pantry.types)
-        if wrong := [*checks.of_signature(operation, signature, self.pantry), *checks.of_job(operation, signature)]:
+        if wrong := [
+            *checks.of_signature(operation, signature, self.pantry),
+            *message_checks.of_job(operation, signature),
+        ]:
             raise SetupError(wrong)
         return self.plan(operation, signature)
 
