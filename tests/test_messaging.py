@@ -74,7 +74,9 @@ def kitchen() -> App:
     async def cook(event: Placed, outbox: Outbox) -> None:
         outbox.publish(Cooked(event.order))
 
-    @module.job()
+    module.queue("bills", at_once=3, rate_per_key="5/2m")
+
+    @module.job(queue="bills")
     async def bill(order: int, steps: Steps) -> None:
         await steps.run("charge", charge, order)
 
@@ -110,6 +112,12 @@ def test_brokers_are_told_without_their_passwords_and_topics_where_there_are_bro
     assert "s3cret" not in repr(found)
     assert [entry.type for entry in found.events if entry.is_taken_in] == ["Placed"]
     assert not any(entry.is_taken_in for entry in described(topics=("Placed",)).events)
+
+
+def test_queues_with_limits_say_them() -> None:
+    (bills,) = described().queues
+
+    assert (bills.name, bills.at_once, bills.rate, bills.rate_per_key) == ("bills", 3, None, "5/120s")
 
 
 def test_an_app_without_messages_says_nothing_of_them() -> None:

@@ -173,7 +173,7 @@ class Serving:
         app = self.app
         plans = self.system.plans.values()
         described = [self.offered(plan) for plan in plans]
-        return manifest(app.name, app.version, app.description, described, messaging_of(self.system))
+        return manifest(app.name, app.version, app.description, described, messaging_of(self.system, app.modules))
 
     def document(self, name: Document) -> bytes:
         """The manifest, or a document made from it, as JSON."""

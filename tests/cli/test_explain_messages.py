@@ -41,6 +41,8 @@ async def bake(event: Ordered, outbox: Outbox) -> None:
     '''Bake what was ordered.'''
     outbox.publish(Baked(event.loaves))
 
+app.queue("ovens", at_once=2, rate="10/1m")
+
 @app.job(queue="ovens", priority=4, retries=Retries(pauses_s=(1, 60), by_error={KeyError: Retries(attempts_max=1)}))
 async def heat(degrees: int, minutes: int = 5, *, steps: Steps) -> str:
     return "hot"
@@ -82,6 +84,8 @@ def test_a_job_says_when_it_is_tried_again(toque: Toque, bakery: Path) -> None:
     assert rows["input minutes"] == "int, default 5"
     assert rows["result"] == "str, kept 86400 s"
     assert rows["queue"] == "ovens, priority 4"
+    assert (rows["queue, at once"], rows["queue, in a time"]) == ("2", "10/60s")
+    assert "queue, of a key at once" not in rows
     assert rows["tries"] == "20, after 1, 60 s"
     assert rows["after KeyError"] == "1, then it is a dead letter"
     assert rows["steps"].startswith("durable")

@@ -185,6 +185,21 @@ async def test_a_replay_is_behind_by_what_it_is_to_handle_again(store: Store) ->
     assert await _lag(store, Place(name="again", cursor=begin, before=first.at)) == 0
 
 
+async def test_what_a_reader_in_the_middle_of_a_page_has_passed_is_not_counted(store: Store) -> None:
+    begin = await reader_of(store).since(0)
+    await publish(store, *["Rung"] * 9)
+    entries, _ = await reader_of(store).read(begin, 9)
+    middle = await reader_of(store).at(entries[5].pos)
+    text = LAGS[store.dialect_name].sql.replace("10000", "2")
+
+    found = lags_in(await look(store, Prepared(text), written([Place(name="middle", cursor=middle)])))
+
+    assert await _lag(store, Place(name="middle", cursor=middle)) == 4
+    assert found["middle"].events == 2, "counted from there on, up to the limit"
+    await publish(store, "Rung", "Rung")
+    assert await _lag(store, Place(name="middle", cursor=middle)) == 6
+
+
 # Jobs.
 
 

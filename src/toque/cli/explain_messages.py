@@ -12,7 +12,7 @@ import msgspec
 from toque.call.plan import Plan
 from toque.contract.event import Event
 from toque.contract.job import Retries
-from toque.contract.manifest_messages import EventEntry
+from toque.contract.manifest_messages import EventEntry, QueueEntry
 from toque.contract.schedule import Schedule
 from toque.messages.jobs.steps import Steps
 from toque.serving import Serving
@@ -55,6 +55,9 @@ def of_job(serving: Serving, plan: Plan, type_name: TypeName) -> Iterator[Row]:
     if signature.output is not None:
         yield "result", f"{type_name(signature.output)}, kept {rules.keep_result_s:g} s", "keep_result_s="
     yield "queue", f"{rules.queue}, priority {rules.priority}", "queue=, priority="
+    for limits in serving.manifest().queues:
+        if limits.name == rules.queue:
+            yield from _limits(limits)
     if rules.schedule is not None:
         yield from _schedule(rules.schedule)
     yield "tries", f"{rules.retries.attempts_max}{_pauses(rules.retries)}", "retries="
@@ -69,7 +72,7 @@ def of_job(serving: Serving, plan: Plan, type_name: TypeName) -> Iterator[Row]:
 
 def event_called(serving: Serving, name: str) -> type[Event] | None:
     """The event of the type, or of the class, called *name*."""
-    events = messaging_of(serving.system).events
+    events = messaging_of(serving.system, serving.app.modules).events
     exact = next((event for event in events if event.type_name() == name), None)
     return exact or next((event for event in events if event.__name__ == name), None)
 
@@ -94,6 +97,17 @@ def of_event(serving: Serving, event: type[Event], type_name: TypeName) -> Itera
             yield "published to", where, "messages.brokers"
         if entry.is_taken_in:
             yield "comes in from", where, "messages.topics"
+
+
+def _limits(limits: QueueEntry) -> Iterator[Row]:
+    for words, value in (
+        ("at once", limits.at_once),
+        ("in a time", limits.rate),
+        ("of a key at once", limits.at_once_per_key),
+        ("of a key in a time", limits.rate_per_key),
+    ):
+        if value is not None:
+            yield f"queue, {words}", str(value), "app.queue"
 
 
 def _schedule(schedule: Schedule) -> Iterator[Row]:

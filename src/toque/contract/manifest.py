@@ -19,9 +19,11 @@ from toque.contract.manifest_messages import (
     HandlerEntry,
     JobEntry,
     Messaging,
+    QueueEntry,
     event_entries,
     handler_entries,
     job_entries,
+    queue_entries,
 )
 from toque.contract.operation import Kind, Operation
 from toque.contract.shapes import JsonSchema, Shapes, plain
@@ -144,6 +146,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[EventEntry, ...] = ()
     handlers: tuple[HandlerEntry, ...] = ()
     jobs: tuple[JobEntry, ...] = ()
+    queues: tuple[QueueEntry, ...] = ()
     brokers: tuple[BrokerEntry, ...] = ()
     problem: JsonSchema
     """The schema of every failure's document (RFC 9457)."""
@@ -166,6 +169,7 @@ def manifest(
         events=tuple(event_entries(messaging, shapes)),
         handlers=tuple(handler_entries(messaging)),
         jobs=tuple(job_entries(messaging, shapes)),
+        queues=tuple(queue_entries(messaging)),
         brokers=tuple(messaging.brokers),
         problem=shapes.of(Problem),
         schemas=shapes.components,

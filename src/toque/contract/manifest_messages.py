@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from toque.contract.event import Event
+from toque.contract.limits import Limits, Rate
 from toque.contract.operation import Operation
 from toque.contract.schedule import Schedule
 from toque.contract.shapes import JsonSchema, Shapes, plain
@@ -21,10 +22,12 @@ __all__ = [
     "JobEntry",
     "Messaging",
     "Offer",
+    "QueueEntry",
     "ScheduleEntry",
     "event_entries",
     "handler_entries",
     "job_entries",
+    "queue_entries",
 ]
 
 
@@ -62,6 +65,8 @@ class Messaging:
     taken_in: frozenset[str] = frozenset()
     """The types of the events that come in from the brokers."""
     brokers: Sequence[BrokerEntry] = ()
+    queues: Sequence[Limits] = ()
+    """The queues that have limits."""
     published_by: tuple[tuple[str, str], ...] = ()
     """The type of an event, and the name of an operation whose code names it and which may publish."""
 
@@ -138,6 +143,17 @@ class JobEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schedule: ScheduleEntry | None = None
 
 
+class QueueEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How many jobs of one queue begin, in all processes together; None where there is no such limit."""
+
+    name: str
+    at_once: int | None = None
+    rate: str | None = None
+    """`100/60s`: so many in any time of so many seconds."""
+    at_once_per_key: int | None = None
+    rate_per_key: str | None = None
+
+
 def event_entries(messaging: Messaging, shapes: Shapes) -> Iterator[EventEntry]:
     """The events in the order of their types."""
     for event in sorted(messaging.events, key=lambda each: each.type_name()):
@@ -193,6 +209,22 @@ def job_entries(messaging: Messaging, shapes: Shapes) -> Iterator[JobEntry]:
             output=None if output is None else shapes.of(output),
             schedule=None if rules.schedule is None else _schedule(rules.schedule),
         )
+
+
+def queue_entries(messaging: Messaging) -> Iterator[QueueEntry]:
+    """The queues that have limits, in the order of their names."""
+    for limits in sorted(messaging.queues, key=lambda one: one.queue):
+        yield QueueEntry(
+            name=limits.queue,
+            at_once=limits.at_once,
+            rate=_rate(limits.rate),
+            at_once_per_key=limits.at_once_per_key,
+            rate_per_key=_rate(limits.rate_per_key),
+        )
+
+
+def _rate(rate: Rate | None) -> str | None:
+    return None if rate is None else f"{rate.count}/{rate.period_s:g}s"
 
 
 def _schedule(schedule: Schedule) -> ScheduleEntry:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from toque.call.plan import Plan
 from toque.contract.event import Event
 from toque.contract.manifest_messages import BrokerEntry, Messaging, Offer
+from toque.contract.module import Module
 from toque.messages.jobs.steps import Steps
 from toque.messages.outbox import Outbox
 from toque.store.insight.measures import Measure, Measuring
@@ -16,8 +17,8 @@ from toque.system.system import System
 __all__ = ["message_measuring", "messaging_of"]
 
 
-def messaging_of(system: System) -> Messaging:
-    """The messages of *system*, for its manifest."""
+def messaging_of(system: System, modules: Sequence[Module]) -> Messaging:
+    """The messages of *system*, which is made of *modules*, for its manifest."""
     if system.messages is None:
         return Messaging()
     published = set(_published(system))
@@ -32,6 +33,7 @@ def messaging_of(system: System) -> Messaging:
         sent=frozenset(event.type_name() for event in system.sent),
         taken_in=topics & events.keys() if system.settings.messages.brokers else frozenset(),
         brokers=_brokers(system),
+        queues=[limits for module in modules for limits in module.queues],
         published_by=tuple(sorted((event.type_name(), name) for event, name in published)),
     )
 
