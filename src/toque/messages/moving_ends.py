@@ -109,7 +109,7 @@ class PostgresEnd:
         return bool(await self._at.fetchval(f"SELECT EXISTS (SELECT FROM toque.{table})"))
 
     async def count(self, table: str) -> int:
-        return int(await self._at.fetchval(f"SELECT count(*) FROM toque.{table}"))
+        return int(await self._at.fetchval(f"SELECT count(*) FROM toque.{table}") or 0)
 
     async def rows(self, table: str, names: Sequence[str]) -> AsyncIterator[Sequence[Sequence[Any]]]:
         asked = ", ".join(f"{name}::text" if name == "xid" else name for name in names)
@@ -141,11 +141,11 @@ class PostgresEnd:
 
     async def last_position(self) -> int:
         return int(
-            await self._at.fetchval("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM toque.event_pos")
+            await self._at.fetchval("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM toque.event_pos") or 0
         )
 
     async def starts(self) -> int:
-        return int(await self._at.fetchval("SELECT coalesce(sum(fence), 0)::bigint FROM toque.job"))
+        return int(await self._at.fetchval("SELECT sum(fence)::bigint FROM toque.job") or 0)
 
     async def epochs(self) -> list[Epoch]:
         rows = await self._at.fetch("SELECT number, system, floor FROM toque.epoch ORDER BY number")
