@@ -7,6 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from toque.call.context import UNCALLED, Context
@@ -20,6 +21,7 @@ from toque.store.plans import Plans
 from toque.store.pool import Pool
 from toque.store.postgres_connection import Connection, connect
 from toque.store.postgres_outcome import find_out
+from toque.store.postgres_together import Together
 from toque.store.postgres_transaction import COMMANDS, SINGLE, SNAPSHOTS, PostgresTransaction
 from toque.store.release import Release
 from toque.store.replicas import STALE_S, Replica, Replicas
@@ -83,6 +85,8 @@ class PostgresStore:
             )
         }
         self._replicas = Replicas(self.pool, tuple(self._on_replica), self._ask) if replicas else None
+        # Each begins now: what became of a COMMIT is believed where the server has been up since then (`find_out`).
+        self._together = Together(lambda: self._writing(Context("", inf), None, is_alone=True))
         self._attempts = Attempts(self._writing, observer)
         self.command = self._attempts.command
 
@@ -168,8 +172,10 @@ class PostgresStore:
         begin = SNAPSHOTS[isolation] if needs_snapshot else self._single
         return PostgresTransaction(pool or self.pool, self._plans, context, begin, caller=self._caller)
 
-    def _writing(self, context: Context, isolation: Isolation | None) -> PostgresTransaction:
+    def _writing(self, context: Context, isolation: Isolation | None, *, is_alone: bool = False) -> PostgresTransaction:
         mark = context.mark if self._replicas is not None else None
+        # Who is to be told where in the log he is, or wants another isolation, is told of a transaction of his own.
+        is_alone = is_alone or mark is not None or isolation is not None
         return PostgresTransaction(
             self.pool,
             self._plans,
@@ -178,6 +184,7 @@ class PostgresStore:
             find_out=self._find_out,
             mark=mark,
             caller=self._caller,
+            together=None if is_alone else self._together,
         )
 
     async def _ask(self, pool: Pool[Connection], question: str) -> str | None:

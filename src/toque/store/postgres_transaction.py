@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from toque.call.context import Context, Mark
     from toque.contract.operation import Isolation
     from toque.store.plans import Plans
+    from toque.store.postgres_together import Together
     from toque.store.row_security import Caller
 
 __all__ = ["COMMANDS", "SINGLE", "SNAPSHOTS", "PostgresTransaction"]
@@ -64,6 +65,7 @@ class PostgresTransaction:
         find_out: FindOut | None = None,
         mark: Mark | None = None,
         caller: Caller | None = None,
+        together: Together | None = None,
     ) -> None:
         """*find_out* is there for a command: it may have to ask what became of its COMMIT. *mark* is let know where in
         the log that was (see `replicas`)."""
@@ -78,6 +80,7 @@ class PostgresTransaction:
         self._begin = begin
         self._find_out = find_out
         self._mark = mark
+        self._together = together
         self._number: int | None = None
         self._depth = 0
         self._caller = caller
@@ -161,6 +164,17 @@ class PostgresTransaction:
 
         Raises: RuntimeError when a statement had failed: PostgreSQL has undone everything then. OutcomeUnknown.
         """
+        if self._together is None or self._has_begun or not self.attached:
+            await self.commit_alone()
+        else:
+            await self._together.commit(self)
+
+    def join(self, whole: PostgresTransaction) -> None:
+        """It was committed as a part of *whole*."""
+        self._number, self._is_closed = whole._number, True
+
+    async def commit_alone(self) -> None:
+        """Commit, in a transaction of its own. Raises: as `commit` does."""
         if self.has_failed and self._connection is not None:
             raise RuntimeError(FAILED)
         connection = await self._next(is_write=True) if self.attached else self._connection
