@@ -1,7 +1,8 @@
 """`python -m bench.commits`: SQLite writes of 64 callers at once, each on the disk before its caller hears of it.
 
 The store commits those that wait together (`group`); beside it, one transaction and one commit for each caller, in a
-thread with the standard library's driver (`alone`). Both on the loop that serves an app, uvloop, and with `synchronous = FULL`. They take turns; rates are medians.
+thread with the standard library's driver (`alone`). Both on the loop that serves an app, uvloop, and with
+`synchronous = FULL`. They take turns; rates are medians.
 The stall is the longest time for which the event loop did not come round, beyond the millisecond that it was asked to
 wait.
 """
