@@ -85,7 +85,7 @@ def plan_of(function: Any, kind: str, access: Any, tmp_path: Path, *, traces: bo
         (ask_all, "query", public, ("authenticate",)),
         (ask_nobody, "query", authenticated, ("authenticate", "authorise")),
         (ask_nobody, "query", role("cook") | public, ()),
-        (read, "query", public, ("room", "watch", "transact")),
+        (read, "query", public, ("cache", "room", "watch", "transact")),
         (write, "command", public, ("receive",)),
         (upload, "command", public, ("receive",)),
         (keep, "command", role("cook"), ("authenticate", "authorise", "room", "receive", "watch", "transact")),

@@ -31,27 +31,27 @@ SMALL = Principal(subject="zoe", tenant="small")
 def _app() -> App:
     app = App("inn")
 
-    @app.query("/open", allow=public)
+    @app.query("/open", allow=public, cached=False)
     async def open_to_all(db: Database) -> str:
         return "served"
 
-    @app.query("/items", allow=public)
+    @app.query("/items", allow=public, cached=False)
     async def items(db: Database) -> AsyncIterator[int]:
         yield 1
 
-    @app.query("/known", allow=authenticated)
+    @app.query("/known", allow=authenticated, cached=False)
     async def known(db: Database) -> str:
         return "served"
 
-    @app.query("/cooks", allow=role("cook"))
+    @app.query("/cooks", allow=role("cook"), cached=False)
     async def cooks(db: Database) -> str:
         return "served"
 
-    @app.query("/odd", allow=predicate(_failing))
+    @app.query("/odd", allow=predicate(_failing), cached=False)
     async def odd(db: Database) -> str:
         return "served"
 
-    @app.query("/critical", allow=public, priority="critical")
+    @app.query("/critical", allow=public, priority="critical", cached=False)
     async def critical(db: Database) -> str:
         return "served"
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence, Set
 from math import inf
+from random import random
 from typing import TYPE_CHECKING
 
 from toque.cache import capture
@@ -40,6 +41,7 @@ class Cache:
         tables: those of the app whose changes are captured.
         bytes_max: the room for all answers.
         bound_s: what an answer may miss of others' commits unless its operation says otherwise.
+        verify_share: how many of the hits are found out anew and compared, from 0 to 1.
         tail: follows the database; SQLite needs none.
         starts_tail: whether nobody else starts and stops it.
     """
@@ -51,6 +53,7 @@ class Cache:
         *,
         bytes_max: int,
         bound_s: float,
+        verify_share: float = 0.0,
         tail: Tail | None = None,
         starts_tail: bool = False,
     ) -> None:
@@ -62,6 +65,7 @@ class Cache:
         self.blind: dict[str, list[str]] = {}
         """Why those of the other tables are not."""
         self.bound_s = bound_s
+        self._verify_share = verify_share
         self.entries = Entries(bytes_max)
         self.queries: dict[str, CachedQuery] = {}
         self.readings = Readings(store.plans.guarded)
@@ -74,6 +78,10 @@ class Cache:
         self._trimming = Trimming(store, tables, tail)
         self._checking: asyncio.Task[None] | None = None
         self._has_begun = False
+
+    def is_sampled(self) -> bool:
+        """Whether this hit is one that is found out anew."""
+        return self._verify_share > 0 and random() < self._verify_share  # noqa: S311 - a sample
 
     def need(self, need: Need) -> Need:
         """*need* where looking is immediate: every answer is strict there, so nothing is left to demand."""

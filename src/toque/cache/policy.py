@@ -133,6 +133,8 @@ class CachedQuery:
                 except Unavailable:
                     break
                 if answer is not None:
+                    if cache.is_sampled():
+                        await self._verify(call, context, arguments, key, answer)
                     return self._hit(context, answer)
                 landed = await runner.ask(key, need, partial(self._fly, call, context, arguments, key))
                 if landed.how is not How.AGAIN:
@@ -200,6 +202,36 @@ class CachedQuery:
         kept.is_personal = not self._is_public or self.knowledge.is_about_caller or bool(noting.asked)
         kept.on_grown = partial(self._cache.entries.grow, key)
         return Landing(kept, is_lasting=is_same, is_shared=is_told)
+
+    async def _verify(
+        self, call: Handler, context: Context, arguments: Arguments, key: Key, answer: KeptAnswer
+    ) -> None:
+        """Run the query again and compare, unless what it has read changes meanwhile."""
+        cache = self._cache
+        twin = Context.within(context.operation, context.remaining_s, context.principal)
+        try:
+            value = await call(twin, arguments)
+            found = self._canonical.kept(value if self._shape is None else self._shape(value)).body
+        except (CancelledError, *_OWN):
+            raise
+        except Exception as error:
+            found = repr(error).encode()
+        # If the answer is still kept after a look that began after the run, no commit lies between the two.
+        if not await cache.runner.barrier() or cache.entries.find(key) is not answer:
+            return
+        self.figures.verified += 1
+        if found == answer.body:
+            return
+        self.figures.wrong += 1
+        read = ", ".join(map(str, cache.entries.reads_of(key)))
+        cache.entries.discard(key)
+        facts = ", ".join(f"{about}{list(names) or ''}" for about, names in self.knowledge.facts)
+        log.error(
+            "%s: an answer from memory was not that of the database; its key told %s; it had read %s",
+            self._operation,
+            facts or "nothing of the caller",
+            read,
+        )
 
     def _read(self, flight: int, part: ReadSet) -> None:
         for table, columns, _ in part.predicates:

@@ -7,6 +7,7 @@ all rows, so what it returns is exactly the difference.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from toque.cache.changes import CHANGES_MAX, Images
@@ -49,6 +50,12 @@ _BEGIN = Prepared("INSERT INTO toque.change_state DEFAULT VALUES ON CONFLICT DO 
 _ROTATE = Prepared("SELECT toque.rotate_change()", True)
 
 
+def _named(place: str) -> str:
+    """A name for a log that may be told to anybody: callers carry it with their own commits (48 bits: of the few logs
+    that a caller meets within seconds, no two share one)."""
+    return blake2b(place.encode(), digest_size=6).hexdigest()
+
+
 class PostgresChanges:
     """See `Changes`, and `Looker`.
 
@@ -82,7 +89,7 @@ class PostgresChanges:
             return await self.look(None)
         is_gap = len(rows) > CHANGES_MAX or (before is not None and before.xmin <= int(lost))
         changes = () if is_gap else tuple(self._images.change(*row[3:]) for row in rows if row[3] is not None)
-        return Seen(epoch, Snapshot.parse(snapshot), changes, is_gap)
+        return Seen(_named(epoch), Snapshot.parse(snapshot), changes, is_gap)
 
     async def trim(self) -> None:
         try:

@@ -252,19 +252,23 @@ class Runner:
             future.set_result(landed)
 
     def _look(self) -> None:
+        if not self._is_open:
+            self._lost(Unavailable("nobody looks any more"))
+        elif not self._looker.is_immediate:
+            self._looking = asyncio.get_running_loop().create_task(self._look_and_wait())
+        else:
+            try:
+                found = self._looker.look(self._snapshot)
+            except Error as error:
+                self._lost(error)
+                return
+            assert isinstance(found, Seen), "whoever looks at once has found something"
+            self._apply(found)
+
+    async def _look_and_wait(self) -> None:
         try:
             found = self._looker.look(self._snapshot)
-        except Error as error:
-            self._lost(error)
-            return
-        if isinstance(found, Seen):
-            self._apply(found)
-        else:
-            self._looking = asyncio.get_running_loop().create_task(self._await(found))
-
-    async def _await(self, found: Awaitable[Seen]) -> None:
-        try:
-            seen = await found
+            seen = found if isinstance(found, Seen) else await found
         except Exception as error:
             self._looking = None
             self._lost(error)

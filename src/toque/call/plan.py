@@ -86,6 +86,8 @@ class Plan:
     """Whether inputs may come later, as `Pending`."""
     asks_for: frozenset[type]
     """The resources of its function, and of all that is made for it."""
+    is_cached: bool = False
+    """Whether it may be answered from memory."""
     shedding: Shedding | None = None
     """Refuses at once whom the stages would refuse for want of room; transports may ask it before they call."""
 
@@ -131,6 +133,7 @@ def compile_plan(
     deadline_s: float,
     reads_credential: bool,
     carries_mark: bool = False,
+    is_cached: bool = False,
     shedding: Shedding | None = None,
 ) -> Plan:
     """Put *stages* around the function of *operation*, in the fixed order."""
@@ -150,6 +153,7 @@ def compile_plan(
         carries_mark=carries_mark,
         receives=any(stage.name in RECEIVING for stage in ordered),
         asks_for=pantry.closure(tp for _, tp in signature.resources),
+        is_cached=is_cached,
         shedding=shedding,
     )
 

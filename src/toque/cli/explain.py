@@ -75,6 +75,7 @@ def _parts(serving: Serving, plan: Plan) -> Iterator[Iterable[Row]]:
         yield _declared(plan)
         yield _carried(serving, plan)
     yield _policies(plan)
+    yield _memory(serving, plan)
     yield _limits(serving, plan)
 
 
@@ -140,6 +141,23 @@ def _carried(serving: Serving, plan: Plan) -> Iterator[Row]:
 def _policies(plan: Plan) -> Iterator[Row]:
     for position, stage in enumerate(plan.stages, 1):
         yield f"policy {position}", stage.name, stage.why
+
+
+def _memory(serving: Serving, plan: Plan) -> Iterator[Row]:
+    """How a query is answered from memory."""
+    cache = serving.system.cache
+    if cache is None or not plan.is_cached:
+        return
+    query, settings = cache.queries[plan.operation.name], serving.settings
+    bound_s = cache.bound_s if query.freshness.bound_s is None else query.freshness.bound_s
+    what = "misses nobody's commit" if query.freshness.is_strict else f"misses no commit for longer than {bound_s:g} s"
+    where = "freshness=" if plan.operation.freshness is not None else "cache.bound_s"
+    is_sqlite = serving.system.store is not None and serving.system.store.dialect_name == "sqlite"
+    yield "freshness", "misses nobody's commit" if is_sqlite else what, "SQLite" if is_sqlite else where
+    room = f"{settings.cache.bytes_max:,} bytes a worker"
+    yield "memory", room, f"cache.bytes_max, {settings.sources.get('cache.bytes_max', 'default')}"
+    if plan.operation.reads is not None:
+        yield "reads", ", ".join(model.__name__ for model in plan.operation.reads), "reads="
 
 
 def _limits(serving: Serving, plan: Plan) -> Iterator[Row]:

@@ -7,11 +7,25 @@ from toque.settings.rules import problems
 from toque.settings.secret import Secret
 from toque.settings.sources import SettingsError, load
 from toque.settings.table import Row, describe
-from toque.settings.tree import App, Auth, Calls, Database, Http, HttpClient, Log, Messages, Observe, Settings, Webhooks
+from toque.settings.tree import (
+    App,
+    Auth,
+    Cache,
+    Calls,
+    Database,
+    Http,
+    HttpClient,
+    Log,
+    Messages,
+    Observe,
+    Settings,
+    Webhooks,
+)
 
 __all__ = [
     "App",
     "Auth",
+    "Cache",
     "Calls",
     "Database",
     "Http",

@@ -98,6 +98,7 @@ def cache_of(
         captured_tables(metadata),
         bytes_max=settings.cache.bytes_max,
         bound_s=settings.cache.bound_s,
+        verify_share=settings.cache.verify_share or 0.0,
         tail=tail,
         starts_tail=starts_tail,
     )

@@ -84,6 +84,7 @@ class Workshop:
             deadline_s=operation.deadline_s or self._deadline_s(operation),
             reads_credential=any(stage.name == "authenticate" for stage in stages),
             carries_mark=self._carries_mark(stages),
+            is_cached=any(stage.name == "cache" and stage.wrap is not _as_it_is for stage in stages),
             shedding=self._shedding(operation, stages),
         )
 

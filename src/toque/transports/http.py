@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
+from toque.cache.kept import KeptAnswer
 from toque.call.context import Context
 from toque.call.observation import CallerLeft
 from toque.call.plan import Plan
@@ -20,6 +21,7 @@ from toque.contract.operation import PRIORITIES, Kind, Priority
 from toque.contract.signature import path_names
 from toque.transports.arguments import PlainReader
 from toque.transports.bodies import BodyLimits, LateReader
+from toque.transports.kept_forms import HIT, form_of, freshness_of, is_known
 from toque.transports.marks import mark_headers, mark_of
 from toque.transports.replies import Headers, Offer, Offers, compressed, send_overloaded, send_problem
 from toque.transports.router import Endpoint
@@ -56,6 +58,7 @@ class HttpOperation:
         "_carries_mark",
         "_compress_from",
         "_deadline_s",
+        "_is_cached",
         "_is_command",
         "_leaves_mark",
         "_location",
@@ -94,6 +97,7 @@ class HttpOperation:
         self._read_plain = read_plain if plan.signature.inputs else None
         self._read_late = read_late if plan.receives else None
         self._is_command = plan.operation.kind is Kind.COMMAND
+        self._is_cached = plan.is_cached
         self._compress_from = compress_from
         self._signed_limits = limits if plan.is_signed else None
         self._status = success_status(plan.operation, plan.signature)
@@ -113,6 +117,9 @@ class HttpOperation:
         try:
             offer, arguments = self._begin(header, scope, proto, segments, context)
             value = await self._call(context, arguments)
+            if type(value) is KeptAnswer:
+                self._answer_kept(scope, proto, context, offer, value)
+                return
             if self._shape is not None:
                 value = self._shape(value)
             body = offer.encode(value)
@@ -126,7 +133,9 @@ class HttpOperation:
             headers = [*headers, REPLAYED]
         if context.traceparent is not None:
             headers = [*headers, ("traceparent", context.trace.traceparent())]
-        if self._leaves_mark and context.mark is not None:
+        if context.cache_status:
+            headers = [*headers, ("cache-status", context.cache_status)]
+        if self._leaves_mark and context.mark is not None and context.mark.is_new:
             headers = [*headers, *mark_headers(context.mark, scope.scheme)]
         if len(body) >= self._compress_from:
             headers, body = compressed(scope, headers, body)
@@ -134,6 +143,20 @@ class HttpOperation:
             proto.response_bytes(self._status, headers, body)
         else:
             proto.response_empty(self._status, headers)
+
+    def _answer_kept(self, scope: Any, proto: Any, context: Context, offer: Offer, kept: KeptAnswer) -> None:
+        form = form_of(kept, offer, scope, self._compress_from)
+        headers, is_known_there = form.headers, is_known(scope, form)
+        if is_known_there:
+            headers = form.brief
+        if context.cache_status != HIT[1]:
+            headers = [*headers[:-1], ("cache-status", context.cache_status)]
+        if context.traceparent is not None:
+            headers = [*headers, ("traceparent", context.trace.traceparent())]
+        if is_known_there:
+            proto.response_empty(304, headers)
+        else:
+            proto.response_bytes(self._status, headers, form.body)
 
     async def answer_stream(self, scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
         """Answer a request item by item, as the function yields them.
@@ -180,6 +203,8 @@ class HttpOperation:
         )
         if self._carries_mark:
             context.mark = mark_of(header)
+        if self._is_cached:
+            context.freshness = freshness_of(header("cache-control"))
         return context
 
     def _begin(
@@ -194,6 +219,8 @@ class HttpOperation:
             context.priority = lowered(wanted)
         accept = header("accept")
         offer = self._offers.by_accept.get(accept) or self._offers.choose(accept)
+        # A page is rendered for each of its readers.
+        context.takes_kept = self._is_cached and not offer.media_type.startswith("text/html")
         if self._read_late is not None:
             if self._signed_limits is not None:
                 held = Held(context, scope, proto, self._signed_limits)

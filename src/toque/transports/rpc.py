@@ -64,7 +64,6 @@ class _Caller:
         "_began",
         "_credential",
         "_deadline",
-        "_known",
         "_mark",
         "_priority",
         "_proto",
@@ -85,7 +84,6 @@ class _Caller:
         self._credential = header("authorization")
         self._traceparent = header("traceparent")
         self._mark = mark_of(header)
-        self._known = self._mark.position
         self._proto = proto
         self._watcher: asyncio.Task[None] | None = None
         self.trace = Trace.incoming(self._traceparent)
@@ -110,7 +108,7 @@ class _Caller:
         )
 
     def mark_headers(self, scheme: str) -> Headers:
-        return mark_headers(self._mark, scheme) if self._mark.position > self._known else []
+        return mark_headers(self._mark, scheme) if self._mark.is_new else []
 
     def trace_headers(self) -> Headers:
         return [] if self._traceparent is None else [("traceparent", self.trace.traceparent())]

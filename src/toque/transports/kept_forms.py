@@ -1,0 +1,92 @@
+"""Kept answers over HTTP: bytes that were encoded and compressed once, with a tag by which a client asks for news only.
+
+Source: RFC 9110, 8.8.3 (ETag) and 13.1.2 (If-None-Match); RFC 9111, 5.2 (Cache-Control).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from toque.cache.entries import tag
+from toque.cache.kept import KeptAnswer
+from toque.codecs import compression
+from toque.codecs.negotiation import choose_coding
+from toque.contract.freshness import BYPASS, STRICT, Freshness
+from toque.transports.conditions import precondition
+from toque.transports.replies import Headers, Offer
+
+__all__ = ["HIT", "Form", "form_of", "freshness_of", "is_known"]
+
+HIT = ("cache-status", "toque; hit")
+
+DIGITS_MAX = 9
+"""Of `max-age`: thirty years."""
+
+
+class Form(NamedTuple):
+    """An answer in one format and one content coding; nobody changes its headers."""
+
+    headers: Headers
+    body: bytes
+    etag: str
+    brief: Headers
+    """What a 304 says (RFC 9110, 15.4.5)."""
+
+
+def form_of(kept: KeptAnswer, offer: Offer, scope: Any, compress_from: int) -> Form:
+    """*kept* as *offer* has it, in the content coding that the caller prefers: made once."""
+    plain = kept.form(offer.media_type)
+    if plain is None:
+        body = offer.encode(kept.value())
+        plain = kept.add_form(offer.media_type, _form(kept, offer, body, None, len(body) >= compress_from), len(body))
+    if len(plain.body) < compress_from:
+        return plain  # type: ignore[no-any-return]
+    coding = choose_coding(scope.headers.get("accept-encoding") or "", compression.AVAILABLE)
+    if coding is None:
+        return plain  # type: ignore[no-any-return]
+    key = (offer.media_type, coding)
+    found: Form | None = kept.form(key)
+    if found is None:
+        body = compression.compress(plain.body, coding)
+        found = kept.add_form(key, _form(kept, offer, body, coding, True), len(body))
+    return found
+
+
+def is_known(scope: Any, form: Form) -> bool:
+    """Whether the caller has said that he has *form* already."""
+    return scope.headers.get("if-none-match") is not None and precondition(scope.headers, form.etag) == 304
+
+
+def freshness_of(cache_control: str | None) -> Freshness | None:
+    """What a request's `Cache-Control` demands (RFC 9111, 5.2.1); None where nothing. What is none is passed over."""
+    if cache_control is None:
+        return None
+    bound_s: float | None = None
+    for directive in cache_control.lower().split(","):
+        name, _, value = directive.strip().partition("=")
+        if name == "no-store":
+            return BYPASS
+        if name == "no-cache":
+            bound_s = 0.0
+        elif name == "max-age" and value.isascii() and value.isdigit() and len(value) <= DIGITS_MAX:
+            bound_s = min(float(value), float("inf") if bound_s is None else bound_s)
+    if bound_s is None:
+        return None
+    return Freshness(bound_s=bound_s) if bound_s else STRICT
+
+
+def _form(kept: KeptAnswer, offer: Offer, body: bytes, coding: str | None, has_codings: bool) -> Form:
+    etag = tag(body)
+    vary = ["accept"]
+    if has_codings:
+        vary.append("accept-encoding")
+    if kept.is_personal:
+        vary.append("authorization")
+    brief = [
+        ("etag", etag),
+        ("cache-control", "private, no-cache" if kept.is_personal else "public, no-cache"),
+        ("vary", ", ".join(vary)),
+    ]
+    own = [header for header in offer.headers if header[0] not in ("cache-control", "vary")]
+    coded = [] if coding is None else [("content-encoding", coding)]
+    return Form([*own, *brief, *coded, HIT], body, etag, [*brief, HIT])
