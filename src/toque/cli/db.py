@@ -131,7 +131,7 @@ def upgrade(
     from toque.store import migrations
 
     has_messages = not dry_run and _lay_out(target)
-    if has_messages and not _has_migrations(target):
+    if not dry_run and not _has_migrations(target) and (_capture(target) or has_messages):
         return 0
     place = _database(target)
     _require_migrations(place.folder)
@@ -143,6 +143,7 @@ def upgrade(
     with Terminal() as reports:
         way = migrations.Way(place.app, force, reports=reports)
         outcome = _done(migrations.upgrade(place.url, place.metadata, place.folder, to, way))
+    _capture(target)
     if outcome.waits is not None:
         print(outcome.advice)
     elif not outcome.ran:
@@ -224,6 +225,20 @@ def _lay_out(target: str) -> bool:
         return False
     for step in _done(lay_out(database_url(settings_for(app), app.folder))):
         print(f"made Toque's own tables for {step}")
+    return True
+
+
+def _capture(target: str) -> bool:
+    """Have changes told of where the app answers queries from memory; returns whether it does."""
+    from toque.cache.capture import install
+    from toque.settings import Settings
+    from toque.system.caching import captured_tables
+
+    app = load_app(target)
+    if app.serve(Settings(folder=app.folder)).system.cache is None:
+        return False
+    for name in _done(install(database_url(settings_for(app), app.folder), captured_tables(app.metadata))):
+        print(f"changes of {name} are told of")
     return True
 
 
