@@ -26,7 +26,7 @@ async def set_count(count: int, db: Database) -> int:
     return count
 
 
-@app.query("/count", allow=public)
+@app.query("/count", allow=public, cached=False)
 async def get_count(db: Database) -> int:
     count: int = await db.scalar(select(Shelf.count).where(Shelf.id == 1))
     return count
