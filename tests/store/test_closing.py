@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -12,14 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import column, insert, table, text
 
-from toque.contract.errors import Conflict
+from toque.contract.errors import Conflict, Error
 from toque.store import Store
-from toque.store.closing import Insert, literal
+from toque.store.closing import Insert, Session, literal
 from toque.store.database import Database, transaction_of
 from toque.store.postgres import PostgresStore
 
 NOTE = Insert(
-    ("INSERT INTO note (body, size, at, raw, id, gone)", "($1, $2, $3, $4, $5, $6)", ""),
+    ("INSERT INTO note (body, size, at, raw, id, gone)", "($1, $2, $3, $4, $5, $6)"),
+    "text, bigint, float8, bytea, uuid, boolean",
     "INSERT INTO note (body, size, at, raw, id, gone) VALUES (?, ?, ?, ?, ?, ?)",
 )
 NOTHING: tuple[Any, ...] = ("", 0, 0.0, b"", None, None)
@@ -138,6 +140,63 @@ async def test_it_costs_no_round_trip(notes: Store) -> None:
     assert len(attached) == len(plain) == 3
     assert attached[-1].startswith("INSERT INTO note")
     assert attached[-1].endswith(";COMMIT")
+
+
+async def test_a_session_is_told_once(notes: Store) -> None:
+    if not isinstance(notes, PostgresStore):
+        pytest.skip("SQLite has no server")
+    said: list[str] = []
+    connection = await notes.pool.take()
+    connection.add_query_logger(lambda record: said.append(record.query))
+    notes.pool.give(connection)
+
+    for body in "abc":
+        await attach(notes, (body, *NOTHING[1:]), reads=True)
+    await asyncio.sleep(0)
+
+    closings = [text for text in said if text.endswith(";COMMIT")]
+    assert [text.startswith("PREPARE toque_1 (text, bigint,") for text in closings] == [True, False, False]
+    assert [text.count("EXECUTE toque_1(") for text in closings] == [1, 1, 1]
+    assert [row[0] for row in await kept(notes)] == ["a", "b", "c"]
+
+
+async def test_a_session_is_told_again_what_failed(notes: Store) -> None:
+    id = UUID(int=7)
+    await attach(notes, ("a", *NOTHING[1:4], id, None), NOTHING)
+
+    with pytest.raises(Conflict):
+        await attach(notes, ("b", *NOTHING[1:4], id, None), reads=True)  # Prepared, then refused.
+    await attach(notes, ("c", *NOTHING[1:]), reads=True)
+    await attach(notes, ("d", *NOTHING[1:]), reads=True)
+
+    assert sorted(row[0] for row in await kept(notes)) == ["", "a", "c", "d"]
+
+
+async def test_a_session_hears_of_another_table(notes: Store) -> None:
+    await attach(notes, ("a", *NOTHING[1:]), reads=True)
+    raw = "bytea" if notes.dialect_name == "postgresql" else "BLOB"
+
+    async def remake(database: Database) -> None:
+        await database.execute(text("DROP TABLE note"))
+        columns = f"id text, gone boolean, at double precision, body text, size text, raw {raw}"
+        await database.execute(text(f"CREATE TABLE note ({columns})"))
+
+    await notes.command(remake)
+    with suppress(Error):  # An id is a text now, and the statement may say uuid.
+        await attach(notes, ("b", *NOTHING[1:]), reads=True)
+
+    await attach(notes, ("c", *NOTHING[1:]), reads=True)
+
+    assert [row[0] for row in await kept(notes)][-1] == "c"
+
+
+def test_where_nothing_is_kept_all_is_said() -> None:
+    rows = [("it's", 1, 0.5, b"", None, True)]
+
+    assert NOTE.sql(rows, Session(keeps=False)) == (
+        "INSERT INTO note (body, size, at, raw, id, gone) VALUES "
+        "(convert_from(decode('69742773', 'hex'), 'UTF8'), (1), '0.5'::float8, decode('', 'hex'), NULL, TRUE)"
+    )
 
 
 @pytest.mark.parametrize("value", [object(), [1], {"a": 1}])

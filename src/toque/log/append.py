@@ -22,7 +22,8 @@ _COLUMNS = "id, type, version, key, headers, data"
 # Right into the day's part: a third of what the server spends on a row would go into finding that out anew each time.
 _INSERTS = tuple(
     Insert(
-        (f"INSERT INTO toque.event_{slot} (slot, {_COLUMNS})", f"({slot}, $1, $2, $3, $4, $5, $6)", ""),
+        (f"INSERT INTO toque.event_{slot} (slot, {_COLUMNS})", f"({slot}, $1, $2, $3, $4, $5, $6)"),
+        "uuid, text, integer, text, text, text",
         f"INSERT INTO toque_event ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
     )
     for slot in range(SLOTS)

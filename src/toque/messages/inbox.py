@@ -19,6 +19,7 @@ from toque.log.append import DAY_S
 from toque.log.entry import Entry
 from toque.log.event_table import SLOTS
 from toque.messages.dialects import both
+from toque.store.closing import Session
 from toque.store.database import Database, transaction_of
 from toque.store.store import Store
 
@@ -98,7 +99,7 @@ def slot_of_id(id: UUID) -> int:
 class _Attached:
     """See `store.closing.Closing`."""
 
-    def sql(self, rows: Sequence[Sequence[Any]]) -> str:
+    def sql(self, rows: Sequence[Sequence[Any]], session: Session) -> str:
         raise NotImplementedError("on PostgreSQL the row comes first")
 
     def run(self, connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:

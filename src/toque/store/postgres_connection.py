@@ -9,6 +9,8 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 import msgspec
 
+from toque.store.closing import Session
+
 __all__ = ["Connection", "connect", "connect_to_move"]
 
 # Each text is prepared once per connection. PostgreSQL keeps a few ten KB for one; an app has some hundred.
@@ -27,6 +29,8 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
     write."""
 
     is_pooled = False
+    session: Session
+    """What it has been told."""
 
     async def be_watched(self) -> None:
         """Have the server stop a statement that nobody waits for, where it can; through a pooler nothing may be set."""
@@ -75,6 +79,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
 
     async def forget_plans(self) -> None:
         """Prepare every statement anew: the schema has changed under them."""
+        self.session.forget()
         await self.reload_schema_state()
 
     async def mend(self) -> None:
@@ -116,6 +121,7 @@ async def connect(url: str, *, is_pooled: bool = False, name: str = "toque") -> 
                     document, schema="pg_catalog", encoder=str, decoder=msgspec.json.decode, format="text"
                 )
         connection.is_pooled = is_pooled
+        connection.session = Session(keeps=not is_pooled)
         await connection.be_watched()
     except BaseException:
         # Nobody else knows of it yet.

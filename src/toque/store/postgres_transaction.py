@@ -184,11 +184,14 @@ class PostgresTransaction:
         if self._number is None:
             self._number = await self._run(connection.number(is_assigned=bool(self.attached)))
         try:
-            await self._run(connection.execute(f"{closing.sql(self.attached)}COMMIT"))
-        except Exception as error:
-            if not self._is_lost:
+            await self._run(connection.execute(f"{closing.sql(self.attached, connection.session)}COMMIT"))
+        except BaseException as error:
+            connection.session.failed()
+            if not self._is_lost or not isinstance(error, Exception):
                 raise
             await self._resolve(error)
+        else:
+            connection.session.heard()
         if self._mark is not None:
             await _leave(self._mark, connection)
         await self.close(None)

@@ -10,7 +10,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from toque.messages.job_tables import LATER, RUNNING, WAITING
-from toque.store.closing import Row, Superseded, literal
+from toque.store.closing import Row, Session, Superseded, Template, literal
 
 __all__ = ["FINISH", "INSERT", "Batch"]
 
@@ -42,15 +42,35 @@ _COLUMNS = "id, queue, name, state, priority, due, key, uniq, is_freed, headers,
 class _Insert:
     """Each row holds one `Batch`."""
 
-    def sql(self, rows: Sequence[Row]) -> str:
-        return ";".join(_sql(batch) for (batch,) in rows)
+    def sql(self, rows: Sequence[Row], session: Session) -> str:
+        return ";".join(_sql(batch, session) for (batch,) in rows)
 
     def run(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
         for (batch,) in rows:
             _run(connection, batch)
 
 
-def _sql(batch: Batch) -> str:
+_ONE = f"""
+INSERT INTO toque.job ({_COLUMNS})
+SELECT $1, $2, $3, CASE WHEN due > clock_timestamp() THEN {LATER} ELSE {WAITING} END, $4, due, $5, $6, $7, $8, $9, $10
+FROM (SELECT coalesce(to_timestamp($11), clock_timestamp() + make_interval(secs => $12)) AS due) AS moment
+"""
+_TYPES = "uuid, text, text, integer, text, text, boolean, text, text, text, float8, float8"
+# What cannot meet another one is spared the search for it, a fifth of the price of a row.
+_ALONE, _UNIQUE = Template(_ONE, _TYPES), Template(f"{_ONE} ON CONFLICT DO NOTHING", _TYPES)
+
+
+def _sql(batch: Batch, session: Session) -> str:
+    if len(batch.ids) > 1 or batch.unique_s > 0:
+        return _in_full(batch)
+    row = (
+        *(batch.ids[0], batch.queue, batch.name, batch.priority, batch.key, batch.unique, batch.is_freed),
+        *(batch.headers, batch.share, batch.data[0].decode(), batch.at, float(batch.delay_s)),
+    )
+    return session.say(_ALONE if batch.unique is None else _UNIQUE, row)
+
+
+def _in_full(batch: Batch) -> str:
     due = f"to_timestamp({literal(batch.at)})" if batch.at is not None else _after(batch.delay_s)
     state = f"CASE WHEN {due} > clock_timestamp() THEN {LATER} ELSE {WAITING} END"
     if batch.at is None:
@@ -75,7 +95,6 @@ def _sql(batch: Batch) -> str:
         f"{literal(batch.key)}, {literal(batch.unique)}, {literal(batch.is_freed)}, {literal(batch.headers)}, "
         f"{literal(batch.share)}, r.data"
     )
-    # What cannot meet another one is spared the search for it, a fifth of the price of a row.
     unless = "" if batch.unique is None else " ON CONFLICT DO NOTHING"
     return f"{once}INSERT INTO toque.job ({_COLUMNS}) SELECT {values} FROM {source}{columns}{unless}"
 
@@ -124,8 +143,8 @@ class _Finish:
     What the job did is committed together with its end, and only by the start of it that counts.
     """
 
-    def sql(self, rows: Sequence[Row]) -> str:
-        return ";".join(_finish_sql(*row) for row in rows)
+    def sql(self, rows: Sequence[Row], session: Session) -> str:
+        return ";".join(_finish_sql(session, *row) for row in rows)
 
     def run(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
         for id, fence, result, keep_s in rows:
@@ -146,15 +165,20 @@ ON CONFLICT DO NOTHING
 """
 
 
-def _finish_sql(id: UUID, fence: int, result: str | None, keep_s: float) -> str:
-    finish = f"SELECT toque.finish_job({literal(id)}, {literal(fence)})"
-    if not keep_s:
-        return finish
-    return (
-        "INSERT INTO toque.job_result (id, name, outcome, headers, result, at, until) "
-        f"SELECT id, name, 'done', headers, {literal(result)}, at, {_after(keep_s)} FROM toque.job "
-        f"WHERE id = {literal(id)} ON CONFLICT DO NOTHING;{finish}"
-    )
+_DONE = Template("SELECT toque.finish_job($1, $2)", "uuid, bigint")
+_KEEP = Template(
+    """
+    INSERT INTO toque.job_result (id, name, outcome, headers, result, at, until)
+    SELECT id, name, 'done', headers, $2, at, clock_timestamp() + make_interval(secs => $3) FROM toque.job
+    WHERE id = $1 ON CONFLICT DO NOTHING
+    """,
+    "uuid, text, float8",
+)
+
+
+def _finish_sql(session: Session, id: UUID, fence: int, result: str | None, keep_s: float) -> str:
+    done = session.say(_DONE, (id, fence))
+    return f"{session.say(_KEEP, (id, result, float(keep_s)))};{done}" if keep_s else done
 
 
 FINISH = _Finish()

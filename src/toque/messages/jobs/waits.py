@@ -15,7 +15,7 @@ from typing import NamedTuple
 from toque.messages.dialects import both
 from toque.messages.job_tables import LATER, RUNNING, WAITING
 from toque.messages.wait_tables import OPEN
-from toque.store.closing import Row, Superseded, literal
+from toque.store.closing import Row, Session, Superseded, literal
 from toque.store.prepared import Prepared
 
 __all__ = ["BEGIN", "PLACE", "WAITS", "WaitStatements"]
@@ -29,7 +29,7 @@ class _Begin:
     """Each row holds a job's id and fence, the step's number and name, the event's type and key, and for how many
     seconds it is waited for; and where the log is, should nobody have looked at it yet."""
 
-    def sql(self, rows: Sequence[Row]) -> str:
+    def sql(self, rows: Sequence[Row], session: Session) -> str:
         return ";".join(_begin_sql(row) for row in rows)
 
     def run(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
