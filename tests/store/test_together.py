@@ -68,6 +68,13 @@ async def test_one_that_fails_fails_alone(log: Store) -> None:
     assert await keys(log) == [f"{n:02}" for n in range(MANY) if n != 7]
 
 
+async def test_one_that_comes_as_the_last_ends_is_not_left_behind(log: Store) -> None:
+    for n in range(MANY):
+        await log.command(publish(f"{n:02}"))
+
+    assert len(await keys(log)) == MANY
+
+
 async def test_one_that_is_stopped_before_its_turn_is_not_kept(log: Store) -> None:
     if log.dialect_name == "sqlite":
         pytest.skip("SQLite has a batch of its own")

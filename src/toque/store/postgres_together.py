@@ -12,17 +12,15 @@ import asyncio
 from asyncio import Future, Task
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
-from toque.contract.errors import OutcomeUnknown
+from toque.contract.errors import DeadlineExceeded, OutcomeUnknown
 
 if TYPE_CHECKING:
     from toque.store.postgres_transaction import PostgresTransaction
 
 __all__ = ["Together"]
-
-FLIGHTS_MAX = 1
-"""Transactions on their way at once: with two, half as many commands were in each, and each waited for both."""
 
 GATHER_S = 0.0005
 """How long the next one waits after the last: those who were answered come again at once, and go together. A tenth of
@@ -42,20 +40,26 @@ class Together:
     def __init__(self, begin: Callable[[], PostgresTransaction]) -> None:
         self._begin = begin
         self._waiting: deque[tuple[PostgresTransaction, Future[None]]] = deque()
-        self._flights: set[Task[None]] = set()
+        # One at a time: with two on their way half as many commands were in each, and each waited for both.
+        self._flight: Task[None] | None = None
 
     async def commit(self, member: PostgresTransaction) -> None:
         """Commit what *member* has attached. Raises: as `PostgresTransaction.commit_alone` does."""
         done: Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((member, done))
-        if len(self._flights) < FLIGHTS_MAX:
-            flight = asyncio.get_running_loop().create_task(self._fly())
-            self._flights.add(flight)
-            flight.add_done_callback(self._flights.discard)
+        if self._flight is None:
+            self._flight = asyncio.get_running_loop().create_task(self._fly())
         # Whoever is stopped meanwhile is told nothing: his rows may be on their way. If not, they never will be.
         await done
 
     async def _fly(self) -> None:
+        try:
+            await self._carry_all()
+        finally:
+            # Not by the task's own end, of which others hear later: whoever comes in between would wait for nobody.
+            self._flight = None
+
+    async def _carry_all(self) -> None:
         has_flown = False
         while self._waiting:
             await asyncio.sleep(GATHER_S if has_flown else 0)
@@ -73,8 +77,13 @@ class Together:
         whole = self._begin()
         whole.attached = [each for member, _ in group for each in member.attached]
         error: BaseException | None = None
+        left_s = max(member.context.remaining_s for member, _ in group)
         try:
-            await whole.commit_alone()
+            # When nobody waits any more, neither does this: the next ones would wait behind a connection that hangs.
+            async with asyncio.timeout(None if left_s == inf else left_s):
+                await whole.commit_alone()
+        except TimeoutError:
+            error = DeadlineExceeded("the call was stopped at its deadline")
         except OutcomeUnknown as unknown:
             error = unknown
         except Exception as failure:
