@@ -79,10 +79,10 @@ REMOVED = (
         "store/postgres_transaction.py",
         (
             (
-                'await self._run(connection.execute(f"{closing.sql(self.attached)}COMMIT"))',
+                'await self._run(connection.execute(f"{closing.sql(self.attached, connection.session)}COMMIT"))',
                 'await self._run(connection.execute("COMMIT"))\n'
                 "            await self._run(connection.execute("
-                'f"BEGIN READ WRITE;{closing.sql(self.attached)}COMMIT"))',
+                'f"BEGIN READ WRITE;{closing.sql(self.attached, connection.session)}COMMIT"))',
             ),
         ),
         database="postgresql",
@@ -221,8 +221,8 @@ REMOVED = (
         "messages/jobs/inserting.py",
         (
             (
-                'finish = f"SELECT toque.finish_job({literal(id)}, {literal(fence)})"',
-                'finish = f"DELETE FROM toque.job WHERE id = {literal(id)}"',
+                '_DONE = Template("SELECT toque.finish_job($1, $2)", "uuid, bigint")',
+                '_DONE = Template("DELETE FROM toque.job WHERE id = $1 AND $2 > 0", "uuid, bigint")',
             ),
         ),
         "kitchen:scenario",
