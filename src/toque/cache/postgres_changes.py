@@ -23,20 +23,29 @@ __all__ = ["PostgresChanges"]
 Fetch = Callable[..., Awaitable[Sequence[Sequence[Any]]]]
 """The rows of a text with its arguments."""
 
-# Whose numbers the transactions have (the cluster), whose tables these are (the database), which of them have triggers
-# that are on (a table that was made anew has none), and whether the log was emptied by a crash or a standby's promotion
-# (the generation).
+# Whose numbers the transactions have (the cluster), since when (a copy of it that was started later has other
+# transactions of the same numbers), whose tables these are (the database), and whether the log was emptied by a crash
+# or a standby's promotion (the generation). And all by which rows may change without a word: which tables have triggers
+# that are on, by whom those and the tables themselves were last touched (a trigger may have been off for a transaction;
+# another table may have got the name; ALTER TABLE may have written all rows anew), and which partitions hang on which
+# table. VACUUM and ANALYZE touch them in place, which leaves xmin as it was.
 _LOOK = Prepared(
     """
     WITH now AS MATERIALIZED (
         SELECT pg_current_snapshot()::text AS snapshot,
                (SELECT system_identifier FROM pg_control_system()) || ':' ||
+               extract(epoch FROM pg_postmaster_start_time()) || ':' ||
                (SELECT oid FROM pg_database WHERE datname = current_database()) AS place,
-               (SELECT coalesce(sum(hashint8extended(tgrelid::bigint, ascii(tgenabled))::numeric), 0)
-                FROM pg_trigger WHERE tgname LIKE 'toque_change_%') AS triggers
+               (SELECT coalesce(sum(
+                    hashint8extended(tgrelid::bigint << 8 | ascii(tgenabled), trigger.xmin::text::bigint)::numeric +
+                    hashint8extended(tgrelid::bigint, pg_class.xmin::text::bigint)
+                ), 0) FROM pg_trigger AS trigger JOIN pg_class ON pg_class.oid = tgrelid
+                WHERE tgname LIKE 'toque_change_%') AS triggers,
+               (SELECT coalesce(sum(hashint8extended(inhrelid::bigint, pg_inherits.xmin::text::bigint)::numeric), 0)
+                FROM pg_inherits) AS partitions
     )
-    SELECT now.snapshot, now.place || ':' || now.triggers || ':' || state.generation, state.lost::text,
-           found.name, found.columns, found.images::text
+    SELECT now.snapshot, now.place || ':' || now.triggers || ':' || now.partitions || ':' || state.generation,
+           state.lost::text, found.name, found.columns, found.images::text
     FROM now LEFT JOIN toque.change_state AS state ON true LEFT JOIN LATERAL (
         SELECT name, columns, images FROM toque.change
         WHERE xid >= $1::text::xid8 OR xid = ANY ($2::text[]::xid8[]) LIMIT $3

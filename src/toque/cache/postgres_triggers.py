@@ -200,6 +200,8 @@ def _watch_ddl(connection: Connection) -> None:
     if is_allowed and is_there is None:
         connection.exec_driver_sql(_DDL_FUNCTION)
         connection.exec_driver_sql(_DDL_TRIGGER)
+        # As above.
+        connection.exec_driver_sql(f"ALTER EVENT TRIGGER {_DDL} ENABLE ALWAYS")
 
 
 def _function(table: Table) -> tuple[str, str]:

@@ -52,6 +52,11 @@ class PrivatePostgres:
         assert self._process is not None, "start the server first"
         return self._process.pid
 
+    @property
+    def folder(self) -> Path:
+        """Where it keeps its data, in `data`."""
+        return self._folder
+
     def start(self) -> None:
         programs = self._programs()
         data = self._folder / "data"
@@ -111,6 +116,12 @@ class PrivatePostgres:
         """End the server at once, as a crash would; `start` brings it back with its data."""
         assert self._process is not None, "start the server first"
         self._process.send_signal(signal.SIGQUIT)
+        self._process.wait()
+
+    def terminate(self) -> None:
+        """End the server in order ("fast" shutdown), whoever is still connected; `start` brings it back."""
+        assert self._process is not None, "start the server first"
+        self._process.send_signal(signal.SIGINT)
         self._process.wait()
 
     def url(self, database: str = "postgres") -> str:

