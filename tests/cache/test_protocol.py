@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from schedule import AllKept, groups_read
 
 from toque.cache.change import Change
@@ -142,6 +143,42 @@ def test_a_leader_that_leaves_hands_over() -> None:
     assert cache.land(2, "value", 0.2) == [Answer(2, "value"), Answer(3, "value")]
 
 
+def test_ten_thousand_who_fail_in_turn_cost_one_step_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is refused when its turn to run the query comes, as in a crowd without room."""
+    cache, placed = _cache(), 0
+    place = cache._place
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal placed
+        placed += 1
+        return place(*arguments)
+
+    monkeypatch.setattr(cache, "_place", counted)
+    crowd = range(1, 10_001)
+    for ticket in crowd:
+        cache.ask(ticket, A, DEFAULT, 0.0)
+    cache.leave(5_000, 0.0)
+    for ticket in crowd:
+        cache.begin(cache._flights.joinable(A).number, 0.0) if ticket != 5_000 else None  # type: ignore[union-attr]
+        cache.leave(ticket, 0.0)
+
+    assert placed <= 2 * len(crowd)
+    assert cache._requests == cache._waiting == cache._flights._all == cache._flights._joinable == {}
+
+
+def test_who_has_left_is_neither_heir_nor_answered() -> None:
+    cache = _cache()
+    for ticket in (1, 2, 3, 4):
+        cache.ask(ticket, A, DEFAULT, 0.0)
+    cache.begin(1, 0.0)
+    cache.leave(2, 0.0)
+    cache.leave(4, 0.0)
+
+    assert cache.leave(1, 0.1) == [Run(3, 2)]
+    cache.begin(2, 0.1)
+    assert cache.land(2, "value", 0.2) == [Answer(3, "value")]
+
+
 def test_who_waits_for_a_look_too_long_asks_the_database() -> None:
     cache = _cache()
     _fill(cache)
@@ -160,8 +197,7 @@ def test_nothing_of_a_request_is_left_behind() -> None:
     cache.ask(3, A, DEFAULT, 0.3)
 
     assert cache._requests == {}
-    assert cache._waiting == []
-    assert cache._flights._all == cache._flights._joinable == {}
+    assert cache._waiting == cache._flights._all == cache._flights._joinable == cache._flights._led == {}
 
 
 def test_what_was_observed_beyond_the_key_is_told_to_nobody_else() -> None:

@@ -104,12 +104,10 @@ def _outside(**fault: bool) -> Callable[[pytest.MonkeyPatch], Faults]:
 def _fail_all(self: Coherence, ticket: int, now: float) -> list[Any]:
     """Whoever waited for the flight is forgotten with its leader."""
     self._requests.pop(ticket, None)
-    flight = self._flights.of(ticket)
-    self._waiting = [request for request in self._waiting if request.ticket != ticket]
-    if flight is not None and ticket == flight.leader:
+    self._waiting.pop(ticket, None)
+    flight = self._flights.led_by(ticket)
+    if flight is not None:
         self._flights.close(flight)
-    elif flight is not None:
-        del flight.joined[ticket]
     return []
 
 

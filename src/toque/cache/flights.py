@@ -22,7 +22,7 @@ class Flight:
         self.key = key
         self.leader = leader
         self.joined: dict[int, int] = {}
-        """Those who wait for it beside its leader, and the position at which each came."""
+        """Those who wait for it beside its leader, and the position at which each came; also who has left since."""
         self.begun_at: float | None = None
         """When its snapshot was about to be taken; None as long as it was not."""
         self.start = 0
@@ -62,6 +62,7 @@ class Flights:
     def __init__(self) -> None:
         self._all: dict[int, Flight] = {}
         self._joinable: dict[Hashable, Flight] = {}
+        self._led: dict[int, Flight] = {}
         self._numbers = 0
 
     def __getitem__(self, number: int) -> Flight:
@@ -71,20 +72,19 @@ class Flights:
         """A flight for *key* that has not begun; from now on it is the one that may be joined."""
         self._numbers += 1
         flight = Flight(self._numbers, key, leader)
-        self._all[flight.number] = self._joinable[key] = flight
+        self._all[flight.number] = self._joinable[key] = self._led[leader] = flight
         return flight
 
     def joinable(self, key: Hashable) -> Flight | None:
         return self._joinable.get(key)
 
     def close(self, flight: Flight) -> None:
-        del self._all[flight.number]
+        del self._all[flight.number], self._led[flight.leader]
         self._detach(flight)
 
-    def of(self, ticket: int) -> Flight | None:
-        """The flight that *ticket* leads or has joined."""
-        flights = self._all.values()
-        return next((flight for flight in flights if ticket == flight.leader or ticket in flight.joined), None)
+    def led_by(self, ticket: int) -> Flight | None:
+        """The flight whose leader *ticket* is."""
+        return self._led.get(ticket)
 
     def begun(self) -> Iterator[Flight]:
         return (flight for flight in self._all.values() if flight.begun_at is not None)
@@ -92,8 +92,11 @@ class Flights:
     def detach_broken(self) -> None:
         """Let nobody join any more what was changed; those who wait already are told when it lands."""
         for flight in self._all.values():
-            if flight.broken_at is not None:
-                self._detach(flight)
+            self.detach_if_broken(flight)
+
+    def detach_if_broken(self, flight: Flight) -> None:
+        if flight.broken_at is not None:
+            self._detach(flight)
 
     def _detach(self, flight: Flight) -> None:
         if self._joinable.get(flight.key) is flight:

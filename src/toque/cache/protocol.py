@@ -6,7 +6,7 @@ promises, and why it holds, is in decision 0027; the single rules are in `rules.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -67,7 +67,7 @@ class Coherence:
         self._ring = Ring(ring_max)
         self._looks = Looks()
         self._flights = Flights()
-        self._waiting: list[_Request] = []
+        self._waiting: dict[int, _Request] = {}
         self._requests: dict[int, _Request] = {}
         self._own_look = 0
         self._seen: Snapshot | None = None
@@ -83,26 +83,20 @@ class Coherence:
 
     def hurry(self, ticket: int, now: float) -> list[Decision]:
         """*ticket* has waited long enough for a look: it asks the database, unless it does so already."""
-        request = next((request for request in self._waiting if request.ticket == ticket), None)
-        if request is None:
-            return []
-        self._waiting.remove(request)
-        return list(self._read_anew(request))
+        request = self._waiting.pop(ticket, None)
+        return [] if request is None else list(self._read_anew(request))
 
     def leave(self, ticket: int, now: float) -> list[Decision]:
         """*ticket* wants no answer any more, or its own run of the query failed as only its own can (its deadline, its
         connection). Those who wait for its flight are not affected: one of them takes over."""
-        request = self._requests.pop(ticket, None)
-        flight = self._flights.of(ticket)
-        if request in self._waiting:
-            self._waiting.remove(request)
+        self._requests.pop(ticket, None)
+        self._waiting.pop(ticket, None)
+        flight = self._flights.led_by(ticket)
         if flight is None:
-            return []
-        if ticket in flight.joined:
-            del flight.joined[ticket]
+            # Whatever it has joined passes over it.
             return []
         self._flights.close(flight)
-        return list(self._place_all([self._requests[other] for other in flight.joined], now))
+        return list(self._hand_over(flight, now))
 
     def at_once(self, key: Hashable, need: Need, now: float) -> Any | None:
         """What `ask` would answer from memory this moment, without a ticket; None where it would not."""
@@ -123,8 +117,9 @@ class Coherence:
 
     def read(self, number: int, part: Overlapping) -> None:
         """The flight reads *part*, which may be told before or after it does; before it lands."""
-        self._flights[number].read(part, self._ring)
-        self._flights.detach_broken()
+        flight = self._flights[number]
+        flight.read(part, self._ring)
+        self._flights.detach_if_broken(flight)
 
     def land(
         self, number: int, value: Any, now: float, *, is_lasting: bool = True, is_shared: bool = True
@@ -138,17 +133,18 @@ class Coherence:
         """
         flight = self._flights[number]
         self._flights.close(flight)
+        joined = [ticket for ticket in flight.joined if ticket in self._requests]
         if not rules.is_for_others(is_shared):
-            for ticket in (flight.leader, *flight.joined):
+            for ticket in (flight.leader, *joined):
                 del self._requests[ticket]
-            return [Answer(flight.leader, value), *(Again(ticket) for ticket in flight.joined)]
+            return [Answer(flight.leader, value), *map(Again, joined)]
         if rules.may_keep(flight.broken_at, is_lasting):
             self._kept.keep(flight.key, value, flight.reads)
-        held = [ticket for ticket, at in flight.joined.items() if rules.holds_for(at, flight.broken_at)]
-        again = [self._requests[ticket] for ticket in flight.joined.keys() - set(held)]
+        held = [ticket for ticket in joined if rules.holds_for(flight.joined[ticket], flight.broken_at)]
         answers = [Answer(ticket, value) for ticket in (flight.leader, *held)]
         for answer in answers:
             del self._requests[answer.ticket]
+        again = [self._requests[ticket] for ticket in joined if ticket in self._requests]
         return [*answers, *self._place_all(again, now)]
 
     # Looks.
@@ -192,8 +188,8 @@ class Coherence:
             flight.flush(position)
 
     def _resume(self, now: float) -> list[Decision]:
-        waiting, self._waiting = self._waiting, []
-        decisions = list(self._place_all(waiting, now))
+        waiting, self._waiting = self._waiting, {}
+        decisions = list(self._place_all(waiting.values(), now))
         return [*decisions, Look()] if self._looks.follow(now) else decisions
 
     # Where a request goes.
@@ -205,7 +201,7 @@ class Coherence:
             return self._own_look
         return max(self._own_look, rules.next_look(self._looks.started))
 
-    def _place_all(self, requests: Sequence[_Request], now: float) -> Iterator[Decision]:
+    def _place_all(self, requests: Iterable[_Request], now: float) -> Iterator[Decision]:
         for request in requests:
             yield from self._place(request, now)
 
@@ -224,6 +220,24 @@ class Coherence:
         else:
             yield from self._read_anew(request)
 
+    def _hand_over(self, flight: Flight, now: float) -> Iterator[Decision]:
+        """Have those who wait for *flight*, which brings nothing, be answered otherwise: if the first has to run the
+        query, all others wait for him, in one step however many they are. Each of ten thousand may have to in turn."""
+        joined = flight.joined
+        heir = next((ticket for ticket in joined if ticket in self._requests), None)
+        if heir is None:
+            return
+        while next(iter(joined)) != heir:
+            del joined[next(iter(joined))]
+        yield from self._place(self._requests[heir], now)
+        del joined[heir]
+        successor = self._flights.led_by(heir)
+        if successor is not None:
+            # Where each has joined the old one is before the new one begins: it holds for all of them.
+            successor.joined = joined
+        else:
+            yield from self._place_all([self._requests[ticket] for ticket in joined if ticket in self._requests], now)
+
     def _as_of(self, flight: Flight) -> float:
         """As of when a flight's answer misses nothing: its own snapshot's time, or that of the last look, which would
         have told of a change to what it has read."""
@@ -239,6 +253,6 @@ class Coherence:
         yield Run(request.ticket, flight.number)
 
     def _wait(self, request: _Request, now: float) -> Iterator[Decision]:
-        self._waiting.append(request)
+        self._waiting[request.ticket] = request
         if self._looks.started < request.look and self._looks.want(now):
             yield Look()
