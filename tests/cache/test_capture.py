@@ -13,7 +13,7 @@ from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, Tex
 
 from toque.cache.capture import faults, install
 from toque.cache.change import Change
-from toque.cache.changes import changes_of
+from toque.cache.changes import Images, changes_of
 from toque.cache.keys import keys_of
 from toque.call.context import Context
 from toque.contract.principal import Principal
@@ -184,6 +184,13 @@ async def test_what_is_no_text_may_have_been_any_row(library: Store) -> None:
     await _run(library.url, _statements(["UPDATE author SET name = CAST(x'ff' AS TEXT) WHERE id = 1"]))
 
     assert (await changes.look(before.snapshot)).changes == (Change("author", None),)
+
+
+@pytest.mark.parametrize("images", ['[[1, ["a"]]]', "[[1, 2]]", "[[1]]", "[[1, {}]]", '[["a", "b", "c"]]', "1", "[1", b"\xff"])
+def test_what_is_no_image_may_have_been_any_row(images: str | bytes) -> None:
+    told = Images(TABLES, "postgresql").change("book", '["id", "code"]', images)
+
+    assert told == Change("book", None)
 
 
 async def test_what_changed_nothing_is_not_told(library: Store) -> None:

@@ -48,12 +48,12 @@ class Images:
         if images is None or keys is None:
             return Change(name, None)
         try:
-            rows = msgspec.json.decode(images)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            # A row whose keys stay has one image, before and after.
+            found = dict.fromkeys(map(tuple, msgspec.json.decode(images)))
+            return Change(name, tuple(_image(_names(columns), row, keys) for row in found))
+        except (msgspec.MsgspecError, TypeError, ValueError, AttributeError):
+            # No text, or a value of a type that the column has only got since.
             return Change(name, None)
-        # A row whose keys stay has one image, before and after.
-        found = dict.fromkeys(map(tuple, rows))
-        return Change(name, tuple(_image(_names(columns), row, keys) for row in found))
 
 
 def changes_of(store: Store, tables: Sequence[Table]) -> Changes:
