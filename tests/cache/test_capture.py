@@ -186,7 +186,9 @@ async def test_what_is_no_text_may_have_been_any_row(library: Store) -> None:
     assert (await changes.look(before.snapshot)).changes == (Change("author", None),)
 
 
-@pytest.mark.parametrize("images", ['[[1, ["a"]]]', "[[1, 2]]", "[[1]]", "[[1, {}]]", '[["a", "b", "c"]]', "1", "[1", b"\xff"])
+@pytest.mark.parametrize(
+    "images", ['[[1, ["a"]]]', "[[1, 2]]", "[[1]]", "[[1, {}]]", '[["a", "b", "c"]]', "1", "[1", b"\xff"]
+)
 def test_what_is_no_image_may_have_been_any_row(images: str | bytes) -> None:
     told = Images(TABLES, "postgresql").change("book", '["id", "code"]', images)
 

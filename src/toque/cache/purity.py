@@ -12,36 +12,16 @@ import enum
 import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, GenericAlias, MethodType, ModuleType, UnionType
 from typing import Any
+
+from toque.cache.library_names import CLOCKS, CONSTANT, LIBRARIES, MOVING, SESSIONS, STILL
+from toque.cache.written import Written, codes_of, written_by, written_in
 
 __all__ = ["why_impure"]
 
 LOOKED_AT_MAX = 2_000
 """As in `store/named.py`."""
-
-_LIBRARIES = frozenset(
-    """
-    abc attrs attr base64 bisect builtins collections contextlib copy dataclasses decimal enum fractions functools
-    hashlib heapq html inspect itertools json logging math msgspec numbers operator pydantic pydantic_core re
-    sqlalchemy statistics string struct textwrap toque types typing typing_extensions unicodedata warnings zlib
-    _bisect _collections _collections_abc _decimal _functools _heapq _json _operator _statistics _struct _weakrefset
-    annotated_types asyncio datetime uuid zoneinfo
-    """.split()  # noqa: SIM905 - a list of words is read more easily so
-)
-"""Whose functions answer the same again for the same arguments, but for those below."""
-
-_MOVING = {
-    "datetime": {"now", "utcnow", "today", "fromtimestamp"},
-    "uuid": {"uuid1", "uuid4", "uuid6", "uuid7", "getnode"},
-    "asyncio": {"get_running_loop", "get_event_loop", "current_task", "all_tasks", "Queue", "Event", "open_connection"},
-    "builtins": {"open", "input", "eval", "exec", "compile", "__import__", "globals", "locals", "vars", "id", "hash"},
-    "operator": {"attrgetter", "methodcaller"},
-    "inspect": {"stack", "currentframe"},
-    "logging": set(),
-    "toque": {"HttpClient", "CURRENT"},
-}
-"""Names of theirs that answer otherwise each time: the clock, chance, files, the network, memory."""
 
 _MUTABLE = (list, dict, set, bytearray)
 
@@ -71,7 +51,9 @@ def why_impure(roots: Iterable[Any]) -> str:
 
 def _named_by(name: str, value: Any) -> Iterable[tuple[str, Any]]:
     """What *value*, which code calls *name*, names in turn. Raises: _Impure."""
-    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, enum.Enum)):
+    if isinstance(value, enum.Enum):
+        return [(name, type(value))]
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
         return ()
     if isinstance(value, (tuple, frozenset)):
         return [(name, item) for item in value]
@@ -105,16 +87,17 @@ def _of_callable(name: str, value: Any) -> Iterable[tuple[str, Any]]:
 def _of_object(name: str, value: Any) -> Iterable[tuple[str, Any]]:
     """An object that is there before the call: nobody knows who changes it, unless it is one that cannot be."""
     cls = type(value)
-    top = _module_of(cls).partition(".")[0]
-    if top in ("sqlalchemy", "re", "decimal", "fractions", "datetime", "uuid", "zoneinfo", "typing", "types"):
-        return ()
-    if top == "logging":
+    module = _module_of(cls)
+    top = _top(module)
+    if module.startswith(SESSIONS):
+        raise _Impure(f"it uses {name}, which reads a database by itself")
+    if top in CONSTANT or isinstance(value, (GenericAlias, UnionType)):
         return ()
     if isinstance(value, (range, slice, property, staticmethod, classmethod)) or top == "functools":
         parts = (getattr(value, part, None) for part in ("fget", "__func__", "__wrapped__", "func"))
         return [(name, part) for part in parts if part is not None]
     if _is_frozen(cls):
-        return [(name, getattr(value, field, None)) for field in _fields(cls)]
+        return [(name, cls), *((name, getattr(value, field, None)) for field in _fields(cls))]
     raise _Impure(f"it uses {name}, a {cls.__name__} that may change")
 
 
@@ -133,7 +116,7 @@ def _of_class(cls: type) -> Iterator[tuple[str, Any]]:
     """The code of a class of the app; what a model says of its rows is SQL, and looked at as such."""
     if hasattr(cls, "__mapper__") or hasattr(cls, "metadata"):
         return
-    yield from ((base.__name__, base) for base in cls.__bases__)
+    yield from ((base.__name__, base) for base in (*cls.__bases__, type(cls)))
     for name, member in vars(cls).items():
         if isinstance(member, (FunctionType, staticmethod, classmethod, property)) and not name.startswith("__rows"):
             yield f"{cls.__name__}.{name}", member
@@ -149,13 +132,19 @@ def _factories(cls: Any) -> Iterator[Any]:
     for field in getattr(cls, "__dataclass_fields__", {}).values():
         if callable(field.default_factory) and field.default_factory not in _MUTABLE:
             yield field.default_factory
+    for field in getattr(cls, "__pydantic_fields__", {}).values():
+        if field.default_factory not in (None, *_MUTABLE):
+            yield field.default_factory
 
 
 def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    for code in _codes(function.__code__):
-        yield from _named_in(code, function)
+    written = written_in(function.__globals__)
+    for code in codes_of(function.__code__):
+        yield from _named_in(code, function, written)
     if function.__closure__ is not None:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__, strict=True):
+            if name in written.enclosed:
+                raise _Impure(f"it uses {name}, which other code changes")
             try:
                 value = cell.cell_contents
             except ValueError:  # Empty: a name that is given its value later.
@@ -165,74 +154,84 @@ def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
         yield "a default", default
 
 
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)
-
-
-def _named_in(code: CodeType, function: FunctionType) -> Iterator[tuple[str, Any]]:
+def _named_in(code: CodeType, function: FunctionType, written: Written) -> Iterator[tuple[str, Any]]:
     steps = list(dis.get_instructions(code))
-    free, stored = {*function.__code__.co_freevars}, _stored(function.__globals__)
+    own = written_by(code)
+    for name in (*own.names, *(own.enclosed & {*function.__code__.co_freevars})):
+        raise _Impure(f"it changes {name}, which outlives the call")
+    for name, attribute in own.attributes:
+        raise _Impure(f"it changes {name}.{attribute}, which outlives the call")
     for at, step in enumerate(steps):
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             name = step.argval
-            value = function.__globals__.get(name, vars(builtins).get(name))
-            if name in stored:
+            if name in written.names:
                 raise _Impure(f"it uses {name}, which other code changes")
-            yield from _reached(name, value, steps, at)
-        elif step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
-            raise _Impure(f"it changes {step.argval}")
-        elif step.opname == "STORE_DEREF" and step.argval in free:
-            raise _Impure(f"it changes {step.argval}, which outlives the call")
+            value = function.__globals__.get(name, vars(builtins).get(name))
+            yield from _reached(name, value, steps, at, written)
+        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and step.argval in CLOCKS:
+            raise _Impure(f"it uses {step.argval}, which answers otherwise each time")
         elif step.opname == "IMPORT_NAME":
-            module = sys.modules.get(step.argval)
-            if module is None or step.argval.partition(".")[0] not in _LIBRARIES:
-                raise _Impure(f"it imports {step.argval or 'something'} while it runs")
-            names = steps[at - 1].argval or ()
-            for name in names if isinstance(names, tuple) else ():
-                yield name, getattr(module, name, None)
-            if not names:
-                raise _Impure(f"it imports {step.argval} while it runs")
+            yield from _imported(step.argval, steps[at - 1].argval or ())
+    if "getattr" in code.co_names and not CLOCKS.isdisjoint(filter(_is_text, code.co_consts)):
+        raise _Impure("it uses getattr for what answers otherwise each time")
 
 
-def _stored(names: dict[str, Any]) -> set[str]:
-    """The names of a module that its own functions change."""
-    functions = [each for each in list(names.values()) if isinstance(each, FunctionType) and each.__globals__ is names]
-    codes = (code for function in functions for code in _codes(function.__code__))
-    steps = (step for code in codes for step in dis.get_instructions(code))
-    return {step.argval for step in steps if step.opname == "STORE_GLOBAL"}
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
-def _reached(name: str, value: Any, steps: list[Any], at: int) -> Iterator[tuple[str, Any]]:
+def _imported(module_name: str, names: Any) -> Iterator[tuple[str, Any]]:
+    module = sys.modules.get(module_name)
+    if module is None or _top(module_name) not in LIBRARIES:
+        raise _Impure(f"it imports {module_name or 'something'} while it runs")
+    if not isinstance(names, tuple) or not names:
+        raise _Impure(f"it imports {module_name} while it runs")
+    for name in names:
+        _check_library(name, module_name, name)
+        yield name, getattr(module, name, None)
+
+
+def _reached(name: str, value: Any, steps: list[Any], at: int, written: Written) -> Iterator[tuple[str, Any]]:
     """What a name stands for, with the attributes that follow it where it is a module or a class."""
+    root = name
     while isinstance(value, (ModuleType, type)) and at + 1 < len(steps):
         following = steps[at + 1]
         if following.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
             break
         attribute = following.argval
+        if (root, attribute) in written.attributes:
+            raise _Impure(f"it uses {name}.{attribute}, which other code changes")
         if isinstance(value, ModuleType):
-            if _top(value.__name__) in sys.stdlib_module_names and _top(value.__name__) not in _LIBRARIES:
+            if _top(value.__name__) in sys.stdlib_module_names and _top(value.__name__) not in LIBRARIES:
                 raise _Impure(f"it uses {name}.{attribute}")
             _check_library(f"{name}.{attribute}", value.__name__, attribute)
-        elif _module_of(value) == "datetime" and attribute in _MOVING["datetime"]:
+        elif _module_of(value) == "datetime" and attribute in MOVING["datetime"]:
             raise _Impure(f"it uses {name}.{attribute}, which answers otherwise each time")
         elif _is_of_library(value):
             break
         at, name = at + 1, f"{name}.{attribute}"
+        if isinstance(value, type):
+            yield from ((name, owner) for owner in _who_answers(value, attribute))
         if not hasattr(value, attribute):
             break
         value = getattr(value, attribute)
     yield name, value
 
 
+def _who_answers(cls: type, attribute: str) -> Iterator[type]:
+    """The classes whose code runs when *attribute* of *cls* is asked for: a descriptor's, or that of *cls*."""
+    found = next((vars(base)[attribute] for base in cls.__mro__ if attribute in vars(base)), None)
+    asked = type(cls) if found is None else type(found)
+    if hasattr(asked, "__get__") or found is None:
+        yield asked
+
+
 def _check_library(name: str, module: str, attribute: str) -> None:
     """Raises: _Impure where what is called so may answer otherwise each time."""
     top = _top(module)
-    if attribute in _MOVING.get(top, ()):
+    if attribute in MOVING.get(top, ()) or (top in STILL and attribute not in STILL[top]):
         raise _Impure(f"it uses {name}, which answers otherwise each time")
-    if top not in _LIBRARIES and _is_library(module):
+    if top not in LIBRARIES and _is_library(module):
         raise _Impure(f"it uses {name}, and nobody knows what {top} reads")
 
 
