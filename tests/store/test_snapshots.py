@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 from kitchen_models import Account, Tag
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select, text, update
 
 from toque.call.context import Context
-from toque.store import Store
+from toque.contract.errors import NotFound
+from toque.store import Database, Store
+from toque.store.database import transaction_of
+from toque.testing.postgres import PrivatePostgres
 
 TOTAL = select(func.sum(Account.balance))
 
@@ -29,6 +32,28 @@ async def move(store: Store, source: int, target: int) -> None:
             await asyncio.sleep(0)
 
     await store.command(transfer)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("how", ["answered", "raised"])
+async def test_a_session_that_is_ended_after_the_last_statement_takes_nothing_along(
+    kitchen: Store, postgres: PrivatePostgres, how: str
+) -> None:
+    async def read(db: Database) -> int:
+        transaction_of(db).announce_more()
+        count: int = await db.scalar(select(func.count()).select_from(Tag))
+        pid = await db.scalar(text("SELECT pg_backend_pid()"))
+        # The loop stands still meanwhile, so nobody hears of the end before the connection is used again.
+        postgres.sql(f"SELECT pg_terminate_backend({pid}, 10000)")
+        if how == "raised":
+            raise NotFound("There is none.")
+        return count
+
+    if how == "raised":
+        with pytest.raises(NotFound):
+            await kitchen.query(read)
+    else:
+        assert await kitchen.query(read) == 2
 
 
 async def test_a_second_statement_reads_the_state_of_the_first(kitchen: Store) -> None:

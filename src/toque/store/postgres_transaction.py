@@ -230,6 +230,10 @@ class PostgresTransaction:
             ending = "COMMIT" if error is None and not self.has_failed else "ROLLBACK"
             try:
                 await connection.execute(ending if is_open else "SELECT 1")
+            except FAILURES:
+                # The session has ended, and the transaction with it. What was read is of one state all the same.
+                self._pool.mend(connection)
+                return
             except BaseException:
                 self._pool.mend(connection)
                 raise
