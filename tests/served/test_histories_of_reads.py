@@ -20,6 +20,7 @@ import pytest
 from reads import BOUND_S, History, Read, Write
 from running import GIVE_UP_S, Served, serving
 
+from toque.store.postgres_errors import FAILURES
 from toque.testing.postgres import PrivatePostgres
 
 pytestmark = pytest.mark.xdist_group("served")
@@ -113,7 +114,7 @@ class Trial:
 
     async def _write_by_sql(self) -> None:
         while not self._is_over:
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with suppress(*FAILURES):
                 connection: Any = await asyncpg.connect(self.database_url)
                 try:
                     while not self._is_over:
