@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from library import TABLES, author, book
-from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, Text, insert, text
+from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, Text, insert
 
 from toque.cache.capture import faults, install
 from toque.cache.change import Change
@@ -428,46 +428,6 @@ async def test_who_was_away_for_too_long_is_told_so(library: Store) -> None:
     assert (await changes.look(before.snapshot)).is_gap
     now = await changes.look(None)
     assert not (await changes.look(now.snapshot)).is_gap
-
-
-async def test_trimming_forgets_only_what_is_old(library: Store) -> None:
-    changes = changes_of(library, TABLES)
-    before = await changes.look(None)
-    await _run(library.url, _statements(ROWS))
-    await changes.trim()
-
-    seen = await changes.look(before.snapshot)
-    assert not seen.is_gap
-    assert len(seen.changes) > 0
-
-
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_who_has_seen_all_that_was_forgotten_goes_on(library: Store) -> None:
-    changes = changes_of(library, TABLES)
-    before = await changes.look(None)
-    await _run(library.url, _statements(ROWS))
-    seen = await changes.look(before.snapshot)
-    await _run(library.url, _statements(["UPDATE toque_change SET at = 0"]))
-    await changes.trim()
-    await _run(library.url, _statements(["DELETE FROM loan WHERE id = 1"]))
-
-    assert [c.table for c in (await changes.look(seen.snapshot)).changes] == ["loan"]
-    assert (await changes.look(before.snapshot)).is_gap
-
-
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_a_part_is_said_to_be_lost_before_it_is_emptied(library: Store) -> None:
-    changes = changes_of(library, TABLES)
-    before = await changes.look(None)
-    await _run(library.url, _statements(ROWS))
-    next_slot = "(floor(extract(epoch FROM clock_timestamp()) / 150)::bigint + 1) % 3"
-    await _run(library.url, _statements([f"UPDATE toque.change SET slot = {next_slot}"]))
-
-    await changes.trim()
-    assert (await changes.look(before.snapshot)).is_gap
-    assert await _run(library.url, lambda c: c.execute(text("SELECT count(*) FROM toque.change")).scalar()) > 0
-    await changes.trim()
-    assert await _run(library.url, lambda c: c.execute(text("SELECT count(*) FROM toque.change")).scalar()) == 0
 
 
 async def test_a_new_file_or_generation_is_another_log(library: Store) -> None:

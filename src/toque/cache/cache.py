@@ -31,11 +31,15 @@ __all__ = ["Cache"]
 
 log = logging.getLogger("toque.cache")
 
+RETRY_S = 5.0
+"""One look of a millisecond in five seconds, while nothing else is asked."""
+
 REMEDY = "run `toque db upgrade`, as a role that owns the tables"
 
 
 class Cache:
-    """See the module. It does nothing until it is started, and nothing is kept where it could not be.
+    """See the module. It does nothing until it is started; where nothing can be kept, it looks now and then whether it
+    can by now.
 
     Args:
         tables: those of the app whose changes are captured.
@@ -44,6 +48,7 @@ class Cache:
         verify_share: how many of the hits are found out anew and compared, from 0 to 1.
         tail: follows the database; SQLite needs none.
         starts_tail: whether nobody else starts and stops it.
+        retry_s: how soon it looks again whether answers can be kept, where they cannot.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Cache:
         verify_share: float = 0.0,
         tail: Tail | None = None,
         starts_tail: bool = False,
+        retry_s: float = RETRY_S,
     ) -> None:
         self.is_on = False
         """Whether anything is answered from memory now."""
@@ -73,10 +79,14 @@ class Cache:
         self._tables = tuple(tables)
         self._tail = tail
         self._starts_tail = starts_tail
+        self._retry_s = retry_s
+        self._trimming: Trimming | None = None
         self._looker = self._looker_of(store, tail)
-        self.runner = Runner(self.entries, self._looker, self._renew)
-        self._trimming = Trimming(store, tables, tail)
+        self.runner = Runner(self.entries, self._looker, self._renew, self._trim)
+        if tail is not None:
+            tail.on_news(self.runner.wake)
         self._checking: asyncio.Task[None] | None = None
+        self._trying: asyncio.Task[None] | None = None
         self._has_begun = False
 
     def is_sampled(self) -> bool:
@@ -88,43 +98,60 @@ class Cache:
         return _NOTHING if self._looker.is_immediate else need
 
     async def start(self) -> None:
-        """Begin to keep answers; the store was started before. Says in the log why it cannot."""
+        """Begin to keep answers; the store was started before. Says in the log why it cannot yet."""
         try:
-            if not self._looker.is_immediate:
-                # Not on the tail's connection, which ends with whatever fails on it.
-                await capture.first_look(self._store)
-            if self._tail is not None and self._starts_tail:
-                await self._tail.start()
-            self._has_begun = True
             await self._begin()
         except Exception as error:
-            await self.stop()
+            await self._end()
             self._be_off(f"{error}; {REMEDY}")
 
+    async def stop(self) -> None:
+        """Keep nothing any more."""
+        await cancel(self._trying)
+        await self._end()
+
     async def _begin(self) -> None:
+        if not self._looker.is_immediate:
+            # Not on the tail's connection, which ends with whatever fails on it.
+            await capture.first_look(self._store)
+        if self._tail is not None and self._starts_tail:
+            await self._tail.start()
+        self._has_begun = True
         # From before the first look on: what is committed afterwards is looked for.
         self._store.on_commit.append(self._committed)
-        if self._tail is not None:
-            self._tail.on_news(self.runner.wake)
         self.runner.start()
         if not await self.runner.barrier():
             raise Unavailable("the log of changes cannot be looked into")
         await cancel(self._checking)
         await self._check_again()
         if self.is_on:
-            self._trimming.begin()
+            self._trim()
 
-    async def stop(self) -> None:
-        """Keep nothing any more."""
+    async def _end(self) -> None:
         self.is_on = False
         if self._committed in self._store.on_commit:
             self._store.on_commit.remove(self._committed)
         await cancel(self._checking)
-        await self._trimming.stop()
+        if self._trimming is not None:
+            await self._trimming.stop()
         if self._has_begun:
+            self._has_begun = False
             await self.runner.stop()
             if self._tail is not None and self._starts_tail:
                 await self._tail.stop()
+
+    async def _try_again(self) -> None:
+        """Look now and then whether answers can be kept by now. One look tells, by its epoch."""
+        while not self.is_on:
+            await asyncio.sleep(self._retry_s)
+            if self._has_begun:
+                self.runner.wake()
+                continue
+            try:
+                await self._begin()
+            except Exception as error:
+                await self._end()
+                self._be_off(f"{error}; {REMEDY}")
 
     def _looker_of(self, store: Store, tail: Tail | None) -> Looker:
         images = Images(self._tables, store.dialect_name)
@@ -135,16 +162,22 @@ class Cache:
         from toque.cache.postgres_changes import PostgresChanges
 
         assert tail is not None, "PostgreSQL is followed by a tail"
-        return PostgresChanges(store, images, tail.fetch)
+        changes = PostgresChanges(store, images, tail.fetch)
+        self._trimming = Trimming(changes, tail)
+        return changes
 
     def _committed(self, context: Context, number: int) -> None:
         """A command is committed, and nobody has heard of it yet."""
         if context.mark is not None and number:
             context.mark.commit(self.runner.epoch, number)
         self.runner.committed()
-        self._trimming.begin()
         if self._tail is not None:
             self._tail.ring()
+
+    def _trim(self) -> None:
+        """There are changes that somebody will have to forget."""
+        if self._trimming is not None:
+            self._trimming.begin()
 
     def _renew(self, epoch: str) -> None:
         """The log, or the schema, is another one: until somebody has looked, nobody knows whose changes are told."""
@@ -181,8 +214,11 @@ class Cache:
             self.is_on, self.why_off = True, ""
 
     def _be_off(self, why: str) -> None:
+        if self.is_on or why != self.why_off:
+            log.warning("no answer is kept in memory: %s", why)
         self.is_on, self.why_off = False, why
-        log.warning("no answer is kept in memory: %s", why)
+        if self._trying is None or self._trying.done():
+            self._trying = asyncio.get_running_loop().create_task(self._try_again())
 
 
 AGAIN_S = 1.0

@@ -31,10 +31,6 @@ class Changes(Protocol):
         """
         ...
 
-    async def trim(self) -> None:
-        """Forget what is older than some minutes; to be called twice a minute."""
-        ...
-
 
 class Images:
     """From what the log has for a change to the change."""

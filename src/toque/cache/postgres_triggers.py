@@ -27,6 +27,9 @@ __all__ = ["IMAGES_MAX", "faults", "install"]
 IMAGES_MAX = 64
 """Row images of one statement: 32 rows before and after, or 64 new or old ones (caching.md 4.2)."""
 
+BOUND_SHARE = 1 / 256
+"""How many of the statements see whether the log is bounded, which forgets four times as many changes as come."""
+
 _EVENTS = {
     "insert": "REFERENCING NEW TABLE AS toque_new",
     "update": "REFERENCING OLD TABLE AS toque_old NEW TABLE AS toque_new",
@@ -47,31 +50,40 @@ _TYPES = {
 """For each kind of key, the database's own types whose equality is that of the canonical form."""
 
 # The function belongs to whoever installs it, and writers need no right on Toque's tables. Whatever a writer's
-# search_path says, names are found where they are meant.
+# search_path says, names are found where they are meant. A column that somebody has dropped, renamed or given another
+# type since (class 42 of the errors) makes no write fail: it may have been any row then. Only what reads the columns
+# is in the inner block, which is a savepoint, so that nothing is written in one and no transaction number is spent.
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $body$
 DECLARE
     found pg_catalog.jsonb;
     many pg_catalog.int8;
 BEGIN
-    IF TG_OP = 'INSERT' THEN
-        SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
-        FROM (SELECT {names} FROM toque_new LIMIT {all}) AS changed;
-    ELSIF TG_OP = 'DELETE' THEN
-        SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
-        FROM (SELECT {names} FROM toque_old LIMIT {all}) AS changed;
-    ELSIF TG_OP = 'UPDATE' THEN
-        SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
-        FROM (
-            (SELECT {names} FROM toque_old LIMIT {half}) UNION ALL (SELECT {names} FROM toque_new LIMIT {half})
-        ) AS changed;
-    ELSE
+    BEGIN
+        IF TG_OP = 'INSERT' THEN
+            SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
+            FROM (SELECT {names} FROM toque_new LIMIT {all}) AS changed;
+        ELSIF TG_OP = 'DELETE' THEN
+            SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
+            FROM (SELECT {names} FROM toque_old LIMIT {all}) AS changed;
+        ELSIF TG_OP = 'UPDATE' THEN
+            SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
+            FROM (
+                (SELECT {names} FROM toque_old LIMIT {half}) UNION ALL (SELECT {names} FROM toque_new LIMIT {half})
+            ) AS changed;
+        ELSE
+            many := {all};
+        END IF;
+    EXCEPTION WHEN syntax_error_or_access_rule_violation THEN
         many := {all};
-    END IF;
+    END;
     IF many OPERATOR(pg_catalog.>=) {all} THEN
         INSERT INTO toque.change (name) VALUES (TG_ARGV[0]);
     ELSIF many OPERATOR(pg_catalog.>) 0 THEN
         INSERT INTO toque.change (name, columns, images) VALUES (TG_ARGV[0], '{columns}', found);
+    END IF;
+    IF pg_catalog.random() OPERATOR(pg_catalog.<) {share} THEN
+        PERFORM toque.bound_change();
     END IF;
     RETURN NULL;
 END $body$
@@ -108,6 +120,13 @@ _THERE = text(
     WHERE tgrelid = to_regclass(:name) AND tgname LIKE 'toque_change_%'
     """
 )
+_UNUSED = text(
+    """
+    SELECT proname FROM pg_proc
+    WHERE pronamespace = to_regnamespace('toque') AND proname ~ '^capture_[0-9a-f]{12}$'
+        AND pg_has_role(proowner, 'USAGE') AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgfoid = pg_proc.oid)
+    """
+)
 _COLUMNS = text(
     """
     SELECT attname AS name, CASE typtype WHEN 'e' THEN 'ENUM' ELSE typname END AS type,
@@ -139,6 +158,7 @@ def install(connection: Connection, tables: Sequence[Table]) -> list[str]:
             _put_up(connection, name, table.fullname, function)
         touched.append(table.fullname)
     if touched:
+        _drop_unused(connection)
         _watch_ddl(connection)
     return touched
 
@@ -190,6 +210,12 @@ def _put_up(connection: Connection, name: str, told: str, function: str) -> None
         connection.exec_driver_sql(f"ALTER TABLE {name} ENABLE ALWAYS TRIGGER {trigger}")
 
 
+def _drop_unused(connection: Connection) -> None:
+    """Drop the functions of earlier triggers, as far as they are this role's."""
+    for name in connection.execute(_UNUSED).scalars().all():
+        connection.exec_driver_sql(f"DROP FUNCTION toque.{name}()")
+
+
 def _watch_ddl(connection: Connection) -> None:
     """Have a change of the schema tell that nothing is known any more, where the role may: event triggers are for
     superusers."""
@@ -205,11 +231,11 @@ def _watch_ddl(connection: Connection) -> None:
 
 
 def _function(table: Table) -> tuple[str, str]:
-    """The name of the function that captures *table*'s changes, and its definition. The name tells the columns, so
-    that one is never taken for another."""
+    """The name of the function that captures *table*'s changes, and its definition. The name tells the columns and the
+    way, so that one is never taken for another."""
     keys = keys_of(table, "postgresql")
     image = f"pg_catalog.jsonb_build_array({', '.join(_value(name, key) for name, key in keys.items())})"
-    digest = blake2b(f"{table.fullname} {image}".encode(), digest_size=6).hexdigest()
+    digest = blake2b(f"{table.fullname} {image} {_FUNCTION}".encode(), digest_size=6).hexdigest()
     name = f"capture_{digest}"
     definition = _FUNCTION.format(
         function=f"toque.{name}",
@@ -218,6 +244,7 @@ def _function(table: Table) -> tuple[str, str]:
         columns=column_list(keys).replace("'", "''"),
         all=IMAGES_MAX + 1,
         half=IMAGES_MAX // 2 + 1,
+        share=BOUND_SHARE,
     )
     # asyncpg takes `%` as it is; SQLAlchemy's driver strings do too.
     return name, definition

@@ -96,9 +96,16 @@ class Runner:
 
     Args:
         on_epoch: told, before anything of it is believed, that the log or the schema is another one than before.
+        on_changes: told that a look has found changes.
     """
 
-    def __init__(self, entries: Entries, looker: Looker, on_epoch: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        entries: Entries,
+        looker: Looker,
+        on_epoch: Callable[[str], None],
+        on_changes: Callable[[], None] | None = None,
+    ) -> None:
         self.entries = entries
         self.looks = 0
         """How often it has looked."""
@@ -106,6 +113,7 @@ class Runner:
         self._coherence = Coherence(kept)
         self._looker = looker
         self._on_epoch = on_epoch
+        self._on_changes = on_changes
         self._tickets = 0
         self._waiting: dict[int, Future[Landed]] = {}
         self._snapshot: Snapshot | None = None
@@ -282,6 +290,8 @@ class Runner:
         if seen.epoch != self._epoch:
             self._epoch = seen.epoch
             self._on_epoch(seen.epoch)
+        if self._on_changes is not None and (seen.changes or seen.is_gap):
+            self._on_changes()
         self._do(self._coherence.looked(seen, monotonic()))
 
     def _lost(self, error: BaseException) -> None:

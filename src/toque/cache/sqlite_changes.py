@@ -15,12 +15,6 @@ from toque.store.store import Store
 
 __all__ = ["SqliteChanges", "between", "state"]
 
-KEPT_S = 300
-"""Seconds that a change is kept: a reader that was away for less catches up (caching.md 4.1)."""
-
-TRIMMED_MAX = 10_000
-"""Changes forgotten at a time, so that writers wait for milliseconds."""
-
 # The last change is never forgotten, so it tells how many there were. (The table of AUTOINCREMENT does too, but around
 # sensitive tables stands a wall that lets nobody look at SQLite's own.)
 state = Prepared(
@@ -30,14 +24,6 @@ state = Prepared(
 # As bytes, because a text may hold what is no text.
 _READ = Prepared("SELECT name, columns, CAST(images AS BLOB) FROM toque_change WHERE pos > ? AND pos <= ? LIMIT ?")
 _NAMES = Prepared("SELECT DISTINCT name FROM toque_change WHERE pos > ? AND pos <= ?")
-_TRIM = Prepared(
-    """
-    DELETE FROM toque_change
-    WHERE pos < (SELECT max(pos) FROM toque_change)
-        AND pos IN (SELECT pos FROM toque_change WHERE at < unixepoch() - ? ORDER BY pos LIMIT ?)
-    """,
-    True,
-)
 
 
 class SqliteChanges:
@@ -60,13 +46,6 @@ class SqliteChanges:
             return Seen(generation, now, await self._between(transaction, seen, last))
 
         return await self._store.query(read)
-
-    async def trim(self) -> None:
-        async def forget(database: Database) -> int:
-            return await transaction_of(database).execute(_TRIM, (KEPT_S, TRIMMED_MAX))
-
-        while await self._store.command(forget) == TRIMMED_MAX:
-            pass
 
     async def _between(self, transaction: Any, seen: int, last: int) -> tuple[Change, ...]:
         if last - seen > CHANGES_MAX:

@@ -1,49 +1,58 @@
-"""Forgetting old changes: by one process, and only after somebody has written something."""
+"""Forgetting old changes on PostgreSQL: by one process, for as long as there are any.
+
+Whoever sees changes wants to; one process at a time may (`CLAIM`). A process that is killed loses its claim with its
+connection. Where nobody is left, those who write forget (`change_table.py`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from toque.cache.change_table import SLOT_S
-from toque.cache.changes import changes_of
 from toque.call.tasks import cancel
 from toque.contract.errors import Error
 
 if TYPE_CHECKING:
-    from sqlalchemy import Table
-
     from toque.log.tail import Tail
-    from toque.store.store import Store
 
-__all__ = ["Trimming"]
+__all__ = ["CLAIM", "Trimmed", "Trimming"]
 
 log = logging.getLogger("toque.cache")
 
 EVERY_S = 30.0
-"""See `Changes.trim`: a part of the log is emptied in two steps within the time that it is not used."""
+"""A part of the log is emptied in two steps within the time that it is not used."""
 
 LAST_S = 6 * SLOT_S
-"""How long it goes on after the last write: twice round all parts of the log."""
+"""How long it goes on after the last change: twice round all parts of the log."""
 
 CLAIM = "trim changes"
 
 
-class Trimming:
-    """Trims one store's log of changes."""
+class Trimmed(Protocol):
+    """A log of changes that somebody has to trim."""
 
-    def __init__(self, store: Store, tables: Sequence[Table], tail: Tail | None) -> None:
-        self._changes = changes_of(store, tables)
+    async def trim(self) -> None:
+        """Forget what is older than some minutes; to be called twice a minute."""
+        ...
+
+
+class Trimming:
+    """Trims one log of changes, in the process whose *tail* has the claim."""
+
+    def __init__(self, changes: Trimmed, tail: Tail, *, every_s: float = EVERY_S, last_s: float = LAST_S) -> None:
+        self._changes = changes
         self._tail = tail
+        self._every_s = every_s
+        self._last_s = last_s
         self._until = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Something was written: go on for a while."""
-        self._until = monotonic() + LAST_S
+        """There are changes: go on for a while."""
+        self._until = monotonic() + self._last_s
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._trim())
 
@@ -52,9 +61,11 @@ class Trimming:
 
     async def _trim(self) -> None:
         while monotonic() < self._until:
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(self._every_s)
             try:
-                if self._tail is None or await self._tail.claim(CLAIM):
+                if await self._tail.claim(CLAIM):
                     await self._changes.trim()
             except Error as error:
                 log.warning("old changes cannot be forgotten now: %s", error)
+        # Others may see changes that nobody asks for here.
+        await self._tail.release(CLAIM)
