@@ -25,12 +25,15 @@ _preparer: Any = sqlite.dialect().identifier_preparer
 
 
 def install(connection: Connection, tables: Sequence[Table]) -> list[str]:
-    """Put up what is missing or differs, in the current transaction: the names of the tables that were touched."""
+    """Put up what is missing or differs, in the current transaction: the names of the tables that were touched.
+
+    A table that lacks a column that they would name is left without: every write would fail.
+    """
     touched = []
     for table in tables:
         if _is_walled(table):
             continue
-        wanted = _triggers(table)
+        wanted = {} if _lacking(connection, table) else _triggers(table)
         there = _there(connection, table)
         if there == wanted or not _is_table(connection, table):
             continue
@@ -51,12 +54,20 @@ def faults(connection: Connection, table: Table) -> list[str]:
         return ["it is no table, and what lies behind it is not watched"]
     if _is_walled(table):
         return ["SQLite's wall lets no trigger read it, because it is sensitive"]
+    if lacking := _lacking(connection, table):
+        return [f"it has no column {name}" for name in lacking]
     faults = []
     if _there(connection, table) != _triggers(table):
         faults.append("it has not the triggers that capture its changes")
     if "collate" in found.sql.lower():
         faults.append("it has a column with a collation, by which different texts may be equal")
     return faults
+
+
+def _lacking(connection: Connection, table: Table) -> list[str]:
+    rows = connection.exec_driver_sql(f"PRAGMA table_xinfo({_preparer.quote(table.name)})")
+    there = {row.name for row in rows}
+    return [name for name in keys_of(table, "sqlite") if name not in there]
 
 
 def _is_walled(table: Table) -> bool:

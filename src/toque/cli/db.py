@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -140,10 +141,9 @@ def upgrade(
 
         print(_done(sql(place.url, place.metadata, place.folder, to)), end="")
         return 0
-    with Terminal() as reports:
+    with Terminal() as reports, _capturing(target):
         way = migrations.Way(place.app, force, reports=reports)
         outcome = _done(migrations.upgrade(place.url, place.metadata, place.folder, to, way))
-    _capture(target)
     if outcome.waits is not None:
         print(outcome.advice)
     elif not outcome.ran:
@@ -240,6 +240,18 @@ def _capture(target: str) -> bool:
     for name in _done(install(database_url(settings_for(app), app.folder), captured_tables(app.metadata))):
         print(f"changes of {name} are told of")
     return True
+
+
+@contextmanager
+def _capturing(target: str) -> Iterator[None]:
+    """Have changes told of in the end, also where a step failed: those before it may have taken capture down."""
+    try:
+        yield
+    except Exception:
+        with suppress(Exception):
+            _capture(target)
+        raise
+    _capture(target)
 
 
 def _has_migrations(target: str) -> bool:

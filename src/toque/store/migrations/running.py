@@ -15,6 +15,7 @@ from sqlalchemy import Connection, MetaData
 import toque.store.migrations.postgres_operations
 import toque.store.migrations.sqlite_operations
 import toque.store.row_security_steps  # noqa: F401
+from toque.store.migrations.captured import take_down, tell
 from toque.store.migrations.limits import limited
 from toque.store.migrations.phases import LIMITS
 from toque.store.migrations.refused import Refused
@@ -38,11 +39,14 @@ def run(
     # many transactions by nature.
     if step.is_transactional or (is_sqlite(connection) and step.phase != "backfill"):
         with connection.begin(), _keeping_references(connection):
+            take_down(connection)
             _act(context, step, is_up)
+            tell(connection)
             context.stamp(steps.scripts, _after(step, is_up))
         return
     _act(context, step, is_up)
     with own_transaction(connection):
+        tell(connection)
         context.stamp(steps.scripts, _after(step, is_up))
         _forget_progress(connection, step)
 
