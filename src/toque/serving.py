@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from msgspec import structs
 
+from toque.cache.live import why_not_live
 from toque.call import logs
 from toque.call.context import Context
 from toque.call.plan import Plan
@@ -36,6 +37,7 @@ from toque.transports.asyncapi import asyncapi
 from toque.transports.bodies import BodyLimits, late_reader
 from toque.transports.cors import Cors
 from toque.transports.document import document_endpoint
+from toque.transports.events import Events
 from toque.transports.formats import offers_of
 from toque.transports.health import Health
 from toque.transports.http import HttpOperation
@@ -124,12 +126,15 @@ class Serving:
                 _compile_late(methods, operation.method, partial(self._http_endpoint, plan))
 
     def _http_endpoint(self, plan: Plan) -> Endpoint:
-        offers = offers_of(plan, self._pages)
+        live = self.system.live
+        why_not = why_not_live(plan, self.system.cache) if plan.operation.method == "GET" else ""
+        events = Events(live, plan) if live is not None and not why_not and plan.operation.method == "GET" else None
+        offers = offers_of(plan, self._pages, why_not_live=why_not if events is None else None)
         read_plain = plain_reader(plan.signature, plan.operation.path)
         limits = BodyLimits(self._body_bytes_max(plan), self._limits.seconds_max)
         read_late = late_reader(plan.operation, plan.signature, read_plain, limits)
         compress_from = self.settings.http.compress_bytes_min
-        return HttpOperation(plan, offers, read_plain, read_late, compress_from, limits=limits).endpoint
+        return HttpOperation(plan, offers, read_plain, read_late, compress_from, limits=limits, events=events).endpoint
 
     def _own_endpoints(self) -> Iterator[tuple[str, Endpoint]]:
         gate = self.system.gate
@@ -149,7 +154,7 @@ class Serving:
 
     def _websockets(self) -> WebSockets:
         text, binary = (JsonRpc(self.system.plans, CODECS[name]) for name in ("json", "msgpack"))
-        return WebSockets(text, binary, self._limits, self.settings.http.cors_origins)
+        return WebSockets(text, binary, self._limits, self.settings.http.cors_origins, self.system.live)
 
     def _measuring(self) -> dict[str, Measuring]:
         store = self.system.store
@@ -284,10 +289,16 @@ class Serving:
         if self.edge.is_stopping:
             return
         self.edge.is_stopping = True
-        self._closing = asyncio.get_running_loop().create_task(self._sockets.stop(SOCKETS_S))
+        self._closing = asyncio.get_running_loop().create_task(self._see_off())
         self._closing.add_done_callback(lambda _: self.on_sockets_closed())
         if self.system.messages is not None:
             self._draining = asyncio.get_running_loop().create_task(self.system.messages.drain())
+
+    async def _see_off(self) -> None:
+        """End what goes on for as long as its client likes; each hears when to come back."""
+        if self.system.live is not None:
+            await self.system.live.stop()
+        await self._sockets.stop(SOCKETS_S)
 
     async def stop(self) -> None:
         """Let running calls end, then end all that was begun, the last first, even where a part fails."""

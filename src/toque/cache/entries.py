@@ -7,16 +7,13 @@ A hit sets one bit and moves nothing.
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Hashable, Sequence
-from hashlib import blake2b
 from typing import Protocol
-
-from msgspec import Struct
 
 from toque.cache.change import Change
 from toque.cache.index import Index
 from toque.cache.predicates import Predicate, ReadSet
+from toque.cache.tags import Encoded, encoded, tag
 
 __all__ = ["Encoded", "Entries", "Weighed", "encoded", "tag"]
 
@@ -35,29 +32,6 @@ class Weighed(Protocol):
     def weight(self) -> int:
         """Its bytes."""
         ...
-
-
-class Encoded(Struct, frozen=True):
-    """An answer in the bytes of its format."""
-
-    body: bytes
-    etag: str
-    """A strong entity tag (RFC 9110, 8.8.3): equal if and only if the bytes are."""
-
-    @property
-    def weight(self) -> int:
-        return len(self.body)
-
-
-def encoded(body: bytes) -> Encoded:
-    """*body* with its tag."""
-    return Encoded(body, tag(body))
-
-
-def tag(body: bytes) -> str:
-    """The strong entity tag of *body*: 96 bits of its hash, so that among 2^32 answers two tags agree by chance in one
-    of 2^33 cases."""
-    return f'"{urlsafe_b64encode(blake2b(body, digest_size=12).digest()).decode()}"'
 
 
 class _Entry:
@@ -89,8 +63,11 @@ class Entries:
         self._newest: _Entry | None = None
         self._oldest: _Entry | None = None
         self._hand: _Entry | None = None
+        self._held: set[Hashable] = set()
         self.bytes = 0
         """The room that is taken."""
+        self.held_bytes = 0
+        """What those take that somebody holds, beside that room."""
         self.evicted = 0
         """How many had to go for want of room."""
         self.dropped = 0
@@ -116,14 +93,33 @@ class Entries:
         entry = _Entry(key, value)
         predicates = frozenset[Predicate]().union(*(read.predicates for read in reads))
         entry.weight = value.weight + ENTRY_BYTES + PREDICATE_BYTES * len(predicates)
-        if entry.weight * SHARE_MAX > self._bytes_max:
+        if key not in self._held and not self._make_room(entry):
             return
-        while self.bytes + entry.weight > self._bytes_max:
-            self._evict()
         entry.filed = self._index.add(entry, predicates)
         self._entries[key] = entry
-        self.bytes += entry.weight
-        self._link(entry)
+        self._count(entry)
+
+    def hold(self, key: Hashable) -> None:
+        """From now on, what is under *key* goes for no want of room: whoever holds it has made room of his own."""
+        entry = self._entries.get(key)
+        if entry is not None and key not in self._held:
+            self._uncount(entry)
+        self._held.add(key)
+        if entry is not None:
+            self._count(entry)
+
+    def release(self, key: Hashable) -> None:
+        """It is one of the others again, if there is room for it."""
+        entry = self._entries.get(key)
+        if entry is not None and key in self._held:
+            self._uncount(entry)
+        self._held.discard(key)
+        if entry is None:
+            return
+        if self._make_room(entry):
+            self._count(entry)
+        else:
+            self._forget(entry)
 
     def grow(self, key: Hashable, value: Weighed, bytes_more: int) -> None:
         """*value*, if it is still kept, takes so many bytes more; whatever has to go for that goes, itself too."""
@@ -131,6 +127,9 @@ class Entries:
         if entry is None or entry.value is not value:
             return
         entry.weight += bytes_more
+        if key in self._held:
+            self.held_bytes += bytes_more
+            return
         self.bytes += bytes_more
         if entry.weight * SHARE_MAX > self._bytes_max:
             self._remove(entry)
@@ -160,7 +159,7 @@ class Entries:
         self._entries.clear()
         self._index = Index()
         self._newest = self._oldest = self._hand = None
-        self.bytes = 0
+        self.bytes = self.held_bytes = 0
         if self.on_gone is not None:
             for key in gone:
                 self.on_gone(key)
@@ -177,11 +176,36 @@ class Entries:
         self._remove(hand)
         self.evicted += 1
 
+    def _make_room(self, entry: _Entry) -> bool:
+        """Evict what has to go for *entry*; False where it would drive too many out."""
+        if entry.weight * SHARE_MAX > self._bytes_max:
+            return False
+        while self.bytes + entry.weight > self._bytes_max:
+            self._evict()
+        return True
+
+    def _count(self, entry: _Entry) -> None:
+        """Take the room of *entry*; what nobody holds may be evicted from now on."""
+        if entry.key in self._held:
+            self.held_bytes += entry.weight
+        else:
+            self.bytes += entry.weight
+            self._link(entry)
+
+    def _uncount(self, entry: _Entry) -> None:
+        if entry.key in self._held:
+            self.held_bytes -= entry.weight
+        else:
+            self.bytes -= entry.weight
+            self._unlink(entry)
+
     def _remove(self, entry: _Entry) -> None:
+        self._uncount(entry)
+        self._forget(entry)
+
+    def _forget(self, entry: _Entry) -> None:
         del self._entries[entry.key]
         self._index.remove(entry, entry.filed)
-        self.bytes -= entry.weight
-        self._unlink(entry)
         if self.on_gone is not None:
             self.on_gone(entry.key)
 

@@ -128,6 +128,8 @@ class CachedQuery:
                 key = self.key_of(context, arguments)
                 if key is None or self.why_not:
                     break
+                if context.takes_kept:
+                    context.cache_key = key
                 try:
                     answer = runner.at_once(key, need)
                 except Unavailable:

@@ -109,6 +109,8 @@ class Runner:
         self.entries = entries
         self.looks = 0
         """How often it has looked."""
+        self.lost_since: float | None = None
+        """Since when, on the monotonic clock, nobody can say what has changed; None where somebody can."""
         kept: Any = entries  # It keeps what weighs something, and is given nothing else.
         self._coherence = Coherence(kept)
         self._looker = looker
@@ -286,6 +288,7 @@ class Runner:
 
     def _apply(self, seen: Seen) -> None:
         self.looks += 1
+        self.lost_since = None
         self._snapshot = seen.snapshot
         if seen.epoch != self._epoch:
             self._epoch = seen.epoch
@@ -296,7 +299,9 @@ class Runner:
 
     def _lost(self, error: BaseException) -> None:
         log.debug("the log of changes cannot be looked at: %s", error)
-        self._do(self._coherence.lost(monotonic()))
+        now = monotonic()
+        self.lost_since = self.lost_since or now
+        self._do(self._coherence.lost(now))
 
     def _hurry(self, ticket: int) -> None:
         self._do(self._coherence.hurry(ticket, monotonic()))

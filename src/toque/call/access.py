@@ -6,16 +6,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from toque.call.context import Context
-from toque.call.plan import Arguments, Handler
+from toque.call.plan import Arguments, Handler, Stands
 from toque.call.receive import Pending, Sealed, arrived
 from toque.contract.access import Access
 from toque.contract.errors import Forbidden, Unauthenticated
 from toque.contract.principal import ANONYMOUS, Principal
 
-__all__ = ["Recall", "authenticate", "authenticate_message", "authorise", "recalling"]
+__all__ = ["Prove", "Recall", "authenticate", "authenticate_message", "authorise", "recalling", "standing"]
 
 Recall = Callable[[str], Principal | None]
 """Whom a credential has proven before; None where it has to be looked at, or does not hold any more."""
+
+Prove = Callable[[], Principal]
+"""Proves one credential anew, at the price of a look at the clock. Raises: Unauthenticated."""
 
 SCHEME = "bearer "
 """RFC 6750, 2.1; the scheme's name is read without regard to case (RFC 9110, 11.1)."""
@@ -62,13 +65,42 @@ def authorise(call: Handler, access: Access, names: tuple[str, ...]) -> Handler:
         principal = context.caller
         inputs = dict(zip(names, arguments, strict=True)) if access.reads else {}
         if not access.test(principal, inputs):
-            if not principal.is_authenticated:
-                how = "sign the message" if access.webhooks else "show a bearer token"
-                raise Unauthenticated(f"this operation is for {access.words}; {how}")
-            raise Forbidden(f"this operation is for {access.words}")
+            raise _refusal(access, principal)
         return await call(context, arguments)
 
     return authorised
+
+
+def standing(
+    access: Access, names: tuple[str, ...], proving: Callable[[str], Prove]
+) -> Callable[[Context, Arguments], Stands]:
+    """How the caller of a call that both policies let in is looked at again and again, as long as he follows it.
+
+    Args:
+        proving: takes a token, and returns what proves it anew.
+    """
+
+    def stand(context: Context, arguments: Arguments) -> Stands:
+        principal = context.caller
+        prove = None if context.credential is None else proving(context.credential[len(SCHEME) :].strip())
+        inputs = dict(zip(names, arguments, strict=True)) if access.reads else {}
+
+        def look() -> None:
+            if prove is not None and (proven := prove()) is not principal and proven != principal:
+                raise Unauthenticated("the token proves somebody else than before")
+            if access.needs_principal and not access.test(principal, inputs):
+                raise _refusal(access, principal)
+
+        return look
+
+    return stand
+
+
+def _refusal(access: Access, principal: Principal) -> Exception:
+    if principal.is_authenticated:
+        return Forbidden(f"this operation is for {access.words}")
+    how = "sign the message" if access.webhooks else "show a bearer token"
+    return Unauthenticated(f"this operation is for {access.words}; {how}")
 
 
 def recalling(recall: Recall) -> Recall:

@@ -98,6 +98,8 @@ class Context(Struct, eq=False):
     """How fresh its caller wants the answer to be, beyond what the operation says."""
     takes_kept: bool = False
     """Whether its transport takes an answer as it is kept, and not only as a value."""
+    cache_key: Any = None
+    """Under what an answer of it is kept, set by the cache policy where the transport takes it so."""
     cache_status: str = ""
     """What became of it in the cache (RFC 9211, 2), set by the cache policy; empty where that was not asked."""
     is_receiving: bool = False

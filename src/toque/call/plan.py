@@ -26,12 +26,15 @@ from toque.contract.signature import Place, Signature, struct_of
 if TYPE_CHECKING:
     from toque.call.shedding import Shedding
 
-__all__ = ["Arguments", "Handler", "Plan", "Stage", "StageName", "compile_plan"]
+__all__ = ["Arguments", "Handler", "Plan", "Stage", "StageName", "Stands", "compile_plan"]
 
 Arguments = Sequence[Any]
 """The values of an operation's inputs, in the order of its signature."""
 
 Handler = Callable[[Context, Arguments], Coroutine[Any, Any, Any]]
+
+Stands = Callable[[], None]
+"""Looks whether a caller who was let in would still be. Raises: Unauthenticated, Forbidden."""
 
 StageName = str
 ORDER: tuple[StageName, ...] = (
@@ -88,6 +91,8 @@ class Plan:
     """The resources of its function, and of all that is made for it."""
     is_cached: bool = False
     """Whether it may be answered from memory."""
+    standing: Callable[[Context, Arguments], Stands] | None = None
+    """Of a call that was let in, how its caller is looked at again and again; None where nobody is kept out."""
     shedding: Shedding | None = None
     """Refuses at once whom the stages would refuse for want of room; transports may ask it before they call."""
 
@@ -134,6 +139,7 @@ def compile_plan(
     reads_credential: bool,
     carries_mark: bool = False,
     is_cached: bool = False,
+    standing: Callable[[Context, Arguments], Stands] | None = None,
     shedding: Shedding | None = None,
 ) -> Plan:
     """Put *stages* around the function of *operation*, in the fixed order."""
@@ -154,6 +160,7 @@ def compile_plan(
         receives=any(stage.name in RECEIVING for stage in ordered),
         asks_for=pantry.closure(tp for _, tp in signature.resources),
         is_cached=is_cached,
+        standing=standing,
         shedding=shedding,
     )
 

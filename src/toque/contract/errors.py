@@ -26,6 +26,7 @@ __all__ = [
     "InProgress",
     "Invalid",
     "KeyReused",
+    "LeftBehind",
     "Malformed",
     "NotFound",
     "OutcomeUnknown",
@@ -58,6 +59,7 @@ _TABLE: dict[str, Code] = {
         Code("method_not_allowed", 405, -32601, "UNIMPLEMENTED", "The resource does not take this method"),
         Code("not_acceptable", 406, -32006, "INVALID_ARGUMENT", "No format that the caller accepts is offered"),
         Code("request_timeout", 408, -32008, "DEADLINE_EXCEEDED", "The request took too long to arrive", True),
+        Code("left_behind", 408, -32061, "ABORTED", "The client was too slow to take what it follows", True),
         Code("conflict", 409, -32009, "FAILED_PRECONDITION", "The present state does not allow this"),
         Code("in_progress", 409, -32058, "ABORTED", "The same call is under way", True),
         Code("gone", 410, -32010, "NOT_FOUND", "This existed and does no longer"),
@@ -209,6 +211,10 @@ class Unauthenticated(Error, code="unauthenticated"):
 
 class Forbidden(Error, code="forbidden"):
     """The principal is known and may not do this."""
+
+
+class LeftBehind(Error, code="left_behind"):
+    """A client did not take the states that it follows in time; it may follow anew."""
 
 
 class NotFound(Error, code="not_found"):

@@ -9,7 +9,7 @@ import json
 import re
 from base64 import urlsafe_b64decode
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from math import isfinite
 from time import time
@@ -96,6 +96,25 @@ class Verifier:
             return None
         ends, principal = self._remembered.get(sha256(token.encode()).digest(), (0.0, None))
         return principal if time() < ends else None
+
+    def proving(self, token: str) -> Callable[[], Principal]:
+        """What proves *token* anew, at the price of a look at the clock as long as it and the keys are the same.
+
+        Raises: as `verify`, and so does what it returns.
+        """
+        principal: Principal | None = None
+        ends, version = 0.0, -1
+
+        def prove() -> Principal:
+            nonlocal principal, ends, version
+            self._refresh()
+            if principal is None or version != self._version or time() >= ends:
+                principal = self.verify(token)
+                ends, version = self._remembered[sha256(token.encode()).digest()][0], self._version
+            return principal
+
+        prove()
+        return prove
 
     def _refresh(self) -> None:
         """Look for new keys now and then; what old ones have proven is proven anew."""

@@ -196,6 +196,26 @@ class Cache(Struct, frozen=True, kw_only=True):
         return share if 0 <= share <= 1 else None
 
 
+class Live(Struct, frozen=True, kw_only=True):
+    """Live queries: answers that are sent again whenever they change."""
+
+    # Two and a half times `http.connections_max`: a WebSocket carries many. Ten thousand take 25 MB (tests/cache).
+    subscriptions_max: Positive = 10_000
+    """Most subscriptions of a worker; more are refused."""
+
+    # What RFC 9113 (6.5.2) recommends at least for the streams of one HTTP/2 connection.
+    connection_subscriptions_max: Positive = 100
+    """Most subscriptions of one WebSocket; more are refused."""
+
+    # As much as the cache has for all other answers: these are not evicted, because somebody looks at them.
+    bytes_max: Positive = 64 * MIB
+    """Most memory that a worker keeps followed answers in, each once however many follow it; more are refused."""
+
+    # Twice what a phone takes to change from one network to another.
+    lag_s: Duration = 30.0
+    """How long a client may leave a new state untaken before its subscription ends."""
+
+
 class HttpClient(Struct, frozen=True, kw_only=True):
     """Requests that the app sends to others."""
 
@@ -352,6 +372,7 @@ SECTIONS: Mapping[str, type[Struct]] = {
     "calls": Calls,
     "database": Database,
     "cache": Cache,
+    "live": Live,
     "http_client": HttpClient,
     "auth": Auth,
     "log": Log,
@@ -370,6 +391,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     calls: Calls = Calls()
     database: Database = Database()
     cache: Cache = Cache()
+    live: Live = Live()
     http_client: HttpClient = HttpClient()
     auth: Auth = Auth()
     log: Log = Log()

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData, Table
 
     from toque.cache.cache import Cache
+    from toque.cache.live import Live
     from toque.cache.policy import CachedQuery
     from toque.log.tail import Tail
     from toque.store.store import Store
 
-__all__ = ["cache_of", "cached_query", "captured_tables", "why_uncached"]
+__all__ = ["cache_of", "cached_query", "captured_tables", "live_of", "why_uncached"]
 
 KNOWN = frozenset({Database, Principal})
 """What an operation may ask for so that all that its answer depends on is known."""
@@ -102,6 +103,14 @@ def cache_of(
         tail=tail,
         starts_tail=starts_tail,
     )
+
+
+def live_of(cache: Cache, store: Store, settings: Settings) -> Live:
+    """Who follows what *cache* keeps."""
+    from toque.cache.live import Live
+
+    readers = store.waiting(Kind.QUERY)
+    return Live(cache, settings.live, settings.database.pool_size if readers is None else readers.slots)
 
 
 def cached_query(

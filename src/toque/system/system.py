@@ -41,7 +41,7 @@ from toque.store.insight.slow import SlowStatements
 from toque.store.insight.statistics import Statistics
 from toque.store.insight.watch import Watcher
 from toque.store.replies import Replies
-from toque.system.caching import cache_of, why_uncached
+from toque.system.caching import cache_of, live_of, why_uncached
 from toque.system.declared import read_declared
 from toque.system.following import keyring_of, messages_of, probes_of, problems_with, send_webhooks
 from toque.system.lost_jobs import lost_jobs
@@ -50,6 +50,7 @@ from toque.system.workshop import Workshop, transacts
 
 if TYPE_CHECKING:
     from toque.cache.cache import Cache
+    from toque.cache.live import Live
     from toque.messages.messages import Messages
     from toque.store.guard import Guard
     from toque.store.release import Release
@@ -85,6 +86,8 @@ class System:
     """The app's events and what follows them; None where it has none."""
     cache: Cache | None = None
     """What answers its queries from memory; None where nothing does."""
+    live: Live | None = None
+    """Who sends its answers again whenever they change."""
 
     @property
     def lines(self) -> tuple[Waiting[Any], ...]:
@@ -103,6 +106,8 @@ class System:
     async def stop(self) -> None:
         """End everything that was begun, the last first."""
         try:
+            if self.live is not None:
+                await self.live.stop()
             if self.cache is not None:
                 await self.cache.stop()
             if self.messages is not None:
@@ -226,6 +231,7 @@ def compile_system(
         guard=guard,
         messages=messages,
         cache=cache,
+        live=None if cache is None or store is None else live_of(cache, store, settings),
     )
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from toque import checks, message_checks
 from toque.call import logs
-from toque.call.access import authenticate, authenticate_message, authorise, recalling
+from toque.call.access import authenticate, authenticate_message, authorise, recalling, standing
 from toque.call.admission import Gate
 from toque.call.context import Context
 from toque.call.observation import Figures
-from toque.call.plan import Handler, Plan, Stage, compile_plan
+from toque.call.plan import Arguments, Handler, Plan, Stage, Stands, compile_plan
 from toque.call.receive import receive
 from toque.call.resources import Pantry
 from toque.call.shedding import Shedding
@@ -85,8 +85,19 @@ class Workshop:
             reads_credential=any(stage.name == "authenticate" for stage in stages),
             carries_mark=self._carries_mark(stages),
             is_cached=any(stage.name == "cache" and stage.wrap is not _as_it_is for stage in stages),
+            standing=self._standing(operation, signature, stages),
             shedding=self._shedding(operation, stages),
         )
+
+    def _standing(
+        self, operation: Operation, signature: Signature, stages: Sequence[Stage]
+    ) -> Callable[[Context, Arguments], Stands] | None:
+        """How callers are looked at again and again, where their answer may be followed."""
+        names = tuple(found.name for found in signature.inputs)
+        is_proven = any(stage.name == "authenticate" for stage in stages)
+        if operation.allow is None or operation.kind is not Kind.QUERY or not is_proven:
+            return None
+        return standing(operation.allow, names, self.verifier.proving)
 
     def _carries_mark(self, stages: Sequence[Stage]) -> bool:
         """Whether its callers' own commits matter to it: to replicas, and to other processes' memories."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,38 @@ class Harness:
         if plan.signature.is_stream:
             return items
         return plan.shape(value) if plan.shape else value
+
+    @asynccontextmanager
+    async def live(
+        self, operation: str, /, *, principal: Principal = ANONYMOUS, **inputs: Any
+    ) -> AsyncIterator[AsyncIterator[Any]]:
+        """Follow the answer of the query *operation*: it now, and again whenever it changes.
+
+            async with harness.live("shop.list_orders", principal=ANA) as orders:
+                assert await anext(orders) == []
+
+        Raises: what the operation raises, and Unimplemented where it cannot be followed.
+        """
+        live = self.serving.system.live
+        if live is None:
+            raise ValueError("live() needs an app with a query that is cached; `toque explain` says why one is not.")
+        plan = self.serving.system.plans[operation]
+        context = Context.within(operation, plan.deadline_s, principal)
+        subscription = await live.subscribe(plan, context, given(plan, lambda: plan.arguments(inputs)))
+
+        async def states() -> AsyncGenerator[Any, None]:
+            while True:
+                state = await subscription.next(SETTLE_S)
+                if state is None:
+                    raise TimeoutError(f"{operation} has not changed for {SETTLE_S:g} s.")
+                yield state.value()
+
+        iterator = states()
+        try:
+            yield iterator
+        finally:
+            await iterator.aclose()
+            live.leave(subscription)
 
     async def request(
         self,

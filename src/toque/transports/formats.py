@@ -14,12 +14,16 @@ from toque.transports.replies import DATA_HEADERS, Headers, Offer, Offers
 __all__ = ["offers_of"]
 
 
-def offers_of(plan: Plan, pages: Pages | None) -> Offers:
-    """What *plan* answers in; *pages* are there where any operation of the app has a page."""
+def offers_of(plan: Plan, pages: Pages | None, *, why_not_live: str | None = "") -> Offers:
+    """What *plan* answers in; *pages* are there where any operation of the app has a page.
+
+    Args:
+        why_not_live: why its answer cannot be followed; None where it can.
+    """
     answers_nothing = plan.signature.output is None and plan.operation.page is None
     if answers_nothing:
         return Offers([Offer("application/json", _headers(plan), lambda _value: b"")], answers_nothing=True)
-    return Offers(list(_offers(plan, pages)))
+    return Offers(list(_offers(plan, pages)), why_not_live=why_not_live)
 
 
 def _offers(plan: Plan, pages: Pages | None) -> Iterator[Offer]:

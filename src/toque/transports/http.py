@@ -22,8 +22,9 @@ from toque.contract.signature import path_names
 from toque.transports.arguments import PlainReader
 from toque.transports.bodies import BodyLimits, LateReader
 from toque.transports.kept_forms import HIT, form_of, freshness_of, is_known
+from toque.transports.events import Events
 from toque.transports.marks import mark_headers, mark_of
-from toque.transports.replies import Headers, Offer, Offers, compressed, send_overloaded, send_problem
+from toque.transports.replies import LIVE, Headers, Offer, Offers, compressed, send_overloaded, send_problem
 from toque.transports.router import Endpoint
 from toque.transports.sealed import Held
 from toque.transports.sending import Sending
@@ -59,6 +60,7 @@ class HttpOperation:
         "_compress_from",
         "_deadline_s",
         "_is_cached",
+        "_events",
         "_is_command",
         "_leaves_mark",
         "_location",
@@ -83,8 +85,10 @@ class HttpOperation:
         compress_from: int,
         *,
         limits: BodyLimits,
+        events: Events | None = None,
     ) -> None:
         self.plan = plan
+        self._events = events
         self._call = plan.call
         self._name = plan.operation.name
         self._shape = plan.shape
@@ -116,6 +120,10 @@ class HttpOperation:
         context = self._context(header, proto)
         try:
             offer, arguments = self._begin(header, scope, proto, segments, context)
+            if offer is LIVE:
+                assert self._events is not None, "only who has events offers them"
+                await self._events.answer(scope, proto, context, arguments)
+                return
             value = await self._call(context, arguments)
             if type(value) is KeptAnswer:
                 self._answer_kept(scope, proto, context, offer, value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -34,7 +35,7 @@ from toque.contract.signature import Place
 if TYPE_CHECKING:
     from toque.codecs.codec import Codec
 
-__all__ = ["KEY_MEMBER", "ContextOf", "JsonRpc", "OwnMethods", "unoffered"]
+__all__ = ["KEY_MEMBER", "ContextOf", "Failure", "JsonRpc", "Method", "OwnMethods", "unoffered"]
 
 log = logging.getLogger("toque.jsonrpc")
 
@@ -57,10 +58,10 @@ ContextOf = Callable[[Plan], Context]
 """Makes the context of one call from what the transport knows about its caller."""
 
 OwnMethods = Mapping[str, Callable[[Any], Any]]
-"""Methods of the connection itself: take the params, answer at once with plain values, raise Error."""
+"""Methods of the connection itself: take the params, answer with plain values, at once or when awaited; raise Error."""
 
 
-class _Failure(msgspec.Struct):
+class Failure(msgspec.Struct):
     """The error object (section 5.1); `data` is the problem document."""
 
     code: int
@@ -76,7 +77,13 @@ class _Result(msgspec.Struct):
 
 class _Refusal(msgspec.Struct):
     id: Any
-    error: _Failure
+    error: Failure
+    jsonrpc: str = "2.0"
+
+
+class _Notification(msgspec.Struct):
+    method: str
+    params: Any
     jsonrpc: str = "2.0"
 
 
@@ -86,7 +93,7 @@ class JsonRpc:
     def __init__(self, plans: Mapping[str, Plan], codec: Codec) -> None:
         self._plans = plans
         self._codec = codec
-        self._methods: dict[str, _Method] = {}
+        self._methods: dict[str, Method] = {}
         """The operations that were called so far."""
         self._decode: Callable[[bytes], Any] = _needed(codec.decoder(Any))
         self._encode: Callable[[Any], bytes] = _needed(codec.encoder(Any))
@@ -105,7 +112,20 @@ class JsonRpc:
 
     def refusal(self, error: Error) -> bytes:
         """*error* as the answer to a message in which no call can be found (section 5: its id is null)."""
-        return self._encode(_Refusal(None, self._failure(error)))
+        return self._encode(_Refusal(None, self.failure(error)))
+
+    def method(self, name: str) -> Method:
+        """The operation called *name*, as a method. Raises: UnknownOperation, Unimplemented."""
+        method = self._method(name)
+        if method is None:
+            raise UnknownOperation(f"no operation is called {name[:100]!r}")
+        if method.unoffered:
+            raise Unimplemented(method.unoffered)
+        return method
+
+    def notification(self, method: str, params: Any) -> bytes:
+        """A message that nobody answers (section 4.1)."""
+        return self._encode(_Notification(method, params))
 
     async def _batch(self, messages: list[Any], context_of: ContextOf, own: OwnMethods) -> bytes | None:
         if not messages:
@@ -131,59 +151,66 @@ class JsonRpc:
             name, params = _read_call(message)
         except BadRequest as error:
             # Whether it was meant as a notification cannot be known, so it is answered (section 5, `id`).
-            return _Refusal(call_id, self._failure(error))
-        outcome: msgspec.Raw | _Failure | None
+            return _Refusal(call_id, self.failure(error))
+        outcome: msgspec.Raw | Failure | None
         if name in own:
-            outcome = self._act(own[name], params)
+            outcome = await self._act(own[name], params)
         else:
             outcome = await self._call(name, params, context_of, message.get(KEY_MEMBER))
         if outcome is None or "id" not in message:
             return None
-        return _Refusal(call_id, outcome) if isinstance(outcome, _Failure) else _Result(call_id, outcome)
+        return _Refusal(call_id, outcome) if isinstance(outcome, Failure) else _Result(call_id, outcome)
 
-    async def _call(self, name: str, params: Any, context_of: ContextOf, key: Any) -> msgspec.Raw | _Failure | None:
+    async def _call(self, name: str, params: Any, context_of: ContextOf, key: Any) -> msgspec.Raw | Failure | None:
         method = self._method(name)
         if method is None:
-            return self._failure(UnknownOperation(f"no operation is called {name[:100]!r}"))
+            return self.failure(UnknownOperation(f"no operation is called {name[:100]!r}"))
         context = context_of(method.plan)
         try:
             if key is not None:
                 context.idempotency_key = method.plan.key(key)
             return msgspec.Raw(await method.call(context, params))
         except Error as error:
-            return self._failure(error, context.trace.trace_id)
+            return self.failure(error, context.trace.trace_id)
         except CallerLeft:
             return None
         except Exception:
             log.exception("%s failed", name)
-            return self._failure(Internal(), context.trace.trace_id)
+            return self.failure(Internal(), context.trace.trace_id)
 
-    def _method(self, name: str) -> _Method | None:
+    def _method(self, name: str) -> Method | None:
         """The operation called *name*, compiled at its first call as over HTTP; None where there is none."""
         method = self._methods.get(name)
         if method is None and (plan := self._plans.get(name)) is not None:
-            method = self._methods[name] = _Method(plan, self._codec)
+            method = self._methods[name] = Method(plan, self._codec)
         return method
 
-    def _act(self, act: Callable[[Any], Any], params: Any) -> msgspec.Raw | _Failure:
+    async def _act(self, act: Callable[[Any], Any], params: Any) -> msgspec.Raw | Failure | None:
         try:
-            return msgspec.Raw(self._encode(act(params)))
+            found = act(params)
+            return msgspec.Raw(self._encode(await found if isawaitable(found) else found))
         except Error as error:
-            return self._failure(error)
+            return self.failure(error)
+        except CallerLeft:
+            return None
+        except Exception:
+            log.exception("a method of the connection failed")
+            return self.failure(Internal())
 
-    def _failure(self, error: Error, trace_id: str = "") -> _Failure:
+    def failure(self, error: Error, trace_id: str = "") -> Failure:
+        """*error* as the error object."""
         problem = error.problem(trace_id)
-        return _Failure(
+        return Failure(
             code=CODES[error.code].rpc,
             message=problem.detail or problem.title,
             data=msgspec.Raw(self._encode_problem(problem)),
         )
 
 
-class _Method:
+class Method:
     """One operation as a method: what is decided about it once."""
 
-    __slots__ = ("_encode", "_names", "_shape", "_unoffered", "plan")
+    __slots__ = ("_names", "_shape", "encode", "plan", "unoffered")
 
     def __init__(self, plan: Plan, codec: Codec) -> None:
         signature = plan.signature
@@ -192,17 +219,17 @@ class _Method:
             tp = list[tp]
         self.plan = plan
         self._names = tuple(found.name for found in signature.inputs)
-        self._unoffered = unoffered(plan)
-        if not self._unoffered:
+        self.unoffered = unoffered(plan)
+        if not self.unoffered:
             # The plan itself shapes the items of a stream.
             self._shape = plan.shape
-            self._encode: Callable[[Any], bytes] = _needed(codec.encoder(Any if tp is None else tp))
+            self.encode: Callable[[Any], bytes] = _needed(codec.encoder(Any if tp is None else tp))
 
     async def call(self, context: Context, params: Any) -> bytes:
         """The encoded result. Raises: what the plan raises."""
-        if self._unoffered:
-            raise Unimplemented(self._unoffered)
-        arguments: Any = given(self.plan, lambda: self._arguments(params))
+        if self.unoffered:
+            raise Unimplemented(self.unoffered)
+        arguments: Any = given(self.plan, lambda: self.arguments(params))
         value: Any
         if self.plan.signature.is_stream:
             value = await self._collected(context, arguments)
@@ -212,9 +239,10 @@ class _Method:
             value = None
         elif self._shape is not None:
             value = self._shape(value)
-        return self._encode(value)
+        return self.encode(value)
 
-    def _arguments(self, params: Any) -> Arguments:
+    def arguments(self, params: Any) -> Arguments:
+        """The inputs from *params*. Raises: Invalid."""
         if isinstance(params, list):
             if len(params) > len(self._names):
                 raise Invalid(f"expected at most {len(self._names)} params by position; received {len(params)}")

@@ -14,6 +14,8 @@ from toque.contract.errors import CODES, Error, NotAcceptable, Overloaded
 
 __all__ = [
     "DATA_HEADERS",
+    "EVENTS",
+    "LIVE",
     "PAGE_HEADERS",
     "Headers",
     "Offer",
@@ -60,17 +62,33 @@ class Offer:
     """How items are sent one by one, where the answer is a stream of them."""
 
 
-class Offers:
-    """The formats that an operation answers in; the first is for those who do not care."""
+EVENTS = "text/event-stream"
 
-    __slots__ = ("_all", "_answers_nothing", "by_accept", "media_types")
+LIVE = Offer(
+    EVENTS, [("content-type", EVENTS), ("cache-control", "no-store"), ("x-accel-buffering", "no"), *DATA_HEADERS], bytes
+)
+"""In the place of a format: the answer now, and again whenever it changes. nginx would hold events back otherwise."""
+
+
+class Offers:
+    """The formats that an operation answers in; the first is for those who do not care.
+
+    Args:
+        why_not_live: why its answer cannot be followed; None where it can.
+    """
+
+    __slots__ = ("_all", "_answers_nothing", "_choices", "_why_not_live", "by_accept", "media_types")
 
     # Accept is the client's to choose, so what is remembered of it is bounded: browsers and libraries send few.
     REMEMBERED_MAX = 256
 
-    def __init__(self, offers: Sequence[Offer], *, answers_nothing: bool = False) -> None:
-        self._all = tuple(offers)
+    def __init__(
+        self, offers: Sequence[Offer], *, answers_nothing: bool = False, why_not_live: str | None = ""
+    ) -> None:
+        self._all = (*offers, LIVE) if why_not_live is None else tuple(offers)
+        self._choices = tuple(offer.media_type for offer in self._all)
         self._answers_nothing = answers_nothing
+        self._why_not_live = why_not_live
         self.media_types = tuple(offer.media_type for offer in offers)
         self.by_accept: dict[str | None, Offer] = {None: self._all[0], "*/*": self._all[0]}
         """What was chosen for an Accept before."""
@@ -80,9 +98,10 @@ class Offers:
         return self.by_accept.get(accept) or self._negotiate(accept or "")
 
     def _negotiate(self, accept: str) -> Offer:
-        at = 0 if self._answers_nothing else choose(accept, self.media_types)
+        at = 0 if self._answers_nothing else choose(accept, self._choices)
         if at is None:
-            raise NotAcceptable(f"expected Accept to take one of {', '.join(self.media_types)}")
+            why = f"; it is not live: {self._why_not_live}" if self._why_not_live and EVENTS in accept else ""
+            raise NotAcceptable(f"expected Accept to take one of {', '.join(self._choices)}{why}")
         if len(self.by_accept) < self.REMEMBERED_MAX:
             self.by_accept[accept] = self._all[at]
         return self._all[at]

@@ -42,6 +42,9 @@ class _Rewriting:
     def open_stream(self, status: int, headers: Headers) -> Any:
         return open_stream(self._proto, status, self.rewrite(headers))
 
+    def response_stream(self, status: int, headers: Headers) -> Any:
+        return self._proto.response_stream(status, self.rewrite(headers))
+
     def rewrite(self, headers: Headers) -> Headers:
         return headers
 

@@ -14,17 +14,19 @@ over any other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
+from toque.cache.live import Live
 from toque.call.context import Context, Mark
 from toque.call.plan import Plan
 from toque.contract.errors import Error, Forbidden, Invalid, TooLarge, Unavailable
 from toque.transports.bodies import BodyLimits
-from toque.transports.jsonrpc import JsonRpc
+from toque.transports.jsonrpc import JsonRpc, OwnMethods
+from toque.transports.subscriptions import SUBSCRIBE, UNSUBSCRIBE, Subscriptions
 
 __all__ = ["AUTHENTICATE", "WebSockets"]
 
@@ -34,6 +36,9 @@ IN_FLIGHT_MAX = 64
 """Messages of one socket that are answered at once; the next is not read before one of them is done. RFC 9113
 (6.5.2) recommends 100 or more for the calls of one HTTP/2 connection; it is less here because a message may
 be a batch."""
+
+FAREWELL_S = 0.5
+"""How long a client may take to hear that its subscriptions end, when the server stops."""
 
 CLOSE, BYTES, TEXT = 0, 1, 2
 """The kinds of RSGI's messages."""
@@ -49,6 +54,7 @@ class _Shared:
     text: JsonRpc
     binary: JsonRpc
     limits: BodyLimits
+    live: Live | None
 
 
 class WebSockets:
@@ -58,10 +64,18 @@ class WebSockets:
         text, binary: the same operations in JSON and in MessagePack.
         limits: the size of one message, and how long a client may take to receive one answer.
         origins: web origins that may connect besides our own: `https://shop.example`, or `*` for any.
+        live: who follows queries; None where nothing is kept in memory.
     """
 
-    def __init__(self, text: JsonRpc, binary: JsonRpc, limits: BodyLimits, origins: Sequence[str] = ()) -> None:
-        self._shared = _Shared(text, binary, limits)
+    def __init__(
+        self,
+        text: JsonRpc,
+        binary: JsonRpc,
+        limits: BodyLimits,
+        origins: Sequence[str] = (),
+        live: Live | None = None,
+    ) -> None:
+        self._shared = _Shared(text, binary, limits, live)
         self._origins = frozenset(origins)
         self._open: dict[_Socket, asyncio.Event] = {}
         self._is_stopping = False
@@ -118,7 +132,8 @@ class _Socket:
         self._transport: Any = transport
         self._credential = credential
         self._mark = Mark()
-        self._own = {AUTHENTICATE: self._authenticate}
+        live = shared.live
+        self._following = None if live is None else Subscriptions(live, self._send, self._context)
         self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._answering: set[asyncio.Task[None]] = set()
         self._reading = asyncio.create_task(self._read())
@@ -130,7 +145,11 @@ class _Socket:
             await asyncio.wait([self._reading])
             if self._grace_s is not None and self._answering:
                 await asyncio.wait(self._answering, timeout=self._grace_s)
+            if self._grace_s is not None and self._following is not None:
+                await self._following.stop(FAREWELL_S)
         finally:
+            if self._following is not None:
+                await self._following.stop()
             unfinished = [self._reading, *self._answering]
             for task in unfinished:
                 task.cancel()
@@ -172,9 +191,20 @@ class _Socket:
         return message.kind, message.data.encode() if message.kind == TEXT else message.data
 
     async def _answer(self, kind: int, jsonrpc: JsonRpc, payload: bytes) -> None:
-        answer = await jsonrpc.answer(payload, self._context, self._own)
+        fresh: list[int] = []
+        answer = await jsonrpc.answer(payload, self._context, self._own(kind, jsonrpc, fresh))
         if answer is not None:
             await self._send(kind, answer)
+        if fresh and self._following is not None:
+            self._following.begin(fresh)
+
+    def _own(self, kind: int, jsonrpc: JsonRpc, fresh: list[int]) -> OwnMethods:
+        """The methods of the connection, for one message; subscriptions that it makes go to *fresh*."""
+        own: dict[str, Callable[[Any], Any]] = {AUTHENTICATE: self._authenticate}
+        if (following := self._following) is not None:
+            own[SUBSCRIBE] = lambda params: following.subscribe(kind, jsonrpc, params, fresh)
+            own[UNSUBSCRIBE] = following.unsubscribe
+        return own
 
     def _answered(self, answering: asyncio.Task[None]) -> None:
         self._answering.discard(answering)
