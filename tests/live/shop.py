@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sqlalchemy import ForeignKey, Integer, MetaData, String, cast, exists, insert, select, update
+from sqlalchemy import ForeignKey, Integer, MetaData, String, cast, delete, exists, insert, select, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from toque import App, Database, Me, NotFound, Principal, Rows, Struct, authenticated, predicate, public, role
@@ -103,6 +103,11 @@ async def refill(id: int, content: str, db: Database) -> None:
         raise NotFound()
 
 
+@app.command("/jars/{id}/take", allow=public)
+async def take(id: int, db: Database) -> None:
+    await db.execute(delete(Jar).where(Jar.id == id))
+
+
 @app.command("/jars/{id}/more", allow=public)
 async def count(id: int, db: Database) -> None:
     """Count on what the label says."""
@@ -121,7 +126,7 @@ async def enrol(subject: str, db: Database) -> None:
 
 @app.command("/members/{subject}/leave", allow=public)
 async def expel(subject: str, db: Database) -> None:
-    await db.execute(Member.__table__.delete().where(Member.subject == subject))
+    await db.execute(delete(Member).where(Member.subject == subject))
 
 
 @app.command("/letters", allow=public)

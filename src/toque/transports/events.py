@@ -79,7 +79,7 @@ class Events:
                 leaving.cancel()
 
     async def _send(self, scope: Any, proto: Any, subscription: Subscription) -> None:
-        stream = open_events(scope, proto, 200, LIVE.headers)
+        stream = open_events(scope, proto, LIVE.headers, self._live.limits.lag_s)
         before = b"retry: %d\n\n" % _retry_ms(1.0)
         knows = scope.headers.get("last-event-id")
         try:

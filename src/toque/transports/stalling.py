@@ -28,9 +28,6 @@ SPENT_BYTES = 1024 * 1024
 """What is sent where nobody can say what was read (HTTP/2, other systems than Linux): then the client is to come back,
 and a client who does has read it."""
 
-STALLED_S = 60.0
-"""How long a client may take nothing at all before it counts as gone: as long as with nginx (`send_timeout`)."""
-
 LOOK_S = 0.05
 COST_SHARE = 20
 """How often the kernel is asked at most, and that asking takes no more than one of so many parts of the time."""
@@ -43,28 +40,29 @@ class Spent(Exception):
     """The client is to come back on a new connection, to show that it has read this one."""
 
 
-def open_events(scope: Any, proto: Any, status: int, headers: Any) -> Any:
+def open_events(scope: Any, proto: Any, headers: Any, stalled_s: float) -> Any:
     """Begin to answer; returns what has `send_bytes`, which waits for the client, and `close`.
 
-    `send_bytes` raises CallerLeft, and Spent.
+    `send_bytes` raises CallerLeft, for a client too that takes nothing for *stalled_s* seconds, and Spent.
     """
-    stream = proto.response_stream(status, headers)
+    stream = proto.response_stream(200, headers)
     if not type(scope).__module__.startswith("granian"):
-        return _Waiting(stream)
-    return _Asking(stream, scope.client if scope.http_version.startswith("1") else "")
+        return _Waiting(stream, stalled_s)
+    return _Asking(stream, stalled_s, scope.client if scope.http_version.startswith("1") else "")
 
 
 class _Waiting:
     """A stream that waits for its client by itself."""
 
-    __slots__ = ("_stream",)
+    __slots__ = ("_stalled_s", "_stream")
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, stalled_s: float) -> None:
         self._stream: Any = stream
+        self._stalled_s = stalled_s
 
     async def send_bytes(self, data: bytes) -> None:
         try:
-            async with asyncio.timeout(STALLED_S):
+            async with asyncio.timeout(self._stalled_s):
                 await self._stream.send_bytes(data)
         except TimeoutError:
             raise CallerLeft from None
@@ -76,10 +74,11 @@ class _Waiting:
 class _Asking:
     """A stream whose client is asked for at the kernel."""
 
-    __slots__ = ("_client", "_sent", "_stream")
+    __slots__ = ("_client", "_sent", "_stalled_s", "_stream")
 
-    def __init__(self, stream: Any, client: str) -> None:
+    def __init__(self, stream: Any, stalled_s: float, client: str) -> None:
         self._stream: Any = stream
+        self._stalled_s = stalled_s
         self._client = client
         self._sent = 0
 
@@ -94,7 +93,7 @@ class _Asking:
         self._sent += len(data)
 
     async def _catch_up(self) -> None:
-        until = monotonic() + STALLED_S
+        until = monotonic() + self._stalled_s
         while backlog := backlog_of(self._client):
             if monotonic() > until:
                 raise CallerLeft
