@@ -98,6 +98,13 @@ async def list_orders(db: Database, status: Status | None = None) -> list[OrderV
     return await db.all(OrderView, latest if status is None else latest.where(Order.status == status))
 
 
+@orders.query("/orders/open", allow=role("waiter", "cook"))
+async def list_open_orders(db: Database) -> list[OrderView]:
+    """List the orders that are not served yet, the oldest first."""
+    open_orders = select(Order).where(Order.status != Status.SERVED).order_by(Order.id).limit(LISTED_MAX)
+    return await db.all(OrderView, open_orders)
+
+
 @orders.command("/orders/{id}/status", allow=role("cook"), errors=[IllegalMove])
 async def move_order(id: Id, status: Status, db: Database, outbox: Outbox) -> OrderView:
     """Move an order on: placed, cooking, ready, served."""

@@ -397,3 +397,41 @@ async def test_an_order_is_placed_in_one_window_and_cooked_in_another(served: st
 
     await floor.command("Page.bringToFront")
     await floor.until("document.querySelector('#orders li').dataset.status === 'served'")
+
+
+async def test_two_browsers_see_the_same_order_as_it_goes_on(served: str, browser: chromium.Browser) -> None:
+    async with chromium.browser() as elsewhere:
+        floor = await signed_in(browser, f"{served}/waiter", "Ana")
+        kitchen = await signed_in(elsewhere, f"{served}/kitchen", "Bo")
+        # Until both follow, and ask no more.
+        await kitchen.until("performance.getEntriesByType('resource').length > 0")
+        await counted(floor)
+        await counted(kitchen)
+
+        await floor.click("input[name=table][value='7']")
+        await floor.click("button[aria-label='One more: Coffee']")
+        await floor.click("#order .sum button")
+        await kitchen.see("Table 7")
+        await kitchen.click('[aria-label^="Start cooking: "][aria-label$=" table 7"]')
+        await floor.until("document.querySelector('#orders li').dataset.status === 'cooking'")
+
+        assert await floor.run("window.asked") == ["/orders"], "the order itself was sent, and nothing was asked again"
+        assert await kitchen.run("window.asked.map((path) => path.split('/').pop())") == ["status"]
+
+
+async def counted(window: chromium.Window) -> None:
+    """Have the page note from now on what it asks the server for."""
+    await window.run(
+        "window.asked = []; const ask = window.fetch;"
+        "window.fetch = (path, options) => { window.asked.push(path); return ask(path, options) }"
+    )
+
+
+async def test_a_browser_follows_the_menu_by_itself(served: str, browser: chromium.Browser) -> None:
+    window = await browser.open(f"{served}/menu")
+
+    await window.run(
+        "window.menu = null; new EventSource('/menu').onmessage = ({ data }) => { menu = JSON.parse(data) }"
+    )
+
+    await window.until("menu?.courses.length > 3")

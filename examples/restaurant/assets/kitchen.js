@@ -1,6 +1,6 @@
 // The kitchen's page: the rail of tickets, each moved on with one button.
 
-import { call, fill, keepFresh, refill, tell, tried, work } from "./staff.js";
+import { call, fill, follow, refill, tell, tried, work } from "./staff.js";
 
 const MOVES = {
   placed: { to: "cooking", label: "Start cooking" },
@@ -8,19 +8,15 @@ const MOVES = {
   ready: { to: "served", label: "Served" },
 };
 const LATE_MIN = 20;
+const MINUTE_MS = 60000;
 
 const statuses = Object.keys(MOVES);
 const rail = Object.fromEntries(statuses.map((status) => [status, document.querySelector(`ol[data-status=${status}]`)]));
 const stations = document.getElementById("stations");
 const tickets = new Map();
-let isFirstLook = true;
+let shown = null;
 
 const station = () => stations.querySelector(":checked").value;
-
-async function look() {
-  const lists = await Promise.all(statuses.map((status) => call("cook", `/orders?status=${status}`)));
-  return lists.flat();
-}
 
 /** Bring the rail up to date; a ticket stays the same element, so that focus and place are kept. */
 function show(orders) {
@@ -28,18 +24,18 @@ function show(orders) {
   const open = new Set(orders.map(({ id }) => id));
   for (const [id, element] of tickets) if (!open.has(id)) remove(id, element);
   // The oldest hangs first.
-  for (const order of orders.sort((a, b) => a.id - b.id)) place(order);
+  for (const order of orders) place(order);
   for (const [status, list] of Object.entries(rail)) {
     document.querySelector(`[data-count=${status}]`).textContent = list.querySelectorAll("li.ticket:not([hidden])").length;
   }
-  if (!isFirstLook && fresh.length) tell(fresh.map(({ id, table }) => `New: order ${id}, table ${table}.`).join(" "));
-  isFirstLook = false;
+  if (shown && fresh.length) tell(fresh.map(({ id, table }) => `New: order ${id}, table ${table}.`).join(" "));
+  shown = orders;
 }
 
 function place(order) {
   if (!tickets.has(order.id)) tickets.set(order.id, fill("ticket", { items: order.items.map(item) }));
   const element = tickets.get(order.id);
-  const minutes = Math.max(0, Math.floor((Date.now() - Date.parse(order.placed_at)) / 60000));
+  const minutes = Math.max(0, Math.floor((Date.now() - Date.parse(order.placed_at)) / MINUTE_MS));
   refill(element, {
     table: `Table ${order.table}`,
     number: `no. ${order.id}`,
@@ -86,13 +82,15 @@ function item({ quantity, name, station }) {
 }
 
 work("cook", () => {
-  const refresh = keepFresh(look, show);
-  stations.addEventListener("change", refresh);
+  follow("cook", "/orders/open", show);
+  const showAgain = () => shown && show(shown);
+  stations.addEventListener("change", showAgain);
+  // Time passes though no order changes.
+  setInterval(showAgain, MINUTE_MS);
   document.querySelector(".rail").addEventListener("click", async ({ target }) => {
     if (target.tagName !== "BUTTON") return;
     const [id, status] = target.value.split(" ");
     const order = await tried(() => call("cook", `/orders/${id}/status`, { status }));
     if (order) tell(`Order ${order.id}, table ${order.table}: ${order.status}.`);
-    refresh();
   });
 });

@@ -1,4 +1,4 @@
-// What the waiter's and the cook's pages share: signing in, calling operations, and looking again.
+// What the waiter's and the cook's pages share: signing in, calling operations, and following them.
 
 const at = (id) => document.getElementById(id);
 
@@ -21,10 +21,7 @@ export function work(role, begin) {
     if (token) sessionStorage.setItem(role, JSON.stringify({ name, token }));
     show();
   });
-  at("sign-out").addEventListener("click", () => {
-    sessionStorage.removeItem(role);
-    location.reload();
-  });
+  at("sign-out").addEventListener("click", () => leave(role));
   show();
 }
 
@@ -35,12 +32,14 @@ export async function call(role, path, body) {
   try {
     return await send(session.token, path, body);
   } catch (error) {
-    if (error.status === 401) {
-      sessionStorage.removeItem(role);
-      location.reload();
-    }
+    if (error.status === 401) leave(role);
     throw error;
   }
+}
+
+function leave(role) {
+  sessionStorage.removeItem(role);
+  location.reload();
 }
 
 async function send(token, path, body) {
@@ -78,35 +77,63 @@ export function tell(text, isProblem = false) {
   oldNews = setTimeout(() => at("news").replaceChildren(), NEWS_MS);
 }
 
-// TO BE REPLACED by live queries, which push each change: until then we look again every two seconds.
-const LOOK_MS = 2000;
+const RETRY_MS = 2000;
 
-/** `look()` and `show()` what it found: now, again and again while the page can be seen, and when asked. */
-export function keepFresh(look, show) {
-  let asked = 0;
-  let answered = 0;
+/** `show()` the answer at `path` as whoever signed in as `role`: now, and again whenever it changes. */
+export async function follow(role, path, show) {
+  let seen = null;
+  let retry = RETRY_MS;
   let isStale = false;
-  const refresh = async () => {
-    const mine = ++asked;
+  while (true) {
     try {
-      const found = await look();
-      // What was overtaken by a later look is old news.
-      if (mine === asked) show(found);
+      // Not EventSource, which cannot send the token along.
+      const body = await open(role, path, seen);
       if (isStale) tell("");
       isStale = false;
+      for await (const event of events(body)) {
+        retry = event.retry ?? retry;
+        if (event.type === "end") throw new Error(JSON.parse(event.data).detail);
+        if (event.data) show(JSON.parse(event.data));
+        seen = event.id ?? seen;
+      }
     } catch (error) {
       isStale = true;
       tell(`This page is not up to date: ${error.message}`, true);
-    } finally {
-      answered += 1;
     }
-  };
-  // Where the server is slow, asking it again before it has answered makes it slower.
-  const lookAgain = () => document.visibilityState === "visible" && asked === answered && refresh();
-  setInterval(lookAgain, LOOK_MS);
-  document.addEventListener("visibilitychange", lookAgain);
-  refresh();
-  return refresh;
+    await new Promise((done) => setTimeout(done, retry));
+  }
+}
+
+async function open(role, path, seen) {
+  const headers = { accept: "text/event-stream", authorization: `Bearer ${read(role)?.token}` };
+  // What is on the page already is not sent again.
+  if (seen) headers["last-event-id"] = seen;
+  const answer = await fetch(path, { headers });
+  if (answer.ok) return answer.body;
+  if (answer.status === 401) leave(role);
+  const problem = await answer.json().catch(() => ({}));
+  throw new Error(problem.detail || problem.title || answer.statusText);
+}
+
+/** The events in a body, each with the fields that it has. */
+async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
+    const blocks = (rest + chunk.value).split("\n\n");
+    rest = blocks.pop();
+    for (const block of blocks) yield event(block);
+  }
+}
+
+function event(block) {
+  const fields = { type: "message" };
+  for (const line of block.split("\n")) {
+    const at = line.indexOf(": ");
+    const name = line.slice(0, Math.max(at, 0));
+    if (name) fields[name === "event" ? "type" : name] = line.slice(at + 2);
+  }
+  return fields;
 }
 
 /** A copy of the template `id`, each `data-field` of it filled with a text or with elements. */

@@ -1,6 +1,6 @@
 // The waiter's page: choose a table and dishes, send them to the kitchen, see how far each order is.
 
-import { call, euros, fill, keepFresh, tell, tried, work } from "./staff.js";
+import { call, euros, fill, follow, tell, tried, work } from "./staff.js";
 
 const form = document.getElementById("order");
 const quantities = [...form.querySelectorAll("[data-dish]")];
@@ -47,7 +47,7 @@ function row(order) {
 
 work("waiter", () => {
   showSum();
-  const refresh = keepFresh(() => call("waiter", "/orders"), showOrders);
+  follow("waiter", "/orders", showOrders);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const items = chosen().map(({ value, dataset }) => ({ dish_id: Number(dataset.dish), quantity: Number(value) }));
@@ -56,6 +56,5 @@ work("waiter", () => {
     if (!order) return;
     form.reset();
     tell(`Order ${order.id} for table ${order.table} is in the kitchen.`);
-    refresh();
   });
 });

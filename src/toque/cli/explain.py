@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from toque.cache.live import why_not_live
 from toque.call.plan import Plan
 from toque.cli.explain_messages import event_called, of_event, of_handler, of_job
 from toque.cli.operations import OperationName, find_plan
@@ -87,6 +88,12 @@ def _print(title: str, headings: Row, parts: Iterable[Iterable[Row]], format: Fo
     if format == "json":
         print_json([dict(zip(headings, row, strict=True)) for part in parts for row in part])
         return
+    plan = find_plan(serving.system.plans, operation)
+    parts = (_declared(serving, plan), _carried(serving, plan), _policies(plan), _limits(serving, plan))
+    _print(f"{plan.operation.name} ({plan.operation.kind})", ("what", "value", "from"), parts)
+
+
+def _print(title: str, headings: Row, parts: Iterable[Iterable[Row]]) -> None:
     table = Table(title=title, title_justify="left")
     for heading in headings:
         table.add_column(heading, overflow="fold")
@@ -107,7 +114,7 @@ def _rules(serving: Serving, name: str) -> list[Row] | None:
     return rules_of(guard, name, store.dialect_name)
 
 
-def _declared(plan: Plan) -> Iterator[Row]:
+def _declared(serving: Serving, plan: Plan) -> Iterator[Row]:
     operation, signature = plan.operation, plan.signature
     yield "function", operation.summary, _near(operation.where)
     if operation.path:
@@ -115,6 +122,12 @@ def _declared(plan: Plan) -> Iterator[Row]:
     why_not = unoffered(plan)
     offered = f"POST /rpc and WebSocket /ws: {operation.name}"
     yield "JSON-RPC", why_not or offered, "its types" if why_not else "its name"
+    if operation.kind is Kind.QUERY:
+        why_not = why_not_live(plan, serving.system.cache)
+        ways = ["WebSocket /ws: subscribe"] + [f"text/event-stream at {operation.path}"] * (
+            operation.method == "GET" and bool(operation.path)
+        )
+        yield "live", f"no: {why_not}" if why_not else "; ".join(ways), "whether it is cached"
     yield "access", operation.allow.words if operation.allow else "nobody", "allow="
     for found in signature.inputs:
         required = "required" if found.is_required else f"default {found.default!r}"

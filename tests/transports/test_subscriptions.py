@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 from servers import granian_serving, until, uvicorn_serving
-from shop import ANA, BANNED, app
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from live_shop import ANA, BANNED, app
 from toque.cache.live import Live
 from toque.settings import Live as Limits
 from toque.settings import Settings

@@ -7,7 +7,20 @@ import asyncio
 from sqlalchemy import ForeignKey, Integer, MetaData, String, cast, delete, exists, insert, select, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from toque import App, Database, Me, NotFound, Principal, Rows, Struct, authenticated, predicate, public, role
+from toque import (
+    App,
+    Database,
+    Me,
+    NotFound,
+    Principal,
+    Rows,
+    Struct,
+    Unavailable,
+    authenticated,
+    predicate,
+    public,
+    role,
+)
 from toque.store.models import NAMES, Conventions
 from toque.testing import Harness
 
@@ -81,6 +94,22 @@ async def letters(db: Database) -> list[LetterView]:
     return await db.all(LetterView, select(Letter).order_by(Letter.id))
 
 
+@app.query("/board", allow=authenticated)
+async def board(db: Database) -> list[LetterView]:
+    """The letters, once there is a jar on shelf 9: only then it matters who looks."""
+    if not await db.all(JarView, select(Jar).where(Jar.shelf == 9)):
+        return []
+    return await db.all(LetterView, select(Letter).order_by(Letter.id))
+
+
+@app.query("/tested/{id}", allow=public)
+async def tested(id: int, db: Database) -> JarView:
+    found = await db.one(JarView, select(Jar).where(Jar.id == id))
+    if found.content == "broken":
+        raise Unavailable("the lid is stuck")
+    return found
+
+
 @app.query("/clock", allow=public)
 async def ticks() -> int:
     return 1
@@ -144,7 +173,8 @@ def runs(harness: Harness, operation: str) -> int:
 async def settle(harness: Harness) -> None:
     """Come back when every commit so far was heard of, and every answer that it changed was found out."""
     cache, live = harness.serving.system.cache, harness.serving.system.live
-    assert cache is not None and live is not None
+    assert cache is not None
+    assert live is not None
     assert await cache.runner.barrier()
     # What has changed is told in the loop's next round.
     await asyncio.sleep(0)

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 from servers import granian_serving, until, uvicorn_serving
-from shop import ANA, BANNED, app
 
+from live_shop import ANA, BANNED, app
 from toque.settings import Live, Settings
 from toque.testing import Harness, running
 from toque.transports.asgi import asgi_application
