@@ -138,7 +138,7 @@ class Live:
         topic = self._topic(plan, pending.values, context.cache_key)
         if not topic.followers:
             topic.found(answer)
-        topic.join(subscription)
+        topic.join(subscription, answer)
         self._looks.append((monotonic() + CHECK_S, subscription))
         if self._timer is None:
             self._begin_tick()
@@ -279,7 +279,7 @@ class Live:
             if key is None:
                 follower.end(Unavailable("it cannot be followed any more", retry_after_s=BACK_S))
             else:
-                self._topic(topic.plan, topic.arguments, key).join(follower)
+                self._topic(topic.plan, topic.arguments, key).join(follower, None)
 
     def _end(self, topic: Topic, error: Exception) -> None:
         for follower in list(topic.followers):

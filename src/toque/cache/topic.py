@@ -81,11 +81,13 @@ class Topic:
         """Whether the newest state misses nothing that this process knows of."""
         return self.answer is not None and self._runner.entries.find(self.key) is self.answer
 
-    def join(self, subscription: Subscription) -> None:
-        """Have *subscription* told of the state that is current, or of the first that is found out from now on."""
+    def join(self, subscription: Subscription, answer: KeptAnswer | None) -> None:
+        """Have *subscription*, whose own call was given *answer*, told of that, if it is the newest state, or else of
+        the first that is found out from now on."""
         self.followers[subscription] = None
         subscription.topic = self
-        if self.answer is not None and self.is_current:
+        # Another one may be of an earlier snapshot, though it is kept: his own commit need not be in it.
+        if self.is_current and self.answer is not None and answer is not None and self.answer.body == answer.body:
             subscription.offer(self.answer)
             return
         subscription.after = self.runs
