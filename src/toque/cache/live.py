@@ -125,6 +125,9 @@ class Live:
         try:
             pending = _Remembered(arguments)
             context.takes_kept = True
+            if context.freshness is not None and context.freshness.is_bypassed:
+                # What is followed is kept.
+                context.freshness = STRICT
             answer = await plan.call(context, pending.arguments)
         finally:
             self._coming -= 1

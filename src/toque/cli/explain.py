@@ -75,6 +75,7 @@ def _parts(serving: Serving, plan: Plan) -> Iterator[Iterable[Row]]:
     else:
         yield _declared(plan)
         yield _carried(serving, plan)
+        yield _live(serving, plan)
     yield _policies(plan)
     yield _memory(serving, plan)
     yield _limits(serving, plan)
@@ -88,12 +89,6 @@ def _print(title: str, headings: Row, parts: Iterable[Iterable[Row]], format: Fo
     if format == "json":
         print_json([dict(zip(headings, row, strict=True)) for part in parts for row in part])
         return
-    plan = find_plan(serving.system.plans, operation)
-    parts = (_declared(serving, plan), _carried(serving, plan), _policies(plan), _limits(serving, plan))
-    _print(f"{plan.operation.name} ({plan.operation.kind})", ("what", "value", "from"), parts)
-
-
-def _print(title: str, headings: Row, parts: Iterable[Iterable[Row]]) -> None:
     table = Table(title=title, title_justify="left")
     for heading in headings:
         table.add_column(heading, overflow="fold")
@@ -114,7 +109,7 @@ def _rules(serving: Serving, name: str) -> list[Row] | None:
     return rules_of(guard, name, store.dialect_name)
 
 
-def _declared(serving: Serving, plan: Plan) -> Iterator[Row]:
+def _declared(plan: Plan) -> Iterator[Row]:
     operation, signature = plan.operation, plan.signature
     yield "function", operation.summary, _near(operation.where)
     if operation.path:
@@ -122,12 +117,6 @@ def _declared(serving: Serving, plan: Plan) -> Iterator[Row]:
     why_not = unoffered(plan)
     offered = f"POST /rpc and WebSocket /ws: {operation.name}"
     yield "JSON-RPC", why_not or offered, "its types" if why_not else "its name"
-    if operation.kind is Kind.QUERY:
-        why_not = why_not_live(plan, serving.system.cache)
-        ways = ["WebSocket /ws: subscribe"] + [f"text/event-stream at {operation.path}"] * (
-            operation.method == "GET" and bool(operation.path)
-        )
-        yield "live", f"no: {why_not}" if why_not else "; ".join(ways), "whether it is cached"
     yield "access", operation.allow.words if operation.allow else "nobody", "allow="
     for found in signature.inputs:
         required = "required" if found.is_required else f"default {found.default!r}"
@@ -149,6 +138,19 @@ def _carried(serving: Serving, plan: Plan) -> Iterator[Row]:
         yield "gives", ", ".join(offered.gives), "what can carry its output"
     if operation.page:
         yield "page", operation.page, "page="
+
+
+def _live(serving: Serving, plan: Plan) -> Iterator[Row]:
+    """Whether its answer can be followed."""
+    operation = plan.operation
+    if operation.kind is not Kind.QUERY:
+        return
+    if why_not := why_not_live(plan, serving.system.cache):
+        yield "live", "no", why_not
+        return
+    if operation.method == "GET" and operation.path:
+        yield "live", f"text/event-stream at {operation.path}", "it is cached"
+    yield "live", "subscribe on WebSocket /ws", "it is cached"
 
 
 def _policies(plan: Plan) -> Iterator[Row]:

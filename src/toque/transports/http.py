@@ -21,8 +21,8 @@ from toque.contract.operation import PRIORITIES, Kind, Priority
 from toque.contract.signature import path_names
 from toque.transports.arguments import PlainReader
 from toque.transports.bodies import BodyLimits, LateReader
-from toque.transports.kept_forms import HIT, form_of, freshness_of, is_known
 from toque.transports.events import Events
+from toque.transports.kept_forms import HIT, form_of, freshness_of, is_known
 from toque.transports.marks import mark_headers, mark_of
 from toque.transports.replies import LIVE, Headers, Offer, Offers, compressed, send_overloaded, send_problem
 from toque.transports.router import Endpoint
@@ -59,8 +59,8 @@ class HttpOperation:
         "_carries_mark",
         "_compress_from",
         "_deadline_s",
-        "_is_cached",
         "_events",
+        "_is_cached",
         "_is_command",
         "_leaves_mark",
         "_location",
