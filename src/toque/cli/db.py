@@ -132,7 +132,8 @@ def upgrade(
     from toque.store import migrations
 
     has_messages = not dry_run and _lay_out(target)
-    if not dry_run and not _has_migrations(target) and (_capture(target) or has_messages):
+    if has_messages and not _has_migrations(target):
+        _capture(target)
         return 0
     place = _database(target)
     _require_migrations(place.folder)

@@ -59,6 +59,8 @@ class Statistics:
         self._file: Path | None = None
 
     def __call__(self, statement: Statement) -> None:
+        if not statement.context.operation:
+            return  # What Toque does for itself is nobody's to make faster.
         cost = self._costs.get(statement.sql)
         if cost is None:
             if len(self._costs) >= TEXTS_MAX:
