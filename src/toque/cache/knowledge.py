@@ -7,6 +7,7 @@ many a key holds says which they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import msgspec
@@ -25,7 +26,15 @@ Key: TypeAlias = "tuple[str, bytes, int, Hashable]"
 INPUT_BYTES_MAX = 4096
 """Inputs that are longer are seldom asked for twice, and would fill the room with keys."""
 
-_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+
+def _plain(value: Any) -> Any:
+    """Claims stand in a view that nobody can write to."""
+    if isinstance(value, MappingProxyType):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} is in no key")
+
+
+_encode = msgspec.msgpack.Encoder(order="deterministic", enc_hook=_plain).encode
 """In MessagePack 1, 1.0, true and "1" are different bytes."""
 
 
