@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from sqlalchemy import MetaData, delete, insert, select, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -59,6 +61,13 @@ def make_app() -> App:
     @app.query("/dishes", allow=public)
     async def list_dishes(db: Database) -> list[DishView]:
         return await db.all(DishView, select(Dish).order_by(Dish.id))
+
+    @app.query("/slow", allow=public)
+    async def list_slowly(db: Database) -> list[DishView]:
+        """Goes on for a while after it has read."""
+        dishes = await db.all(DishView, select(Dish).order_by(Dish.id))
+        await asyncio.sleep(0.05)
+        return dishes
 
     @app.query("/strict", allow=public, freshness="strict")
     async def list_strictly(db: Database) -> list[DishView]:

@@ -51,7 +51,8 @@ class World:
         }
         table = self.random.choice(("mode", *rows))
         row: dict[str, Any] = rows[table] if table in ("mode", "poster") or self.random.random() < 0.8 else {}
-        await self.remembering.post(f"/set/{table}/{self.random.randrange(3)}", json={"row": row})
+        done = await self.remembering.post(f"/set/{table}/{self.random.randrange(3)}", json=row)
+        assert done.status == 204, done.text
 
     async def ask_all(self) -> None:
         calls = [(self.random.choice(TARGETS), self.random.choice(CALLERS)) for _ in range(AT_ONCE)]
