@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from msgspec import structs
 
+from toque.cache.counts import counts, gauges
 from toque.cache.live import why_not_live
 from toque.call import logs
 from toque.call.context import Context
+from toque.call.counts import Count
 from toque.call.plan import Plan
 from toque.call.tasks import cancel
 from toque.codecs.codec import CODECS
@@ -25,7 +27,6 @@ from toque.contract.complaints import Complaint, SetupError
 from toque.contract.errors import Unavailable
 from toque.contract.manifest import Manifest, Offered, manifest
 from toque.contract.module import Module
-from toque.messages.counts import Count
 from toque.store.insight.measures import Measuring, database_measuring
 from toque.store.preparation import head
 from toque.store.release import Release
@@ -87,7 +88,12 @@ class Serving:
         if self.system.store is not None and app.metadata is not None:
             self.system.store.enforce(app.metadata)
         self.metrics = Metrics(
-            self.system.figures, figures_folder, self.system.lines, measuring=self._measuring(), counts=self._counts
+            self.system.figures,
+            figures_folder,
+            self.system.lines,
+            measuring=self._measuring(),
+            counts=self._counts,
+            gauges=self._gauges,
         )
         self._limits = BodyLimits(settings.http.body_bytes_max, settings.http.body_timeout_s)
         self._pages = pages
@@ -164,7 +170,11 @@ class Serving:
         return found
 
     def _counts(self) -> list[Count]:
-        return [] if self.system.messages is None else self.system.messages.counts()
+        found = [] if self.system.messages is None else self.system.messages.counts()
+        return found if self.system.cache is None else [*found, *counts(self.system.cache)]
+
+    def _gauges(self) -> list[Count]:
+        return [] if self.system.cache is None else list(gauges(self.system.cache))
 
     # What it says of itself.
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from toque.messages.counts import Count
+from toque.call.counts import Count
 from toque.transports.metrics import Metrics
 from toque.transports.metrics_port import HEAD_BYTES_MAX, serve_metrics
 

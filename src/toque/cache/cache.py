@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence, Set
 from math import inf
+from pathlib import Path
 from random import random
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from toque.cache import capture
 from toque.cache.changes import Images
 from toque.cache.decisions import Need
 from toque.cache.entries import Entries
+from toque.cache.learned import Learned, Learning
 from toque.cache.policy import CachedQuery
 from toque.cache.read_sets import Readings
 from toque.cache.runner import Looker, Runner
@@ -48,6 +50,7 @@ class Cache:
         verify_share: how many of the hits are found out anew and compared, from 0 to 1.
         tail: follows the database; SQLite needs none.
         starts_tail: whether nobody else starts and stops it.
+        folder: where to write down what queries read; None for nowhere.
         retry_s: how soon it looks again whether answers can be kept, where they cannot.
     """
 
@@ -61,6 +64,7 @@ class Cache:
         verify_share: float = 0.0,
         tail: Tail | None = None,
         starts_tail: bool = False,
+        folder: Path | None = None,
         retry_s: float = RETRY_S,
     ) -> None:
         self.is_on = False
@@ -74,6 +78,7 @@ class Cache:
         self._verify_share = verify_share
         self.entries = Entries(bytes_max)
         self.queries: dict[str, CachedQuery] = {}
+        self._learning = None if folder is None else Learning(folder, self._learned)
         self.readings = Readings(store.plans.guarded)
         self._store = store
         self._tables = tuple(tables)
@@ -109,6 +114,16 @@ class Cache:
         """Keep nothing any more."""
         await cancel(self._trying)
         await self._end()
+        if self._learning is not None:
+            await self._learning.stop()
+
+    def learn(self) -> None:
+        """More is known of a query."""
+        if self._learning is not None:
+            self._learning.learn()
+
+    def _learned(self) -> dict[str, Learned]:
+        return {name: query.learned for name, query in self.queries.items() if query.tables or query.why_not}
 
     async def _begin(self) -> None:
         if not self._looker.is_immediate:

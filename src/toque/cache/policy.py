@@ -15,6 +15,7 @@ from toque.cache.decisions import Need
 from toque.cache.figures import CacheFigures
 from toque.cache.kept import Canonical, KeptAnswer, Unfit
 from toque.cache.knowledge import Key, Knowledge
+from toque.cache.learned import Learned
 from toque.cache.noting import Noting
 from toque.cache.predicates import Predicate, ReadSet
 from toque.cache.runner import How, Landed, Landing
@@ -98,6 +99,12 @@ class CachedQuery:
         """Find out anew whether it can be answered from memory: the schema is another one."""
         self.why_not = ""
 
+    @property
+    def learned(self) -> Learned:
+        """What is known of it by now."""
+        reads = {table: sorted(map(list, columns)) for table, columns in self.tables.items()}
+        return Learned(reads, self.why_not)
+
     def need_of(self, context: Context) -> Need:
         """What *context*'s answer must not miss."""
         asked, token = context.freshness, None if context.mark is None else context.mark.token
@@ -158,6 +165,7 @@ class CachedQuery:
             return self._hit(context, answer)
         is_own = landed.how is How.RUN
         if is_own:
+            self.figures.kept += landed.is_kept
             context.cache_status = STORED if landed.is_kept else MISS
         else:
             self.figures.joined += 1
@@ -237,7 +245,10 @@ class CachedQuery:
 
     def _read(self, flight: int, part: ReadSet) -> None:
         for table, columns, _ in part.predicates:
-            self.tables.setdefault(table, set()).add(columns)
+            known = self.tables.setdefault(table, set())
+            if columns not in known:
+                known.add(columns)
+                self._cache.learn()
         self._cache.runner.read(flight, part)
 
     def _tells(self, key: Key, noting: Noting) -> bool:
@@ -250,6 +261,7 @@ class CachedQuery:
     def _give_up(self, why: str) -> None:
         if not self.why_not:
             self.why_not = why
+            self._cache.learn()
             log.info("%s is not answered from memory: %s", self._operation, why)
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from toque.cache.learned import learned
 from toque.cache.live import why_not_live
 from toque.call.plan import Plan
 from toque.cli.explain_messages import event_called, of_event, of_handler, of_job
@@ -173,6 +174,11 @@ def _memory(serving: Serving, plan: Plan) -> Iterator[Row]:
     yield "memory", room, f"cache.bytes_max, {settings.sources.get('cache.bytes_max', 'default')}"
     if plan.operation.reads is not None:
         yield "reads", ", ".join(model.__name__ for model in plan.operation.reads), "reads="
+    known = learned(serving.app.folder).get(plan.operation.name)
+    if known is not None and known.reads:
+        yield "has read", known.words, "seen when it ran"
+    if known is not None and known.why_not:
+        yield "not kept", known.why_not, "seen when it ran"
 
 
 def _limits(serving: Serving, plan: Plan) -> Iterator[Row]:

@@ -10,6 +10,7 @@ from functools import partial
 from random import shuffle
 from time import monotonic
 
+from toque.call.counts import Count
 from toque.call.plan import Plan
 from toque.call.tasks import cancel
 from toque.contract.errors import Overloaded, Unavailable
@@ -17,7 +18,6 @@ from toque.log.probe import Probe
 from toque.log.reader import Reader
 from toque.log.tail import Tail
 from toque.messages.consumer import Consumer, Desk
-from toque.messages.counts import Count
 from toque.messages.feed import Feed
 from toque.messages.handling import Handling
 from toque.messages.inbox import Inbox

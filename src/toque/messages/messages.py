@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
+from toque.call.counts import Count
 from toque.log.reader import Reader, reader_of
 from toque.log.tail import Tail
-from toque.messages.counts import Count
 from toque.messages.outbox import Bell
 from toque.store.store import Store
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from toque.call.counts import Count
 from toque.call.tasks import cancel
 from toque.contract.errors import Error
 from toque.log.cursor import BEGINNING, Cursor
@@ -27,7 +28,6 @@ from toque.log.tail import Tail
 from toque.messages.behalf import TRACEPARENT
 from toque.messages.brokers import Broker, Message
 from toque.messages.cloudevents import Binding, CloudEvent, to_binary
-from toque.messages.counts import Count
 from toque.store.own import change, execute
 from toque.store.prepared import Prepared
 from toque.store.store import Store

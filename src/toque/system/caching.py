@@ -19,6 +19,7 @@ from toque.contract.principal import Principal
 from toque.contract.signature import Signature
 from toque.settings import Settings
 from toque.store.database import Database
+from toque.system.stores import writes_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +103,7 @@ def cache_of(
         verify_share=settings.cache.verify_share or 0.0,
         tail=tail,
         starts_tail=starts_tail,
+        folder=settings.folder if writes_statistics(settings) else None,
     )
 
 

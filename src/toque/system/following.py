@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from toque.call.counts import counted
 from toque.call.plan import Plan
 from toque.contract.access import Access
 from toque.contract.complaints import Complaint
@@ -13,7 +14,6 @@ from toque.contract.operation import Operation
 from toque.http_client.outgoing import Outgoing
 from toque.log.probe import EVENTS, Probe
 from toque.log.tail import Tail
-from toque.messages.counts import counted
 from toque.messages.inbox import Inbox
 from toque.messages.jobs.book import Book
 from toque.messages.outbox import Bell

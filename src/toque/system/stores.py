@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from toque.store.statement import Statement, StatementObserver
     from toque.store.store import Store
 
-__all__ = ["Tables", "ears_of", "guard_of", "store_of"]
+__all__ = ["Tables", "ears_of", "guard_of", "store_of", "writes_statistics"]
 
 # Half of what makes a call slow (`log.slow_ms`).
 SLOW_MS = 500.0
@@ -95,6 +95,12 @@ def ears_of(settings: Settings, url: str) -> Iterator[SlowStatements | Statistic
     slow_ms = (SLOW_MS if is_development else 0) if database.slow_ms is None else database.slow_ms
     if slow_ms:
         yield SlowStatements(url, slow_ms, with_values=database.slow_values)
-    # An app without a folder of its own is a test's; nobody will ask for advice on it.
-    if settings.folder and (is_development if database.statistics is None else database.statistics):
+    if settings.folder and writes_statistics(settings):
         yield Statistics(settings.folder)
+
+
+def writes_statistics(settings: Settings) -> bool:
+    """Whether what statements cost and what queries read is kept in files beside the app."""
+    wanted, is_development = settings.database.statistics, not settings.is_production
+    # An app without a folder of its own is a test's; nobody will ask for advice on it.
+    return bool(settings.folder) and (is_development if wanted is None else wanted)

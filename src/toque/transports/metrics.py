@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from toque.cache.counts import HELP as CACHE_HELP
+from toque.call.counts import Count, added
 from toque.call.observation import BOUNDS_S, Figures
 from toque.call.waiting import Waiting
-from toque.messages.counts import HELP, Count, added
+from toque.messages.counts import HELP as MESSAGES_HELP
 from toque.transports.line_metrics import LineSnapshot, families, line_snapshot
 from toque.transports.replies import DATA_HEADERS
 from toque.transports.router import Endpoint
@@ -42,6 +44,8 @@ log = logging.getLogger("toque.metrics")
 WRITE_EVERY_S = 1.0
 """Prometheus scrapes every 15 s to 60 s: a second is not seen there, and a small file a second is cheap."""
 
+
+_HELP = {**MESSAGES_HELP, **CACHE_HELP}
 
 Measured = Mapping[str, "Sequence[Measure]"]
 """Figures of the database, by what their names begin with."""
@@ -65,6 +69,7 @@ class WorkerFile(msgspec.Struct, array_like=True):
     figures: list[Snapshot]
     lines: list[LineSnapshot] = []
     counts: list[Count] = []
+    gauges: list[Count] = []
 
 
 class Metrics:
@@ -75,7 +80,8 @@ class Metrics:
         folder: where the workers of one server write; None where there is only this one.
         lines: where calls wait for one another.
         measuring: look at the app's database, by what their figures' names begin with.
-        counts: what this process counts of messages.
+        counts: what this process counts beside.
+        gauges: what it has at this moment.
     """
 
     def __init__(
@@ -86,11 +92,13 @@ class Metrics:
         *,
         measuring: Mapping[str, Measuring] | None = None,
         counts: Callable[[], list[Count]] = list,
+        gauges: Callable[[], list[Count]] = list,
     ) -> None:
         self._figures = figures
         self._lines = lines
         self._measuring = measuring or {}
         self._counts = counts
+        self._gauges = gauges
         self._folder = folder
         self.begin()
 
@@ -150,7 +158,8 @@ class Metrics:
         """What this worker counted, of the operations that were called at all."""
         begun = (figures for figures in self._figures.values() if figures.in_flight or figures.calls)
         figures = [_snapshot(each) for each in begun]
-        return WorkerFile(os.getpid(), figures, list(map(line_snapshot, self._lines)), self._counts())
+        lines = list(map(line_snapshot, self._lines))
+        return WorkerFile(os.getpid(), figures, lines, self._counts(), self._gauges())
 
     def _all(self, own: WorkerFile) -> list[WorkerFile]:
         """Every worker's figures: this one's live, its siblings' as they last wrote them."""
@@ -194,7 +203,8 @@ class _Collector:
         yield from _calls(_added(workers), _added(living))
         yield from families(_lines_of(workers), _lines_of(living))
         yield from _processes([worker.pid for worker in living])
-        yield from _counted(count for worker in workers for count in worker.counts)
+        yield from _counted((count for worker in workers for count in worker.counts), is_gauge=False)
+        yield from _counted((gauge for worker in living for gauge in worker.gauges), is_gauge=True)
         for prefix, measures in self._measured.items():
             yield from _measured(prefix, measures)
 
@@ -215,15 +225,15 @@ def _calls(totals: Iterable[Snapshot], living: Iterable[Snapshot]) -> Iterator[M
     yield from (calls, seconds, in_flight)
 
 
-def _counted(counts: Iterable[Count]) -> Iterable[Metric]:
-    """What all workers counted of messages: one family for each name."""
-    from prometheus_client.core import CounterMetricFamily
+def _counted(counts: Iterable[Count], *, is_gauge: bool) -> Iterable[Metric]:
+    """What workers counted beside their calls, summed: one family for each name."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    families: dict[str, CounterMetricFamily] = {}
+    make = GaugeMetricFamily if is_gauge else CounterMetricFamily
+    families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
     for each in added(counts):
         if each.name not in families:
-            name, text = f"toque_{each.name}", HELP.get(each.name, "")
-            families[each.name] = CounterMetricFamily(name, text, labels=tuple(each.labels))
+            families[each.name] = make(f"toque_{each.name}", _HELP.get(each.name, ""), labels=tuple(each.labels))
         families[each.name].add_metric(tuple(each.labels.values()), each.value)
     return families.values()
 

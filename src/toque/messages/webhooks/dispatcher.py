@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from toque.call.counts import Count
 from toque.call.tasks import cancel
 from toque.contract.errors import Unavailable
 from toque.log.tail import Tail
-from toque.messages.counts import Count
 from toque.messages.webhooks.deliveries import Deliveries, Due, Ready
 from toque.messages.webhooks.fan_out import FanOut
 from toque.messages.webhooks.outcome import Verdict
