@@ -65,7 +65,7 @@ class FakeMvcc:
         images = [{"group": group}]
         if before is not None and old_image:
             images.append({"group": before[0]})
-        self.log.append((writing.xid, Change("rows", tuple(images))))
+        self.log.append((writing.xid, Change("rows", tuple(images), writing.xid)))
 
     def commit(self, writing: Writing) -> int:
         """The state from which on it is visible."""
@@ -93,9 +93,13 @@ class FakeMvcc:
         self.lost_xid = max([self.lost_xid, *gone])
         self.log = [(xid, change) for xid, change in self.log if xid in self.writing]
 
-    def look(self, before: Snapshot | None, *, with_xip: bool = True) -> Seen:
+    def look(self, before: Snapshot | None, *, with_xip: bool = True, looks_back: bool = False) -> Seen:
         """What a look finds, as the statement in `postgres_changes.py` does."""
         found = []
+        if before is None and looks_back:
+            told = [change for xid, change in self.log if xid > self.lost_xid and xid in self.committed]
+            since = Snapshot.up_to(self.lost_xid)
+            return Seen(str(self.generation), self.snapshot(), tuple(told), since=since)
         if before is not None:
             xip = before.xip if with_xip else frozenset()
             found = [change for xid, change in self.log if (xid >= before.xmax or xid in xip) and xid in self.committed]

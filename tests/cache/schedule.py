@@ -85,6 +85,16 @@ class Flying:
 
 
 @dataclass
+class Shared:
+    """What another process keeps, for all to take over."""
+
+    key: tuple[Groups, int | None]
+    value: Encoded
+    at: Snapshot
+    epoch: str
+
+
+@dataclass
 class Acked:
     at: float
     state: int
@@ -133,6 +143,11 @@ class Schedule:
         """Whether some queries ask who is calling."""
         self.about_callers: set[Groups] = set()
         """Queries of which some run has asked who is calling: their keys tell it from then on."""
+        self.has_others = choose(3) == 1
+        """Whether other processes keep answers too."""
+        self.snapshots: list[Snapshot] = []
+        self.shared: list[Shared] = []
+        self.adopted = 0
 
     def run(self, steps: int) -> None:
         for _ in range(steps):
@@ -155,7 +170,8 @@ class Schedule:
     def actions(self) -> list[Callable[[], None]]:
         always = [self.ask] * 4 + [self.begin, self.pass_time, self.ring]
         rare = [self.db.rotate, self.crash] if self.choose(self.calm) == 0 else []
-        return [*always, *rare, *self._of_writers(), *self._of_looks(), *self._of_flights()]
+        others = [self.share, self.adopt] if self.has_others else []
+        return [*always, *rare, *others, *self._of_writers(), *self._of_looks(), *self._of_flights()]
 
     def _of_writers(self) -> list[Callable[[], None]]:
         writers: list[Callable[[], None]] = []
@@ -205,6 +221,7 @@ class Schedule:
             self.do(self.cache.committed(self.now))
 
     def crash(self) -> None:
+        self.snapshots.clear()
         self.db.crash(elsewhere=self.choose(2) == 0)
         # Every connection is cut, so what was read and not yet told is lost.
         if self.is_looking:
@@ -272,6 +289,24 @@ class Schedule:
     def hurry(self) -> None:
         self.do(self.cache.hurry(list(self.asked)[self.choose(len(self.asked))], self.now))
 
+    # What other processes keep.
+
+    def share(self) -> None:
+        """Another process asks the database now; what it had applied before that may be of some time ago."""
+        self.snapshots.append(self.db.snapshot())
+        groups, who = KEYS[self.choose(len(KEYS))], self.choose(2)
+        rows = answer(self.db.states[-1], groups)
+        value = _encoded(self.told(rows, who))
+        key = (groups, who if self.is_about_caller(rows) else None)
+        at = self.snapshots[-1 - self.choose(min(2, len(self.snapshots)))]
+        self.shared.append(Shared(key, value, at, str(self.db.generation)))
+
+    def adopt(self) -> None:
+        if self.shared:
+            found = self.shared[-1 - self.choose(min(3, len(self.shared)))]
+            reads = [groups_read(found.key[0])]
+            self.adopted += self.cache.adopt(found.key, found.value, reads, found.at, found.epoch)
+
     # Flights.
 
     def fly(self, flight: Flying, *, fails: bool = True) -> None:
@@ -331,7 +366,7 @@ class Schedule:
         self.do(self.cache.wake(self.now))
 
     def look_taken(self) -> None:
-        self.look = self.db.look(self.seen, with_xip=self.faults.with_xip)
+        self.look = self.db.look(self.seen, with_xip=self.faults.with_xip, looks_back=self.has_others)
 
     def look_applied(self) -> None:
         assert self.look is not None

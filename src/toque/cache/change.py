@@ -25,6 +25,8 @@ class Change(Struct, frozen=True):
     table: str
     images: tuple[Image, ...] | None
     """Each row as it was and as it became; None where they were too many to tell, so that it may be any."""
+    number: int = 0
+    """The transaction that made it; on SQLite nobody asks."""
 
 
 class Overlapping(Protocol):

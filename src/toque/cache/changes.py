@@ -38,18 +38,18 @@ class Images:
     def __init__(self, tables: Sequence[Table], dialect_name: str) -> None:
         self._keys: Mapping[str, Mapping[str, Key]] = {table.fullname: keys_of(table, dialect_name) for table in tables}
 
-    def change(self, name: str, columns: str, images: str | bytes | None) -> Change:
-        """The change of the table *name*. What cannot be read may have been any row."""
+    def change(self, name: str, columns: str, images: str | bytes | None, number: int = 0) -> Change:
+        """The change of the table *name* by transaction *number*. What cannot be read may have been any row."""
         keys = self._keys.get(name)
         if images is None or keys is None:
-            return Change(name, None)
+            return Change(name, None, number)
         try:
             # A row whose keys stay has one image, before and after.
             found = dict.fromkeys(map(tuple, msgspec.json.decode(images)))
-            return Change(name, tuple(_image(_names(columns), row, keys) for row in found))
+            return Change(name, tuple(_image(_names(columns), row, keys) for row in found), number)
         except (msgspec.MsgspecError, TypeError, ValueError, AttributeError):
             # No text, or a value of a type that the column has only got since.
-            return Change(name, None)
+            return Change(name, None, number)
 
 
 def changes_of(store: Store, tables: Sequence[Table]) -> Changes:

@@ -6,7 +6,7 @@ all rows, so what it returns is exactly the difference.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -45,14 +45,14 @@ _LOOK = Prepared(
                 FROM pg_inherits) AS partitions
     )
     SELECT now.snapshot, now.place || ':' || now.triggers || ':' || now.partitions || ':' || state.generation,
-           state.lost::text, found.name, found.columns, found.images::text
+           state.lost::text, found.name, found.columns, found.images::text, found.xid::text
     FROM now LEFT JOIN toque.change_state AS state ON true LEFT JOIN LATERAL (
-        SELECT name, columns, images FROM toque.change
+        SELECT name, columns, images, xid FROM toque.change
         WHERE xid >= $1::text::xid8 OR xid = ANY ($2::text[]::xid8[]) LIMIT $3
     ) AS found ON true
     """
 )
-_FIRST = "9223372036854775807"
+_FIRST = 9223372036854775807
 """No transaction has this number or a higher one, so that a first look returns no changes."""
 
 _BEGIN = Prepared("INSERT INTO toque.change_state DEFAULT VALUES ON CONFLICT DO NOTHING", True)
@@ -70,11 +70,17 @@ class PostgresChanges:
 
     Args:
         fetch: asks on a connection of its own; a connection of the store's pool is used unless given.
+        looks_back: whether the first look has what the log still has of before.
     """
 
     is_immediate = False
 
-    def __init__(self, store: Store, images: Images, fetch: Fetch | None = None) -> None:
+    def __init__(
+        self, store: Store, images: Images, fetch: Fetch | None = None, *, looks_back: bool = False
+    ) -> None:
+        self.place = ""
+        """The log that was last looked into, in full: a secret of those who may read it."""
+        self._looks_back = looks_back
         self._store = store
         self._images = images
         self._own_fetch = fetch
@@ -89,16 +95,34 @@ class PostgresChanges:
         return True
 
     async def look(self, before: Snapshot | None) -> Seen:
-        xmax, xip = (_FIRST, []) if before is None else (str(before.xmax), list(map(str, before.xip)))
-        rows = await self._fetch(_LOOK, xmax, xip, CHANGES_MAX + 1)
-        snapshot, epoch, lost = rows[0][:3]
-        if epoch is None:
+        rows = await self._rows(_FIRST, ()) if before is None else await self._rows(before.xmax, before.xip)
+        lost = rows[0][2]
+        if lost is None:
             # The log is new, or was emptied by a crash: this is where a generation begins.
             await self._begin()
             return await self.look(None)
-        is_gap = len(rows) > CHANGES_MAX or (before is not None and before.xmin <= int(lost))
-        changes = () if is_gap else tuple(self._images.change(*row[3:]) for row in rows if row[3] is not None)
-        return Seen(_named(epoch), Snapshot.parse(snapshot), changes, is_gap)
+        if before is None:
+            return self._seen(rows) if not self._looks_back else await self._look_back(int(lost))
+        return self._seen(rows, is_gap=before.xmin <= int(lost))
+
+    async def _look_back(self, lost: int) -> Seen:
+        """A first look, with all that the log has since it last forgot anything, unless that is too much."""
+        rows = await self._rows(lost + 1, ())
+        if rows[0][2] is None:
+            return await self.look(None)
+        # Of the transactions up to there the log may still have some; they are not among these rows.
+        since = None if len(rows) > CHANGES_MAX else Snapshot.up_to(int(rows[0][2]))
+        return self._seen(rows, since=since)
+
+    async def _rows(self, first: int, xip: Iterable[int]) -> Sequence[Sequence[Any]]:
+        return await self._fetch(_LOOK, str(first), list(map(str, xip)), CHANGES_MAX + 1)
+
+    def _seen(self, rows: Sequence[Sequence[Any]], *, is_gap: bool = False, since: Snapshot | None = None) -> Seen:
+        snapshot, self.place = rows[0][:2]
+        is_gap = is_gap or len(rows) > CHANGES_MAX
+        told = (row for row in rows if row[3] is not None)
+        changes = () if is_gap else tuple(self._images.change(*row[3:6], int(row[6])) for row in told)
+        return Seen(_named(self.place), Snapshot.parse(snapshot), changes, is_gap, since)
 
     async def trim(self) -> None:
         try:

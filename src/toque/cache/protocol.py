@@ -45,6 +45,8 @@ class Seen(Struct, frozen=True):
     """All changes of the transactions that this snapshot sees and the one before did not."""
     is_gap: bool = False
     """Whether some of them may be missing, because the log keeps them for a while only."""
+    since: Snapshot | None = None
+    """After what the changes are where there was no look before, and the log still has some."""
 
 
 class _Request(Struct, frozen=True):
@@ -105,6 +107,17 @@ class Coherence:
             return None
         return value if rules.is_fresh(self._looks.as_of, now, need.bound_s) else None
 
+    def adopt(self, key: Hashable, value: Any, reads: Sequence[Overlapping], at: Snapshot, epoch: str) -> bool:
+        """Keep what another process has kept under *key*, if it is what this one might have: whether it was.
+
+        Args:
+            at: what that process had applied when it was kept there.
+        """
+        if not rules.has_the_epoch(self._epoch, epoch) or not all(self._ring.holds(part, at) for part in reads):
+            return False
+        self._kept.keep(key, value, reads)
+        return True
+
     def is_late(self, need: Need, now: float) -> bool:
         """Whether the last look is too long ago for *need*."""
         return not rules.is_fresh(self._looks.as_of, now, need.bound_s)
@@ -162,7 +175,7 @@ class Coherence:
     def looked(self, seen: Seen, now: float) -> list[Decision]:
         """A look has come back: what it found is applied at once, before anybody is answered."""
         if rules.must_flush(self._epoch, seen.epoch, seen.is_gap):
-            self._flush()
+            self._flush(seen.since or seen.snapshot)
         for change in seen.changes:
             self._apply(change)
         self._flights.detach_broken()
@@ -181,8 +194,8 @@ class Coherence:
         for flight in self._flights.begun():
             flight.meet(change, position)
 
-    def _flush(self) -> None:
-        position = self._ring.flush()
+    def _flush(self, since: Snapshot) -> None:
+        position = self._ring.flush(since)
         self._kept.clear()
         for flight in self._flights.begun():
             flight.flush(position)

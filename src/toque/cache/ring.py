@@ -7,6 +7,7 @@ from itertools import islice
 
 from toque.cache import rules
 from toque.cache.change import Change, Overlapping
+from toque.cache.snapshot import Snapshot
 
 __all__ = ["RING_MAX", "Ring"]
 
@@ -23,6 +24,10 @@ class Ring:
         """That of the last change."""
         self.low = 0
         """What was applied up to here is forgotten."""
+        self.since: Snapshot | None = None
+        """What all of this began after: whatever was committed since is remembered, or was forgotten."""
+        self._forgotten = 0
+        """The highest transaction of which something was forgotten since then."""
         self._changes: deque[Change] = deque()
         self._length_max = length_max
 
@@ -31,16 +36,28 @@ class Ring:
         self.position += 1
         self._changes.append(change)
         if len(self._changes) > self._length_max:
-            self._changes.popleft()
+            self._forgotten = max(self._forgotten, self._changes.popleft().number)
             self.low += 1
         return self.position
 
-    def flush(self) -> int:
-        """Forget all, as if everything had changed: the position of that."""
+    def flush(self, since: Snapshot | None = None) -> int:
+        """Forget all, as if everything had changed: the position of that.
+
+        Args:
+            since: that after which everything is told from now on.
+        """
         self._changes.clear()
+        self.since, self._forgotten = since, 0
         self.position += 1
         self.low = self.position
         return self.position
+
+    def holds(self, read: Overlapping, at: Snapshot) -> bool:
+        """Whether what was read as of *at* is as it was: nothing that was applied and is not in *at* overlaps *read*.
+        False where that is not known any more."""
+        if self.since is None or not rules.reaches_back(self.since, self._forgotten, at):
+            return False
+        return not any(rules.is_after(at, change.number) and read.overlaps(change) for change in self._changes)
 
     def first_overlap(self, read: Overlapping, after: int) -> int | None:
         """The position of the first change after position *after* that overlaps *read*; None where there is none."""

@@ -10,13 +10,16 @@ from toque.cache.snapshot import Snapshot, Token
 
 __all__ = [
     "covers",
+    "has_the_epoch",
     "holds_for",
+    "is_after",
     "is_for_others",
     "is_fresh",
     "may_keep",
     "must_flush",
     "next_look",
     "reaches",
+    "reaches_back",
     "starts_at",
 ]
 
@@ -67,6 +70,22 @@ def holds_for(joined_at: int, broken_at: int | None) -> bool:
     """(c) Whether a flight's answer is one for a request that joined it at this position: if what it read was changed,
     then after that."""
     return broken_at is None or joined_at < broken_at
+
+
+def has_the_epoch(epoch: str, found: str) -> bool:
+    """(h) Whether what another process has kept was read from the log that is followed here."""
+    return epoch == found
+
+
+def reaches_back(since: Snapshot, forgotten: int, at: Snapshot) -> bool:
+    """(h) Whether the ring has all that was applied here and is not in *at*: whatever was before it, and whatever it has
+    forgotten, is in that."""
+    return at.includes(since) and forgotten < at.xmin
+
+
+def is_after(at: Snapshot, number: int) -> bool:
+    """(h) Whether what transaction *number* changed is not known to whoever kept an answer as of *at*."""
+    return not at.sees(number)
 
 
 def must_flush(epoch: str, found: str, is_gap: bool) -> bool:

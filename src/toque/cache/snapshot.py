@@ -28,6 +28,16 @@ class Snapshot(Struct, frozen=True):
         xmin, xmax, xip = text.split(":")
         return cls(int(xmin), int(xmax), frozenset(map(int, xip.split(","))) if xip else frozenset())
 
+    @classmethod
+    def up_to(cls, number: int) -> Snapshot:
+        """That of all transactions up to *number*."""
+        return cls(number + 1, number + 1)
+
+    def includes(self, other: Snapshot) -> bool:
+        """Whether all that *other* sees is in it. False in doubt: of two snapshots of one cluster, one includes the other,
+        but where one has the higher `xmax` its transactions up to there may all have been rolled back."""
+        return other.xmax <= self.xmax and all(number >= other.xmax or number in other.xip for number in self.xip)
+
     def sees(self, number: int) -> bool:
         """Whether the transaction *number*, which was acknowledged, is in it."""
         return number < self.xmax and number not in self.xip
