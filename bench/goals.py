@@ -27,6 +27,7 @@ METRICS: dict[Metric, Measure] = {
     "p99_ms": Measure("p99", "ms"),
     "first_answer_s": Measure("first answer", "s"),
     "memory_mb": Measure("memory", "MB"),
+    "stale_reads": Measure("stale reads", ""),
 }
 
 
@@ -44,6 +45,7 @@ COMPARISONS: dict[Compare, Comparison] = {
     "times less": Comparison(lambda ours, theirs: theirs / ours, True, "{metric} >= {bound} x less than {against}"),
     "share": Comparison(lambda ours, theirs: ours / theirs, False, "{metric} <= {bound} x {against}"),
     "more": Comparison(lambda ours, theirs: ours - theirs, False, "{metric} <= {against} + {bound} {unit}"),
+    "fewer": Comparison(lambda ours, theirs: theirs - ours, True, "{metric}: at least {bound} fewer than {against}"),
     "alone": Comparison(lambda ours, _: ours, False, "{metric} <= {bound} {unit}"),
 }
 
@@ -92,8 +94,10 @@ def rate_by_cpu(goal: Goal, ours: Result, theirs: Result | None) -> float | None
 
 def wording(goal: Goal) -> str:
     metric = METRICS[goal.metric]
-    return COMPARISONS[goal.compare].wording.format(
-        bound=f"{goal.bound:g}", metric=metric.word, unit=metric.unit, against=goal.against
+    return (
+        COMPARISONS[goal.compare]
+        .wording.format(bound=f"{goal.bound:g}", metric=metric.word, unit=metric.unit, against=goal.against)
+        .rstrip()
     )
 
 

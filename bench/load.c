@@ -118,11 +118,11 @@ static Verdict judge(Connection *c) {
         length = strtoul(value, NULL, 10);
         if (length > ANSWER_BYTES_MAX - (size_t)(body - c->answer)) return MALFORMED;
         if ((size_t)(end - body) < length) return INCOMPLETE;
-    } else if (strncmp(c->answer + 9, "204", 3) != 0) {
+    } else if (strncmp(c->answer + 9, "204", 3) != 0 && strncmp(c->answer + 9, "304", 3) != 0) {
         return MALFORMED;                               /* a body of unknown length cannot be kept alive */
     }
     if ((size_t)(end - body) != length) return MALFORMED; /* we never pipeline: more bytes are a framing error */
-    if (c->answer[9] != '2') return REFUSED;
+    if (c->answer[9] != '2' && strncmp(c->answer + 9, "304", 3) != 0) return REFUSED;
     value = header(c->answer, blank, "connection");
     return value && strncasecmp(value, "close", 5) == 0 ? COMPLETE_AND_CLOSING : COMPLETE;
 }

@@ -14,8 +14,11 @@ from bench.machine import Cores, cpu_seconds, memory_mb, tree
 from bench.postgres import DURABLE, Postgres, postgres
 from bench.redis import Broker, redis
 from bench.seed import script, seed_sqlite
-from bench.server import Server, Unfit, prove, served
+from bench.server import Server, Unfit, prove, prove_asked, served
 from bench.works import Contender, Work
+
+SHARED = ("postgres_url", "postgres_address", "kept_url", "kept_address")
+"""Places on the server whose fsync is off."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Figures:
     database_cpu_us_per_request: float | None = None
     first_answer_s: float | None = None
     memory_mb: float | None = None
+    stale_reads: float | None = None
     errors: int | None = None
 
 
@@ -71,6 +75,11 @@ class Kitchen:
             if contender.wants("durable_url"):
                 assert self.durable is not None, "its work wants it"
                 places["durable_url"] = stack.enter_context(self.durable.database("turn"))
+            if contender.wants("kept_url") or contender.wants("kept_address"):
+                assert self.postgres is not None, "its work wants it"
+                places["kept_url"] = stack.enter_context(self.postgres.database("kept"))
+                places["kept_address"] = places["kept_url"].removeprefix("postgresql://")
+                self.postgres.execute(script(), "kept")
             if contender.wants("redis_url"):
                 if self.broker is None:
                     raise Unfit("no redis-server or valkey-server to start: install Debian's redis-server")
@@ -83,6 +92,8 @@ class Kitchen:
         known = {
             "postgres_url": self.postgres,
             "postgres_address": self.postgres,
+            "kept_url": self.postgres,
+            "kept_address": self.postgres,
             "durable_url": self.durable,
             "redis_url": self.broker,
         }
@@ -96,7 +107,7 @@ def kitchen(works: tuple[Work, ...], cores: Cores) -> Iterator[Kitchen]:
         sqlite_file = Path(stack.enter_context(TemporaryDirectory(prefix="toque-bench-sqlite-"))) / "bench.db"
         seed_sqlite(sqlite_file)
         server = durable = broker = None
-        if any(work.wants("postgres_url") or work.wants("postgres_address") for work in works):
+        if any(work.wants(place) for work in works for place in SHARED):
             server = stack.enter_context(postgres(cores.database))
             server.execute(script())
         if any(work.wants("durable_url") for work in works):
@@ -137,6 +148,7 @@ def turn(work: Work, contender: Contender, effort: Effort, kitchen: Kitchen) -> 
                 prove(server, work.exchange)
                 return figures
             prove(server, work.exchange)
+            prove_asked(server, contender)
             return under_load(server, work, contender, effort, kitchen)
 
 
@@ -165,6 +177,7 @@ def by_itself(contender: Contender, effort: Effort, kitchen: Kitchen, places: di
         cpu_us_per_request=used[0],
         p50_ms=found.p50_ms,
         p99_ms=found.p99_ms,
+        stale_reads=found.stale_reads,
         database_cpu_us_per_request=sum(used[1:]) if helpers else None,
         errors=found.errors,
     )
@@ -184,7 +197,7 @@ def under_load(server: Server, work: Work, contender: Contender, effort: Effort,
 
     found = load.run(
         server.port,
-        work.exchange.requests,
+        contender.asks or work.exchange.requests,
         connections=work.connections,
         warm_up_s=effort.warm_up_s,
         seconds=effort.seconds,
@@ -203,8 +216,11 @@ def under_load(server: Server, work: Work, contender: Contender, effort: Effort,
     )
 
 
+WORST = ("errors", "stale_reads")
+
+
 def merged(rounds: list[Figures]) -> Figures:
-    """The median of each figure; of errors the most, since a single one asks for an explanation."""
+    """The median of each figure; of errors and stale reads the most, since a single one asks for an explanation."""
     columns = {field.name: [getattr(each, field.name) for each in rounds] for field in fields(Figures)}
     known = {name: values for name, values in columns.items() if values and None not in values}
-    return Figures(**{name: (max if name == "errors" else median)(values) for name, values in known.items()})
+    return Figures(**{name: (max if name in WORST else median)(values) for name, values in known.items()})

@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.cache.works import WORKS as CACHE_WORKS
 from bench.load import BUILD
 from bench.measure import Effort
-from bench.works import WORKS, Work
+from bench.works import WORKS as OTHER_WORKS
+from bench.works import Work
+
+WORKS = (*OTHER_WORKS, *CACHE_WORKS)
 
 THOROUGH = Effort(rounds=3, seconds=3.0, warm_up_s=0.5)
 QUICK = Effort(rounds=1, seconds=1.0, warm_up_s=0.3)
@@ -24,6 +28,7 @@ EXAMPLES = """examples:
   python -m bench --quick                    everything once and briefly, about 4 minutes: for a first look
   python -m bench --work hello,body          two works only
   python -m bench --work enqueue,enqueue_many,work,step     jobs beside Procrastinate, Celery and DBOS
+  python -m bench --work hit,not_modified,stale,stale_strict,strict_join,capture,tracking,eviction,eviction_psql
   python -m bench --work row_sqlite --contender toque,raw --rounds 5
   python -m bench --write-docs               everything, and renew docs/benchmarks.md
   python -m bench --list                     the works, who does them, and the goals

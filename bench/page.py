@@ -29,6 +29,9 @@ PACKAGES = (
     "celery",
     "redis",
     "dbos",
+    "cashews",
+    "aiocache",
+    "dogpile.cache",
 )
 
 PAGE = """# Benchmarks
@@ -71,6 +74,13 @@ text in `bench/page.py`.
   The database's or broker's is in a column of its own and not counted. Where database and load share a core, requests/s
   depends on that core too: CPU is the figure to trust. Beside each goal for a rate stands what the same
   comparison gives by CPU; on a quiet machine the two agree.
+- Works on answers from memory: `hit` asks for a thousand rows that are all in memory by then (raw has their bytes in a
+  dict, nothing more), `not_modified` for ten kilobytes, of which toque-run makes each answer anew. Three processes
+  read and write 24 rows in `stale` and `stale_strict`, with delays between a query and keeping its answer (to 50 ms)
+  and between a commit and telling others (up to 20 ms); an answer is stale if it misses a commit that was acknowledged
+  before it was asked for: in `stale` for more than a second, in `stale_strict` at all. The peers keep answers in Redis
+  and delete them after the commit, as their documentation advises, with their locks on. `strict_join`, `capture`,
+  `tracking` and `eviction` are programs in `bench/cache/`.
 - p99 runs from sending a request to having its whole answer, with all connections busy.
 - First answer is the time from starting the command to its first 200; memory is the PSS of the server's whole
   process tree after it, with one worker.

@@ -52,9 +52,10 @@ class Postgres:
         """The URL without its scheme, for those who write a driver's name there."""
         return f"{SUPERUSER}@127.0.0.1:{self.port}/postgres"
 
-    def execute(self, script: str) -> None:
+    def execute(self, script: str, database: str = "postgres") -> None:
         """Run an SQL script; any error ends it and is raised."""
-        psql = [str(binaries() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", self.url]
+        url = self.url.removesuffix("postgres") + database
+        psql = [str(binaries() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url]
         subprocess.run(psql, input=script, text=True, check=True, stdout=subprocess.DEVNULL)
 
     @contextmanager

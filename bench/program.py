@@ -27,6 +27,7 @@ class Found:
     errors: int
     p50_ms: float | None = None
     p99_ms: float | None = None
+    stale_reads: int | None = None
 
 
 def run(

@@ -22,12 +22,13 @@ FIGURES_HEAD: Row = (
     "database CPU us",
     "first answer s",
     "memory MB",
+    "stale",
     "errors",
 )
 GOALS_HEAD: Row = ("work", "goal for toque", "measured", "by CPU", "")
 
 STYLES = {"missed": "red", "not measured": "yellow"}
-WIDTH_OF_A_FILE = 150  # where the output goes to no terminal, whose width would be known
+WIDTH_OF_A_FILE = 170  # where the output goes to no terminal, whose width would be known
 
 # What every row of the JSON has, even if only as null; other figures are there where they apply.
 ALWAYS = ("requests_per_s", "cpu_us_per_request", "p50_ms", "p99_ms")
@@ -75,7 +76,7 @@ def figures_rows(results: list[Result]) -> list[Row]:
 
 def figures_cells(result: Result) -> Row:
     if result.failure:
-        return (*[""] * 7, "not measured")
+        return (*[""] * 8, "not measured")
     figures = result.figures
     columns = (
         (figures.requests_per_s, ",.0f"),
@@ -85,6 +86,7 @@ def figures_cells(result: Result) -> Row:
         (figures.database_cpu_us_per_request, ",.0f"),
         (figures.first_answer_s, ".3f"),
         (figures.memory_mb, ".0f"),
+        (figures.stale_reads, ".0f"),
         (figures.errors, "d"),
     )
     return tuple("" if value is None else format(value, form) for value, form in columns)

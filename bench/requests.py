@@ -10,8 +10,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from bench.seed import FORTUNES as SEEDED_FORTUNES
 from bench.seed import WORLDS, number_of
+from toque.cache.entries import tag
 
 VARIED = 1000  # distinct requests of a work: more than any cache line, pool or statement cache here has places
 
@@ -41,6 +44,11 @@ def request(method: str, path: str, body: Any = None) -> bytes:
     if method != "GET":
         headers.append(f"Content-Length: {len(content)}")
     return "\r\n".join([*headers, "", ""]).encode() + content
+
+
+def with_header(request: bytes, header: str) -> bytes:
+    head, _, body = request.partition(b"\r\n\r\n")
+    return head + f"\r\n{header}\r\n\r\n".encode() + body
 
 
 def order(number: int) -> dict[str, Any]:
@@ -115,6 +123,17 @@ FIVE_UPDATES = Exchange(
     tuple(request("POST", f"/renewals/{1 + i * 5}/{7000 + i}") for i in range(VARIED)),
     [world(id, 7000) for id in range(1, 6)],
 )
+
+PAGE_ROWS, PAGES = 300, 20
+PAGE_WORLDS = [world(id) for id in range(1, PAGE_ROWS + 1)]
+PAGE = Exchange(tuple(request("GET", f"/page/{1 + page}") for page in range(PAGES)), PAGE_WORLDS)
+PAGE_ANEW = tuple(with_header(each, "Cache-Control: no-store") for each in PAGE.requests)
+"""Each is answered as if nothing were kept."""
+PAGE_IF_NEWS = tuple(
+    with_header(each, f"If-None-Match: {tag(msgspec.json.encode([world(1 + page + row) for row in range(PAGE_ROWS)]))}")
+    for page, each in enumerate(PAGE.requests)
+)
+"""Each by somebody who has that page."""
 
 START = Exchange((request("GET", "/resource0/1"),), {"id": 1, "name": "resource0", "price_cents": 100})
 START_MODELS = Exchange((request("GET", "/dishes/1"),), {"id": 1, "name": "dishes", "price_cents": 100})

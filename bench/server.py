@@ -109,6 +109,14 @@ def prove(server: Server, exchange: Exchange) -> None:
             raise Unfit(f"expected a 4xx for {request!r}, got {status} {body!r}")
 
 
+def prove_asked(server: Server, contender: Contender) -> None:
+    """Raise Unfit unless what is asked of the contender alone is answered as it should be."""
+    for request in contender.asks[:1]:
+        status, _ = ask(server.port, request)
+        if status != contender.status:
+            raise Unfit(f"expected {contender.status} for {request!r}, got {status}")
+
+
 def ask(port: int, request: bytes) -> tuple[int, Any]:
     """Send raw bytes on a connection of their own; return the status and the body."""
     with socket.create_connection(("127.0.0.1", port), timeout=FIRST_ANSWER_WITHIN_S) as connection:

@@ -11,8 +11,10 @@ from typing import Literal
 from bench import requests
 from bench.requests import NOTHING, Exchange
 
-Metric = Literal["requests_per_s", "cpu_us_per_request", "p50_ms", "p99_ms", "first_answer_s", "memory_mb"]
-Compare = Literal["times", "times less", "share", "more", "alone"]
+Metric = Literal[
+    "requests_per_s", "cpu_us_per_request", "p50_ms", "p99_ms", "first_answer_s", "memory_mb", "stale_reads"
+]
+Compare = Literal["times", "times less", "share", "more", "fewer", "alone"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class Contender:
     environment: tuple[tuple[str, str], ...] = ()
     prepared_by: tuple[str, ...] = ()
     """A program that is run before each turn, in the same environment."""
+    asks: tuple[bytes, ...] = ()
+    """What the load sends to it alone, where that differs from the work's requests."""
+    status: int = 0
+    """The status of the answer to that."""
 
     def wants(self, place: str) -> bool:
         """Whether its environment speaks of *place*."""
@@ -97,8 +103,10 @@ UVICORN = (
 TOQUE = ("toque", "run", "{target}", "--port", "{port}", "--workers", "1")
 
 PRODUCTION = (("TOQUE_APP_ENVIRONMENT", "production"), ("TOQUE_HTTP_HOSTS", "127.0.0.1"))
-TOQUE_ON_POSTGRES = (*PRODUCTION, ("TOQUE_DATABASE_URL", "{postgres_url}"))
-TOQUE_ON_SQLITE = (*PRODUCTION, ("TOQUE_DATABASE_URL", "sqlite:///{sqlite_file}"))
+# What these works measure is the way to the database and back; those on answers from memory are in `cache/works.py`.
+UNKEPT = ("TOQUE_CACHE_BYTES_MAX", "0")
+TOQUE_ON_POSTGRES = (*PRODUCTION, UNKEPT, ("TOQUE_DATABASE_URL", "{postgres_url}"))
+TOQUE_ON_SQLITE = (*PRODUCTION, UNKEPT, ("TOQUE_DATABASE_URL", "sqlite:///{sqlite_file}"))
 ALCHEMY_ON_POSTGRES = (("BENCH_SQLALCHEMY_URL", "postgresql+asyncpg://{postgres_address}"),)
 ALCHEMY_ON_SQLITE = (("BENCH_SQLALCHEMY_URL", "sqlite+aiosqlite:///{sqlite_file}"),)
 

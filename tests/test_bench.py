@@ -83,3 +83,55 @@ def test_a_long_reader_slows_nobody_down_much() -> None:
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_asked_of_one_contender_alone_is_answered_as_its_work_says(tmp_path: Path) -> None:
+    if shutil.which("cc") is None:
+        skip = pytest.fail if os.environ.get("CI") else pytest.skip
+        skip("no C compiler (cc) for bench/load.c")
+    table = tmp_path / "bench.json"
+    asked = [
+        "--work",
+        "not_modified",
+        "--contender",
+        "toque",
+        "--rounds",
+        "1",
+        "--seconds",
+        "0.3",
+        "--json",
+        str(table),
+    ]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *asked],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    [row] = json.loads(table.read_text())
+    assert (row["work"], row["contender"], row["errors"]) == ("not_modified", "toque", 0)
+    assert row["requests_per_s"] > 0
+
+
+def test_strict_answers_of_three_processes_miss_nothing(tmp_path: Path) -> None:
+    table = tmp_path / "bench.json"
+    asked = ["--work", "stale_strict", "--contender", "toque", "--rounds", "1", "--seconds", "1", "--json", str(table)]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *asked],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    [row] = json.loads(table.read_text())
+    assert (row["work"], row["contender"], row["errors"]) == ("stale_strict", "toque", 0)
+    assert row["stale_reads"] == 0
