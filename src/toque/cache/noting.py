@@ -38,14 +38,16 @@ class Noting:
     def statement(self, plan: Plan, binds: Sequence[Any], parameters: Mapping[str, Any] | None) -> None:
         try:
             reading = self._readings.of(plan)
-            self.asked |= reading.facts
+            if reading.facts:
+                self.asked |= reading.facts
             if plan.compiled.dialect is not self._readings.written_by:
                 self._refuse("it reads all rows, past the rules")
             elif reading.untrackable:
                 self._refuse(reading.untrackable[0])
-            elif any(bind.callable is not None for bind in binds):
+            elif binds and _moves(binds):
                 self._refuse("one of its values is made anew at each run")
-            elif blind := reading.tables - self._captured:
+            elif not reading.tables <= self._captured:
+                blind = reading.tables - self._captured
                 self._refuse(f"changes of {', '.join(sorted(blind))} are not told")
             else:
                 self._tell(reading.read_set(binds, parameters, self._caller))
@@ -65,6 +67,14 @@ class Noting:
 
 EVERYTHING: FactName = ("everything", ())
 """In the place of facts that could not be told apart: no key tells it, so the answer is its caller's alone."""
+
+
+def _moves(binds: Sequence[Any]) -> bool:
+    """Whether one of them makes its value anew. A loop: it is asked for every statement, and most have one bind."""
+    for bind in binds:  # noqa: SIM110
+        if bind.callable is not None:
+            return True
+    return False
 
 
 def _fact_of(value: Any) -> Fact | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from toque.cache.keys import UNFIT
 from toque.cache.predicates import NULL, Predicate, ReadSet, Source, Template, bound
@@ -24,17 +23,16 @@ class Reading:
         """What it asks about the caller: `about` and `names` of each fact."""
         self.untrackable: tuple[str, ...] = tuple(dict.fromkeys(compiled.untrackable))
         """Why its answers cannot be kept; empty where they can."""
+        self.tables = frozenset(template.table for template in self.templates)
         self._fillers = [_filler(template, plan) for template in self.templates]
-
-    @property
-    def tables(self) -> frozenset[str]:
-        return frozenset(template.table for template in self.templates)
 
     def read_set(
         self, binds: Sequence[Any], parameters: Mapping[str, Any] | None = None, principal: Principal = ANONYMOUS
     ) -> ReadSet:
         """What a run with these values reads. The arguments are those of `Compilation.arguments`."""
         given = parameters or _NONE
+        if len(self._fillers) == 1:
+            return ReadSet(self._fillers[0](binds, given, principal))
         predicates: list[Predicate] = []
         for fill in self._fillers:
             predicates += fill(binds, given, principal)
@@ -52,7 +50,12 @@ def _getter(source: Source, plan: Plan) -> _Get:
     fact, name, value = source.fact, source.bind, plan.value
     if fact is not None:
         return lambda binds, given, principal: fact.of(principal)
-    return lambda binds, given, principal: value(name, binds, given)
+    found = plan.sources.get(name)
+    given_as = "" if found is None or found.fact is not None else found.name
+    if not given_as:
+        return lambda binds, given, principal: value(name, binds, given)
+    # What nearly every run has: its value by name.
+    return lambda binds, given, principal: given[given_as] if given_as in given else value(name, binds, given)
 
 
 def _filler(template: Template, plan: Plan) -> _Fill:
@@ -87,14 +90,13 @@ class Readings:
         self.written_by = plans.dialect
         """By which the plans are written that are understood."""
         self._dialect = tracking(plans.dialect)
-        self._of: WeakKeyDictionary[Plan, Reading] = WeakKeyDictionary()
 
     def of(self, plan: Plan) -> Reading:
         """What *plan* reads; its nested views have plans of their own."""
-        found = self._of.get(plan)
+        found: Reading | None = plan.reading
         if found is None:
             compiled = plan.compiled.statement.compile(dialect=self._dialect)  # type: ignore[union-attr]
-            found = self._of[plan] = Reading(plan, compiled)
+            found = plan.reading = Reading(plan, compiled)
         return found
 
 

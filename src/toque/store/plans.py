@@ -107,6 +107,8 @@ class Plan(Compilation):
             self.arrange = self._arranger(shape, selection, plans.dialect)
         self.prepared.is_system = plans.is_system
         self.prepared.is_guarded = plans.is_guarded
+        self.reading: Any = None
+        """What it reads, for whoever has found that out: once, and as long as the plan lives."""
         self.denials = denials_of(statement, plans.dialect, names)
         """What to ask after a write that a rule may have kept from some rows."""
         self.build = self._make if self.arrange is _as_they_are else self._build
