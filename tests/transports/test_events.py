@@ -14,7 +14,8 @@ import pytest
 from servers import granian_serving, until, uvicorn_serving
 
 from live_shop import ANA, BANNED, app
-from toque.settings import Live, Settings
+from toque.security.development import mint
+from toque.settings import Auth, Live, Settings
 from toque.testing import Harness, running
 from toque.transports.asgi import asgi_application
 
@@ -254,3 +255,16 @@ async def reading_late(url: str, path: str) -> AsyncIterator[tuple[asyncio.Strea
         writer.write(f"GET {path} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n".encode())
         yield reader, writer
         writer.close()
+
+
+async def test_a_token_that_expires_ends_what_it_began() -> None:
+    settings = Settings(auth=Auth(leeway_s=0.0))
+    async with running(app, settings=settings) as shop, granian_serving(shop.serving.edge) as address:
+        token = mint(shop.serving.settings, subject="ana", roles=["keeper"], lifetime_s=2)
+        async with following(f"http://{address}/kept/1", authorization=f"Bearer {token}") as events:
+            assert (await events.next()).data == []
+
+            last = await events.next()
+
+            assert (last.type, last.data["code"]) == ("end", "unauthenticated")
+            assert "expired" in last.data["detail"]
