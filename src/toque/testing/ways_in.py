@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import msgspec
 
+from toque.cache.live import why_not_live
 from toque.contract.operation import Kind
 from toque.contract.principal import Principal
 from toque.contract.signature import Input, Place
 from toque.testing.harness import Harness
-from toque.testing.memory import MemoryScope
+from toque.testing.memory import MemoryProtocol, MemoryScope
 from toque.transports.asgi import asgi_application
+from toque.transports.replies import EVENTS
+from toque.transports.subscriptions import SUBSCRIBE
 
 __all__ = ["WAYS_IN", "Heard"]
 
@@ -81,16 +85,30 @@ async def over_jsonrpc(harness: Harness, name: str, inputs: Inputs, who: Princip
 
 
 async def over_websocket(harness: Harness, name: str, inputs: Inputs, who: Principal) -> Heard | None:
-    socket = _Socket()
-    headers = [("host", "localhost"), *_credential(harness, who).items()]
-    scope = MemoryScope("GET", "/ws", "", headers)
-    scope.proto = "ws"
-    serving = asyncio.ensure_future(harness.serving.edge(scope, socket))
-    await socket.incoming.put(_Message(_Socket.TEXT, msgspec.json.encode(_rpc(name, inputs)).decode()))
-    answer = await socket.outgoing.get()
-    await socket.incoming.put(_Message(_Socket.CLOSE, ""))
-    await serving
-    return _rpc_heard(answer.encode())
+    async with _connected(harness, who) as socket:
+        return await socket.asked(_rpc(name, inputs))
+
+
+async def over_events(harness: Harness, name: str, inputs: Inputs, who: Principal) -> Heard | None:
+    """The first state that a follower is sent; None where there are none, or the operation has no path."""
+    request = _request(harness, name, inputs)
+    if request is None or request[0] != "GET" or _is_not_live(harness, name):
+        return None
+    path, _, query = request[1].partition("?")
+    headers = {"host": "localhost", "accept": EVENTS, **request[3], **_credential(harness, who)}
+    listening = _Listening()
+    await harness.serving.edge(MemoryScope("GET", path, query, list(headers.items())), listening)
+    return _heard(listening.answer.status, listening.answer.content)
+
+
+async def over_subscription(harness: Harness, name: str, inputs: Inputs, who: Principal) -> Heard | None:
+    """The first state that a follower is sent; None where there are none."""
+    if _is_not_live(harness, name):
+        return None
+    call = _rpc(SUBSCRIBE, {"operation": name, "params": inputs})
+    async with _connected(harness, who) as socket:
+        heard = await socket.asked(call)
+        return heard if heard.code != "ok" else _rpc_heard((await socket.outgoing.get()).encode())
 
 
 WayIn = Callable[[Harness, str, Inputs, Principal], Awaitable[Heard | None]]
@@ -99,7 +117,13 @@ WAYS_IN: Mapping[str, WayIn] = {
     "ASGI": over_asgi,
     "JSON-RPC": over_jsonrpc,
     "WebSocket": over_websocket,
+    "events": over_events,
+    "subscription": over_subscription,
 }
+
+
+def _is_not_live(harness: Harness, name: str) -> bool:
+    return bool(why_not_live(harness.serving.system.plans[name], harness.serving.system.cache))
 
 
 def _request(harness: Harness, name: str, inputs: Inputs) -> tuple[str, str, Any, dict[str, str]] | None:
@@ -178,3 +202,30 @@ class _Socket:
 
     def close(self, status: int | None = None) -> None:
         """Nothing is left to close."""
+
+    async def asked(self, call: dict[str, Any]) -> Heard:
+        await self.incoming.put(_Message(self.TEXT, msgspec.json.encode(call).decode()))
+        return _rpc_heard((await self.outgoing.get()).encode())
+
+
+@asynccontextmanager
+async def _connected(harness: Harness, who: Principal) -> AsyncIterator[_Socket]:
+    socket = _Socket()
+    scope = MemoryScope("GET", "/ws", "", [("host", "localhost"), *_credential(harness, who).items()])
+    scope.proto = "ws"
+    serving = asyncio.ensure_future(harness.serving.edge(scope, socket))
+    yield socket
+    await socket.incoming.put(_Message(_Socket.CLOSE, ""))
+    await serving
+
+
+class _Listening(MemoryProtocol):
+    """Leaves when it has heard the first event."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+
+    async def send_bytes(self, data: bytes) -> None:
+        await super().send_bytes(data)
+        if b"data: " in data:
+            self.leave()
