@@ -10,6 +10,7 @@ from schedule import AllKept, groups_read
 from toque.cache.change import Change
 from toque.cache.decisions import Again, Answer, Hit, Look, Need, Run
 from toque.cache.protocol import Coherence, Seen
+from toque.cache.ring import RING_MAX
 from toque.cache.snapshot import Snapshot, Token
 
 DEFAULT, STRICT = Need(1.0), Need(1.0, is_strict=True)
@@ -223,3 +224,28 @@ def test_what_may_be_answered_at_once_is_what_would_be_answered() -> None:
     assert cache.at_once(A, Need(1.0, token=Token("one", 7)), 0.5) is None
     cache.committed(0.6)
     assert cache.at_once(A, DEFAULT, 0.6) is None, "a commit of this process is not applied yet"
+
+
+def test_what_the_ring_has_forgotten_counts_as_changed() -> None:
+    cache = _cache()
+    assert cache.ask(1, A, DEFAULT, 0.0) == [Run(1, 1)]
+    cache.begin(1, 0.0)
+    cache.wake(0.1)
+    # The one that matters is the first, and no longer there when the flight says what it reads.
+    cache.looked(_seen(2, _changed("a"), *[_changed("b")] * RING_MAX), 0.1)
+    cache.read(1, groups_read("a"))
+    assert cache.land(1, "old", 0.2) == [Answer(1, "old")]
+
+    assert cache.ask(2, A, DEFAULT, 0.3) == [Run(2, 2)]
+
+
+def test_a_flight_within_the_reach_of_the_ring_is_kept() -> None:
+    cache = _cache()
+    assert cache.ask(1, A, DEFAULT, 0.0) == [Run(1, 1)]
+    cache.begin(1, 0.0)
+    cache.wake(0.1)
+    cache.looked(_seen(2, *[_changed("b")] * RING_MAX), 0.1)
+    cache.read(1, groups_read("a"))
+    cache.land(1, "new", 0.2)
+
+    assert cache.ask(2, A, DEFAULT, 0.3) == [Hit(2, "new")]
