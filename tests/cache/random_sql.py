@@ -12,14 +12,18 @@ from sqlalchemy import (
     Column,
     Table,
     and_,
+    case,
     delete,
+    except_,
     exists,
     func,
     insert,
+    intersect,
     literal,
     not_,
     or_,
     select,
+    tuple_,
     union,
     union_all,
     update,
@@ -53,6 +57,8 @@ class Selects:
             self.united,
             self.with_cte,
             self.grouped,
+            self.summed,
+            self.followed,
         )
         return self.pick(make)()
 
@@ -96,7 +102,30 @@ class Selects:
 
     def united(self) -> Any:
         arms = [self.narrow() for _ in range(2 + self.choose(2))]
-        return (union, union_all)[self.choose(2)](*arms)
+        return self.pick((union, union_all, intersect, except_))(*arms)
+
+    def summed(self) -> Any:
+        """Of all rows, maybe of none: there is always one row, and it changes with any of them."""
+        tree, froms = self.tree()
+        counted = func.count(self.column(froms)).filter(self.condition(froms, 0))
+        chosen = case((self.condition(froms, 0), self.column(froms, "id")), else_=0)
+        return (
+            select(counted, func.sum(chosen), func.min(self.column(froms, "id")))
+            .select_from(tree)
+            .where(*self.conditions(froms))
+        )
+
+    def followed(self) -> Any:
+        """From boss to boss."""
+        start = self.alias(author)
+        chain = select(start.c.id.label("n"), start.c.boss_id.label("up")).where(*self.conditions([start]))
+        found = chain.cte(self.name(), recursive=True)
+        above = self.alias(author)
+        found = found.union(select(above.c.id, above.c.boss_id).where(above.c.id == found.c.up))
+        table = self.alias(book)
+        return (
+            select(table.c.id, found.c.n).join(found, table.c.author_id == found.c.n).where(*self.conditions([table]))
+        )
 
     def with_cte(self) -> Any:
         inner = self.narrow().cte(self.name()) if self.choose(2) else self.narrow().subquery(self.name())
@@ -139,6 +168,7 @@ class Selects:
         kind = self.choose(8)
         if kind == 0:
             statement = statement.order_by(*statement.selected_columns).limit(1 + self.choose(3))
+            statement = statement.offset(1) if self.choose(3) == 0 else statement
         elif kind == 1:
             statement = statement.distinct()
         elif kind == 2:
@@ -154,7 +184,7 @@ class Selects:
         return [self.condition(froms) for _ in range((0, 1, 1, 2)[self.choose(4)])]
 
     def condition(self, froms: list[Any], depth: int = 2) -> Any:
-        kinds = [self.equal] * 4 + [self.among, self.null, self.unequal, self.subquery, self.truth]
+        kinds = [self.equal] * 4 + [self.among, self.null, self.unequal, self.subquery, self.truth, self.pairs]
         if depth:
             kinds += [self.either, self.both, self.negated]
         return self.pick(kinds)(froms, depth - 1)
@@ -170,6 +200,12 @@ class Selects:
     def among(self, froms: list[Any], _: int) -> Any:
         column = self.column(froms)
         return column.in_([value_for(_real(column), self.choose) for _ in range(self.choose(4))])
+
+    def pairs(self, froms: list[Any], _: int) -> Any:
+        base = self.pick(froms)
+        columns = [self.pick(list(base.c)) for _ in range(2)]
+        values = [tuple(value_for(_real(column), self.choose) for column in columns) for _ in range(1 + self.choose(2))]
+        return tuple_(*columns).in_(values)
 
     def null(self, froms: list[Any], _: int) -> Any:
         column = self.column(froms)
@@ -193,7 +229,8 @@ class Selects:
     def subquery(self, froms: list[Any], _: int) -> Any:
         kind = self.choose(3)
         if kind == 0:
-            return self.column(froms, "id").in_(self.narrow())
+            among = self.column(froms, "id").in_(self.narrow())
+            return among if self.choose(2) else ~among
         inner, outer = self.alias(self.pick(TABLES)), self.pick(froms)
         conditions = [self.condition([inner], 0)]
         if kind == 1:
