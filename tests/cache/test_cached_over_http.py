@@ -62,6 +62,12 @@ async def test_what_was_asked_about_the_caller_is_private(kitchen: Harness) -> N
     assert (await kitchen.get("/notes", headers={"if-none-match": of_ann.headers["etag"]})).status == 401
 
 
+async def test_a_query_that_is_given_its_caller_is_kept_for_one_with_a_token(kitchen: Harness) -> None:
+    answer = await kitchen.get("/me", principal=ANN)
+
+    assert (answer.json(), answer.headers["cache-status"]) == ("ann: soup", "toque; fwd=miss; stored")
+
+
 async def test_a_request_may_demand_more_than_the_operation_says(kitchen: Harness) -> None:
     await kitchen.get("/dishes")
     await kitchen.get("/dishes")
