@@ -53,6 +53,7 @@ _TYPES = {
 # search_path says, names are found where they are meant. A column that somebody has dropped, renamed or given another
 # type since (class 42 of the errors) makes no write fail: it may have been any row then. Only what reads the columns
 # is in the inner block, which is a savepoint, so that nothing is written in one and no transaction number is spent.
+# Each table has a function of its own, so its name is written there: an argument costs an array at every statement.
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $body$
 DECLARE
@@ -60,17 +61,17 @@ DECLARE
     many pg_catalog.int8;
 BEGIN
     BEGIN
-        IF TG_OP = 'INSERT' THEN
+        IF TG_OP = 'UPDATE' THEN
+            SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
+            FROM (
+                (SELECT {names} FROM toque_old LIMIT {half}) UNION ALL (SELECT {names} FROM toque_new LIMIT {half})
+            ) AS changed;
+        ELSIF TG_OP = 'INSERT' THEN
             SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
             FROM (SELECT {names} FROM toque_new LIMIT {all}) AS changed;
         ELSIF TG_OP = 'DELETE' THEN
             SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
             FROM (SELECT {names} FROM toque_old LIMIT {all}) AS changed;
-        ELSIF TG_OP = 'UPDATE' THEN
-            SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
-            FROM (
-                (SELECT {names} FROM toque_old LIMIT {half}) UNION ALL (SELECT {names} FROM toque_new LIMIT {half})
-            ) AS changed;
         ELSE
             many := {all};
         END IF;
@@ -78,9 +79,9 @@ BEGIN
         many := {all};
     END;
     IF many OPERATOR(pg_catalog.>=) {all} THEN
-        INSERT INTO toque.change (name) VALUES (TG_ARGV[0]);
+        INSERT INTO toque.change (name) VALUES ({told});
     ELSIF many OPERATOR(pg_catalog.>) 0 THEN
-        INSERT INTO toque.change (name, columns, images) VALUES (TG_ARGV[0], '{columns}', found);
+        INSERT INTO toque.change (name, columns, images) VALUES ({told}, '{columns}', found);
     END IF;
     IF pg_catalog.random() OPERATOR(pg_catalog.<) {share} THEN
         PERFORM toque.bound_change();
@@ -155,7 +156,7 @@ def install(connection: Connection, tables: Sequence[Table]) -> list[str]:
         connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
         connection.exec_driver_sql(definition)
         for name in lacking:
-            _put_up(connection, name, table.fullname, function)
+            _put_up(connection, name, function)
         touched.append(table.fullname)
     if touched:
         _drop_unused(connection)
@@ -198,13 +199,13 @@ def _inexact(connection: Connection, table: Table) -> Iterator[str]:
             yield f"{name} is {column.type} there, whose equality is not that of the model's {key.kind}"
 
 
-def _put_up(connection: Connection, name: str, told: str, function: str) -> None:
+def _put_up(connection: Connection, name: str, function: str) -> None:
     for event, tables in _EVENTS.items():
         trigger = f"toque_change_{event}"
         connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {trigger} ON {name}")
         connection.exec_driver_sql(
             f"CREATE TRIGGER {trigger} AFTER {event.upper()} ON {name} {tables} "
-            f"FOR EACH STATEMENT EXECUTE FUNCTION toque.{function}({_literal(told)})"
+            f"FOR EACH STATEMENT EXECUTE FUNCTION toque.{function}()"
         )
         # Also where `session_replication_role` is `replica`, as tools that load data set it.
         connection.exec_driver_sql(f"ALTER TABLE {name} ENABLE ALWAYS TRIGGER {trigger}")
@@ -239,6 +240,7 @@ def _function(table: Table) -> tuple[str, str]:
     name = f"capture_{digest}"
     definition = _FUNCTION.format(
         function=f"toque.{name}",
+        told=_literal(table.fullname),
         image=image,
         names=", ".join(map(_preparer.quote, keys)),
         columns=column_list(keys).replace("'", "''"),
