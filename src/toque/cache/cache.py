@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from math import inf
 from pathlib import Path
 from random import random
@@ -25,6 +25,7 @@ from toque.contract.errors import Unavailable
 if TYPE_CHECKING:
     from sqlalchemy import Table
 
+    from toque.cache.shared import Shared
     from toque.call.context import Context
     from toque.log.tail import Tail
     from toque.store.store import Store
@@ -52,6 +53,7 @@ class Cache:
         starts_tail: whether nobody else starts and stops it.
         folder: where to write down what queries read; None for nowhere.
         retry_s: how soon it looks again whether answers can be kept, where they cannot.
+        share: makes the second level, where there is one.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Cache:
         starts_tail: bool = False,
         folder: Path | None = None,
         retry_s: float = RETRY_S,
+        share: Callable[[Runner], Shared | None] | None = None,
     ) -> None:
         self.is_on = False
         """Whether anything is answered from memory now."""
@@ -86,6 +89,9 @@ class Cache:
         self._starts_tail = starts_tail
         self._retry_s = retry_s
         self._trimming: Trimming | None = None
+        self.shared: Shared | None = None
+        """Where answers of other processes are found; None where they are not, or nothing is kept here."""
+        self._share = share
         self._looker = self._looker_of(store, tail)
         self.runner = Runner(self.entries, self._looker, self._renew, self._trim)
         if tail is not None:
@@ -141,11 +147,16 @@ class Cache:
         await self._check_again()
         if self.is_on:
             self._trim()
+        if self._share is not None:
+            self.shared = self._share(self.runner)
 
     async def _end(self) -> None:
         self.is_on = False
         if self._committed in self._store.on_commit:
             self._store.on_commit.remove(self._committed)
+        shared, self.shared = self.shared, None
+        if shared is not None:
+            await shared.stop()
         await cancel(self._checking)
         if self._trimming is not None:
             await self._trimming.stop()
@@ -177,7 +188,7 @@ class Cache:
         from toque.cache.postgres_changes import PostgresChanges
 
         assert tail is not None, "PostgreSQL is followed by a tail"
-        changes = PostgresChanges(store, images, tail.fetch)
+        changes = PostgresChanges(store, images, tail.fetch, looks_back=self._share is not None)
         self._trimming = Trimming(changes, tail)
         return changes
 

@@ -39,6 +39,13 @@ class Canonical:
             raise Unfit("it does not come back from its bytes as it was")
         return KeptAnswer(body, self._decode, again)
 
+    def read(self, body: bytes) -> KeptAnswer:
+        """The answer that was kept as *body*. Raises: Unfit."""
+        try:
+            return KeptAnswer(body, self._decode, self._decode(body))
+        except (msgspec.MsgspecError, ValueError, TypeError) as error:
+            raise Unfit(f"these bytes are none of its answers: {error}") from error
+
 
 class KeptAnswer:
     """One answer, and the forms in which it has left."""

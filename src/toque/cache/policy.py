@@ -7,6 +7,7 @@ import logging
 from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -34,6 +35,9 @@ log = logging.getLogger("toque.cache")
 
 AGAIN_MAX = 16
 """How often a call asks again because a run has asked something new about its caller: as many facts as rules have."""
+
+LAST_SHARE = 0.2
+"""How much the last run counts in how long one takes (`CachedQuery.run_s`): after ten others one is forgotten."""
 
 _encode_inputs = msgspec.msgpack.Encoder(order="deterministic", enc_hook=enc_hook).encode
 
@@ -86,6 +90,8 @@ class CachedQuery:
         self.freshness = freshness
         self.tables: dict[str, set[tuple[str, ...]]] = {}
         """What it was seen to read: of each table, by which columns."""
+        self.run_s: float | None = None
+        """How long a run takes, the last ones counting most; None where none has ended."""
         self._cache = cache
         self._operation = operation
         self._canonical = Canonical(output)
@@ -141,11 +147,17 @@ class CachedQuery:
                     answer = runner.at_once(key, need)
                 except Unavailable:
                     break
+                status = HIT
+                if answer is None and cache.shared is not None and await cache.shared.bring(self, key):
+                    self.figures.shared += 1
+                    answer, status = runner.at_once(key, need), SHARED
                 if answer is not None:
                     if cache.is_sampled():
                         await self._verify(call, context, arguments, key, answer)
-                    return self._hit(context, answer)
+                    return self._hit(context, answer, status)
                 landed = await runner.ask(key, need, partial(self._fly, call, context, arguments, key))
+                if landed.how is How.RUN and landed.is_kept and cache.shared is not None:
+                    cache.shared.send(self, key, landed.value)
                 if landed.how is not How.AGAIN:
                     return self._given(context, landed)
             figures.bypassed += 1
@@ -154,15 +166,22 @@ class CachedQuery:
 
         return cached
 
-    def _hit(self, context: Context, answer: KeptAnswer) -> Any:
+    def answer_of(self, key: Key, body: bytes, *, is_personal: bool) -> KeptAnswer:
+        """The answer that is kept as *body* under *key*. Raises: Unfit."""
+        kept = self._canonical.read(body)
+        kept.is_personal = is_personal
+        kept.on_grown = partial(self._cache.entries.grow, key)
+        return kept
+
+    def _hit(self, context: Context, answer: KeptAnswer, status: str) -> Any:
         self.figures.hits += 1
-        context.cache_status = HIT
+        context.cache_status = status
         return answer if context.takes_kept else answer.value()
 
     def _given(self, context: Context, landed: Landed) -> Any:
         answer = landed.value
         if landed.how is How.HIT:
-            return self._hit(context, answer)
+            return self._hit(context, answer, HIT)
         is_own = landed.how is How.RUN
         if is_own:
             self.figures.kept += landed.is_kept
@@ -188,8 +207,11 @@ class CachedQuery:
         cache.runner.begin(flight)
         if self._reads is not None:
             cache.runner.read(flight, ReadSet(Predicate(table) for table in self._reads))
+        began = monotonic()
         try:
             value = await call(context, arguments)
+            took_s = monotonic() - began
+            self.run_s = took_s if self.run_s is None else self.run_s + (took_s - self.run_s) * LAST_SHARE
         except (CancelledError, *_OWN):
             raise
         except Exception as error:
@@ -275,6 +297,7 @@ class _Plain:
 
 
 HIT = "toque; hit"
+SHARED = "toque; hit; detail=shared"
 STORED = "toque; fwd=miss; stored"
 MISS = "toque; fwd=miss"
 JOINED = "toque; fwd=miss; collapsed"

@@ -75,9 +75,7 @@ class PostgresChanges:
 
     is_immediate = False
 
-    def __init__(
-        self, store: Store, images: Images, fetch: Fetch | None = None, *, looks_back: bool = False
-    ) -> None:
+    def __init__(self, store: Store, images: Images, fetch: Fetch | None = None, *, looks_back: bool = False) -> None:
         self.place = ""
         """The log that was last looked into, in full: a secret of those who may read it."""
         self._looks_back = looks_back
@@ -120,8 +118,8 @@ class PostgresChanges:
     def _seen(self, rows: Sequence[Sequence[Any]], *, is_gap: bool = False, since: Snapshot | None = None) -> Seen:
         snapshot, self.place = rows[0][:2]
         is_gap = is_gap or len(rows) > CHANGES_MAX
-        told = (row for row in rows if row[3] is not None)
-        changes = () if is_gap else tuple(self._images.change(*row[3:6], int(row[6])) for row in told)
+        told = () if is_gap else tuple(row[3:] for row in rows if row[3] is not None)
+        changes = tuple(self._images.change(name, columns, images, int(xid)) for name, columns, images, xid in told)
         return Seen(_named(self.place), Snapshot.parse(snapshot), changes, is_gap, since)
 
     async def trim(self) -> None:

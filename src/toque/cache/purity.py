@@ -18,7 +18,7 @@ from typing import Any
 from toque.cache.library_names import CLOCKS, CONSTANT, LIBRARIES, MOVING, SESSIONS, STILL
 from toque.cache.written import Written, codes_of, written_by, written_in
 
-__all__ = ["why_impure"]
+__all__ = ["Impure", "is_of_library", "module_of", "named_by", "why_impure"]
 
 LOOKED_AT_MAX = 2_000
 """As in `store/named.py`."""
@@ -26,7 +26,7 @@ LOOKED_AT_MAX = 2_000
 _MUTABLE = (list, dict, set, bytearray)
 
 
-class _Impure(Exception):
+class Impure(Exception):
     """Why."""
 
 
@@ -41,16 +41,16 @@ def why_impure(roots: Iterable[Any]) -> str:
             if id(value) in seen:
                 continue
             if len(seen) >= LOOKED_AT_MAX:
-                raise _Impure("it names too much to be looked through")
+                raise Impure("it names too much to be looked through")
             seen[id(value)] = value
-            waiting += _named_by(name, value)
-    except _Impure as why:
+            waiting += named_by(name, value)
+    except Impure as why:
         return str(why)
     return ""
 
 
-def _named_by(name: str, value: Any) -> Iterable[tuple[str, Any]]:
-    """What *value*, which code calls *name*, names in turn. Raises: _Impure."""
+def named_by(name: str, value: Any) -> Iterable[tuple[str, Any]]:
+    """What *value*, which code calls *name*, names in turn. Raises: Impure."""
     if isinstance(value, enum.Enum):
         return [(name, type(value))]
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
@@ -58,9 +58,9 @@ def _named_by(name: str, value: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(value, (tuple, frozenset)):
         return [(name, item) for item in value]
     if isinstance(value, _MUTABLE):
-        raise _Impure(f"it uses {name}, a {type(value).__name__} that may change")
+        raise Impure(f"it uses {name}, a {type(value).__name__} that may change")
     if isinstance(value, ModuleType):
-        raise _Impure(f"it uses the module {value.__name__} as a whole")
+        raise Impure(f"it uses the module {value.__name__} as a whole")
     if isinstance(value, (FunctionType, type, BuiltinFunctionType)) or callable(value):
         return _of_callable(name, value)
     return _of_object(name, value)
@@ -74,12 +74,12 @@ def _of_callable(name: str, value: Any) -> Iterable[tuple[str, Any]]:
     owner = getattr(value, "__self__", None) if isinstance(value, BuiltinFunctionType) else None
     if owner is not None and not isinstance(owner, ModuleType):
         # A method of a class that is written in C, or of an object of one.
-        _check_library(name, _module_of(owner if isinstance(owner, type) else type(owner)), value.__name__)
+        _check_library(name, module_of(owner if isinstance(owner, type) else type(owner)), value.__name__)
         return () if isinstance(owner, type) else [(name, owner)]
-    if isinstance(value, (FunctionType, type)) and not _is_of_library(value):
+    if isinstance(value, (FunctionType, type)) and not is_of_library(value):
         return _of_function(value) if isinstance(value, FunctionType) else _of_class(value)
     if isinstance(value, (FunctionType, type, BuiltinFunctionType)):
-        _check_library(name, _module_of(value), getattr(value, "__name__", name))
+        _check_library(name, module_of(value), getattr(value, "__name__", name))
         return ()
     return _of_object(name, value)
 
@@ -87,10 +87,10 @@ def _of_callable(name: str, value: Any) -> Iterable[tuple[str, Any]]:
 def _of_object(name: str, value: Any) -> Iterable[tuple[str, Any]]:
     """An object that is there before the call: nobody knows who changes it, unless it is one that cannot be."""
     cls = type(value)
-    module = _module_of(cls)
+    module = module_of(cls)
     top = _top(module)
     if module.startswith(SESSIONS):
-        raise _Impure(f"it uses {name}, which reads a database by itself")
+        raise Impure(f"it uses {name}, which reads a database by itself")
     if top in CONSTANT or isinstance(value, (GenericAlias, UnionType)):
         return ()
     if isinstance(value, (range, slice, property, staticmethod, classmethod)) or top == "functools":
@@ -98,7 +98,7 @@ def _of_object(name: str, value: Any) -> Iterable[tuple[str, Any]]:
         return [(name, part) for part in parts if part is not None]
     if _is_frozen(cls):
         return [(name, cls), *((name, getattr(value, field, None)) for field in _fields(cls))]
-    raise _Impure(f"it uses {name}, a {cls.__name__} that may change")
+    raise Impure(f"it uses {name}, a {cls.__name__} that may change")
 
 
 def _is_frozen(cls: type) -> bool:
@@ -144,11 +144,11 @@ def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
     if function.__closure__ is not None:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__, strict=True):
             if name in written.enclosed:
-                raise _Impure(f"it uses {name}, which other code changes")
+                raise Impure(f"it uses {name}, which other code changes")
             try:
                 value = cell.cell_contents
             except ValueError:  # Empty: a name that is given its value later.
-                raise _Impure(f"it uses {name}, which has no value yet") from None
+                raise Impure(f"it uses {name}, which has no value yet") from None
             yield name, value
     for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
         yield "a default", default
@@ -158,22 +158,22 @@ def _named_in(code: CodeType, function: FunctionType, written: Written) -> Itera
     steps = list(dis.get_instructions(code))
     own = written_by(code)
     for name in (*own.names, *(own.enclosed & {*function.__code__.co_freevars})):
-        raise _Impure(f"it changes {name}, which outlives the call")
+        raise Impure(f"it changes {name}, which outlives the call")
     for name, attribute in own.attributes:
-        raise _Impure(f"it changes {name}.{attribute}, which outlives the call")
+        raise Impure(f"it changes {name}.{attribute}, which outlives the call")
     for at, step in enumerate(steps):
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             name = step.argval
             if name in written.names:
-                raise _Impure(f"it uses {name}, which other code changes")
+                raise Impure(f"it uses {name}, which other code changes")
             value = function.__globals__.get(name, vars(builtins).get(name))
             yield from _reached(name, value, steps, at, written)
         elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and step.argval in CLOCKS:
-            raise _Impure(f"it uses {step.argval}, which answers otherwise each time")
+            raise Impure(f"it uses {step.argval}, which answers otherwise each time")
         elif step.opname == "IMPORT_NAME":
             yield from _imported(step.argval, steps[at - 1].argval or ())
     if "getattr" in code.co_names and not CLOCKS.isdisjoint(filter(_is_text, code.co_consts)):
-        raise _Impure("it uses getattr for what answers otherwise each time")
+        raise Impure("it uses getattr for what answers otherwise each time")
 
 
 def _is_text(value: Any) -> bool:
@@ -183,9 +183,9 @@ def _is_text(value: Any) -> bool:
 def _imported(module_name: str, names: Any) -> Iterator[tuple[str, Any]]:
     module = sys.modules.get(module_name)
     if module is None or _top(module_name) not in LIBRARIES:
-        raise _Impure(f"it imports {module_name or 'something'} while it runs")
+        raise Impure(f"it imports {module_name or 'something'} while it runs")
     if not isinstance(names, tuple) or not names:
-        raise _Impure(f"it imports {module_name} while it runs")
+        raise Impure(f"it imports {module_name} while it runs")
     for name in names:
         _check_library(name, module_name, name)
         yield name, getattr(module, name, None)
@@ -200,14 +200,14 @@ def _reached(name: str, value: Any, steps: list[Any], at: int, written: Written)
             break
         attribute = following.argval
         if (root, attribute) in written.attributes:
-            raise _Impure(f"it uses {name}.{attribute}, which other code changes")
+            raise Impure(f"it uses {name}.{attribute}, which other code changes")
         if isinstance(value, ModuleType):
             if _top(value.__name__) in sys.stdlib_module_names and _top(value.__name__) not in LIBRARIES:
-                raise _Impure(f"it uses {name}.{attribute}")
+                raise Impure(f"it uses {name}.{attribute}")
             _check_library(f"{name}.{attribute}", value.__name__, attribute)
-        elif _module_of(value) == "datetime" and attribute in MOVING["datetime"]:
-            raise _Impure(f"it uses {name}.{attribute}, which answers otherwise each time")
-        elif _is_of_library(value):
+        elif module_of(value) == "datetime" and attribute in MOVING["datetime"]:
+            raise Impure(f"it uses {name}.{attribute}, which answers otherwise each time")
+        elif is_of_library(value):
             break
         at, name = at + 1, f"{name}.{attribute}"
         if isinstance(value, type):
@@ -227,16 +227,16 @@ def _who_answers(cls: type, attribute: str) -> Iterator[type]:
 
 
 def _check_library(name: str, module: str, attribute: str) -> None:
-    """Raises: _Impure where what is called so may answer otherwise each time."""
+    """Raises: Impure where what is called so may answer otherwise each time."""
     top = _top(module)
     if attribute in MOVING.get(top, ()) or (top in STILL and attribute not in STILL[top]):
-        raise _Impure(f"it uses {name}, which answers otherwise each time")
+        raise Impure(f"it uses {name}, which answers otherwise each time")
     if top not in LIBRARIES and _is_library(module):
-        raise _Impure(f"it uses {name}, and nobody knows what {top} reads")
+        raise Impure(f"it uses {name}, and nobody knows what {top} reads")
 
 
-def _is_of_library(thing: Any) -> bool:
-    return _is_library(_module_of(thing))
+def is_of_library(thing: Any) -> bool:
+    return _is_library(module_of(thing))
 
 
 def _is_library(module: str) -> bool:
@@ -248,7 +248,7 @@ def _is_library(module: str) -> bool:
     return "site-packages" in file or "dist-packages" in file
 
 
-def _module_of(thing: Any) -> str:
+def module_of(thing: Any) -> str:
     return getattr(thing, "__module__", None) or type(thing).__module__ or ""
 
 

@@ -78,7 +78,7 @@ def has_the_epoch(epoch: str, found: str) -> bool:
 
 
 def reaches_back(since: Snapshot, forgotten: int, at: Snapshot) -> bool:
-    """(h) Whether the ring has all that was applied here and is not in *at*: whatever was before it, and whatever it has
+    """(h) Whether the ring has all that was applied here and is not in *at*: what was before it, and what it has
     forgotten, is in that."""
     return at.includes(since) and forgotten < at.xmin
 

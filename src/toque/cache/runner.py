@@ -52,6 +52,12 @@ class Looker(Protocol):
         """What was committed since *before*; at once, or when it is awaited. Raises: Unavailable."""
         ...
 
+    @property
+    def place(self) -> str:
+        """The full name of the log that was last looked into, for those alone who may read it; empty where it tells
+        nothing of other machines."""
+        ...
+
     def open(self) -> None:
         """Make ready. Raises: Unavailable."""
 
@@ -132,6 +138,16 @@ class Runner:
         """The log that was last looked into."""
         return self._epoch
 
+    @property
+    def place(self) -> str:
+        """See `Looker.place`."""
+        return self._looker.place
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What was applied; what overlaps an answer that is kept now, and is in it, the answer does not miss."""
+        return self._snapshot
+
     def start(self) -> None:
         """Be ready to look. Raises: Unavailable."""
         self._looker.open()
@@ -204,6 +220,10 @@ class Runner:
     def read(self, flight: int, part: ReadSet) -> None:
         """*flight* reads *part*."""
         self._coherence.read(flight, part)
+
+    def adopt(self, key: Hashable, value: Any, reads: ReadSet, at: Snapshot, epoch: str) -> bool:
+        """Keep under *key* what another process kept when it had applied *at*, if it still holds: whether it does."""
+        return self._coherence.adopt(key, value, [reads], at, epoch) and self.entries.find(key) is value
 
     def watch(self, key: Hashable, value: Any, on_gone: Callable[[], None]) -> bool:
         """Have *on_gone* called once, when *value* is not kept under *key* any more, because it may have changed or for

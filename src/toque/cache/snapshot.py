@@ -34,8 +34,8 @@ class Snapshot(Struct, frozen=True):
         return cls(number + 1, number + 1)
 
     def includes(self, other: Snapshot) -> bool:
-        """Whether all that *other* sees is in it. False in doubt: of two snapshots of one cluster, one includes the other,
-        but where one has the higher `xmax` its transactions up to there may all have been rolled back."""
+        """Whether all that *other* sees is in it. False in doubt: where *other* has the higher `xmax`, what ended up to
+        there may all have been rolled back."""
         return other.xmax <= self.xmax and all(number >= other.xmax or number in other.xip for number in self.xip)
 
     def sees(self, number: int) -> bool:

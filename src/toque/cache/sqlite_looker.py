@@ -24,6 +24,7 @@ class SqliteLooker:
     """
 
     is_immediate = True
+    place = ""
 
     def __init__(self, url: str, images: Images) -> None:
         path = path_of(url)

@@ -172,6 +172,9 @@ def _memory(serving: Serving, plan: Plan) -> Iterator[Row]:
     yield "freshness", "misses nobody's commit" if is_sqlite else what, "SQLite" if is_sqlite else where
     room = f"{settings.cache.bytes_max:,} bytes a worker"
     yield "memory", room, f"cache.bytes_max, {settings.sources.get('cache.bytes_max', 'default')}"
+    if settings.cache.shared_url:
+        shared = f"from {settings.cache.shared_from_s:g} s a run on"
+        yield "shared", shared, f"cache.shared_url, {settings.sources.get('cache.shared_url', 'default')}"
     if plan.operation.reads is not None:
         yield "reads", ", ".join(model.__name__ for model in plan.operation.reads), "reads="
     known = learned(serving.app.folder).get(plan.operation.name)

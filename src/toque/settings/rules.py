@@ -12,6 +12,8 @@ __all__ = ["problems"]
 SHARED_SECRET_BYTES_MIN = 32
 """RFC 7518, 3.2: a key of an HMAC is at least as long as its hash; SHA-256's has 32 bytes."""
 
+SHARED_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
+
 
 def problems(settings: Settings) -> list[Complaint]:
     """What keeps an app with these settings from starting, each with its remedy."""
@@ -73,6 +75,11 @@ def _of_auth(auth: Auth) -> Iterator[Complaint]:
 def _of_cache(cache: Cache) -> Iterator[Complaint]:
     if cache.verify_share is None:
         yield Complaint("cache.verify", f"a share lies between 0 and 1, received {cache.verify[:20]!r}", "or write all")
+    scheme = cache.shared_url.reveal().partition("://")[0]
+    if cache.shared_url and scheme not in SHARED_SCHEMES:
+        yield Complaint(
+            "cache.shared_url", "it names no Redis and no Valkey", "write redis://HOST:6379/0, or leave it out"
+        )
 
 
 def _origin_of(text: str) -> str:

@@ -183,6 +183,14 @@ class Cache(Struct, frozen=True, kw_only=True):
     bound_s: Duration = 1.0
     """What others committed longer ago is missed by no answer; one's own commits never are."""
 
+    shared_url: Secret = Secret("")
+    """Redis or Valkey (`redis://`, `rediss://`, `valkey://`) in which processes find one another's answers, sealed.
+    Only with PostgreSQL. Unset: each finds out its own."""
+
+    # A question to a server in the same network takes a tenth of that, and so do most queries of one row.
+    shared_from_s: Duration = 0.002
+    """How long a query takes at least whose answers are shared."""
+
     verify: str = "0"
     """Share of the answers from memory that are found out anew and compared, from 0 to 1; `all` in tests."""
 

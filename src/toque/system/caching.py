@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from msgspec import inspect
@@ -12,6 +15,7 @@ from toque.call.resources import Pantry
 from toque.codecs.file import takes_upload
 from toque.contract import schema
 from toque.contract.access import Access
+from toque.contract.complaints import Complaint
 from toque.contract.freshness import STRICT, Freshness
 from toque.contract.nodes import holds, holds_carried, nodes_of
 from toque.contract.operation import Kind, Operation
@@ -29,10 +33,14 @@ if TYPE_CHECKING:
     from toque.cache.cache import Cache
     from toque.cache.live import Live
     from toque.cache.policy import CachedQuery
+    from toque.cache.runner import Runner
+    from toque.cache.shared import Shared
     from toque.log.tail import Tail
     from toque.store.store import Store
 
-__all__ = ["cache_of", "cached_query", "captured_tables", "live_of", "why_uncached"]
+__all__ = ["cache_of", "cached_query", "captured_tables", "live_of", "problems_of_sharing", "why_uncached"]
+
+log = logging.getLogger("toque.cache")
 
 KNOWN = frozenset({Database, Principal})
 """What an operation may ask for so that all that its answer depends on is known."""
@@ -90,7 +98,13 @@ def captured_tables(metadata: MetaData | None) -> Sequence[Table]:
 
 
 def cache_of(
-    store: Store, metadata: MetaData | None, settings: Settings, tail: Tail | None, *, starts_tail: bool
+    store: Store,
+    metadata: MetaData | None,
+    settings: Settings,
+    tail: Tail | None,
+    *,
+    starts_tail: bool,
+    operations: Sequence[Operation],
 ) -> Cache:
     """The cache of *store* in this process, not started yet."""
     from toque.cache.cache import Cache
@@ -104,6 +118,7 @@ def cache_of(
         tail=tail,
         starts_tail=starts_tail,
         folder=settings.folder if writes_statistics(settings) else None,
+        share=partial(_shared, settings, operations) if settings.cache.shared_url else None,
     )
 
 
@@ -113,6 +128,32 @@ def live_of(cache: Cache, store: Store, settings: Settings) -> Live:
 
     readers = store.waiting(Kind.QUERY)
     return Live(cache, settings.live, settings.database.pool_size if readers is None else readers.slots)
+
+
+def problems_of_sharing(settings: Settings, store: Store) -> Iterator[Complaint]:
+    """What keeps processes from sharing their answers."""
+    if settings.cache.shared_url and store.dialect_name == "sqlite":
+        yield Complaint(
+            "cache.shared_url",
+            "on SQLite no other machine has answers to share",
+            "leave it out, or use PostgreSQL (database.url)",
+        )
+    if settings.cache.shared_url and find_spec("redis") is None:
+        yield Complaint("cache.shared_url", "redis-py is not installed", "pip install 'toque[redis]'")
+
+
+def _shared(settings: Settings, operations: Sequence[Operation], runner: Runner) -> Shared | None:
+    """What processes of this release share; None where nobody can tell which release it is."""
+    from toque.cache.origin import Untold, release_of
+    from toque.cache.shared import Shared
+    from toque.cache.shared_redis import open_level
+
+    try:
+        release = release_of(operation.function for operation in operations)
+    except Untold as why:
+        log.warning("answers are not shared, because releases cannot be told apart: %s", why)
+        return None
+    return Shared(open_level(settings.cache.shared_url.reveal()), runner, release, settings.cache.shared_from_s)
 
 
 def cached_query(

@@ -41,7 +41,7 @@ from toque.store.insight.slow import SlowStatements
 from toque.store.insight.statistics import Statistics
 from toque.store.insight.watch import Watcher
 from toque.store.replies import Replies
-from toque.system.caching import cache_of, live_of, why_uncached
+from toque.system.caching import cache_of, live_of, problems_of_sharing, why_uncached
 from toque.system.declared import read_declared
 from toque.system.following import keyring_of, messages_of, probes_of, problems_with, send_webhooks
 from toque.system.lost_jobs import lost_jobs
@@ -170,6 +170,8 @@ def compile_system(
         store = store_of(settings, database_url, release, guard, ears=ears, wrong=wrong)
     if has_messages:
         wrong += problems_with(settings)
+    if store is not None:
+        wrong += problems_of_sharing(settings, store)
     if wrong:
         raise SetupError(wrong)
     cache, tail, probes = None, None, list(probes_of(declared.handlers, declared.jobs)) if has_messages else []
@@ -178,7 +180,8 @@ def compile_system(
         tail = Tail(settings.database.direct_url.reveal() or store.url, probes)
     if store is not None and cached:
         metadata = None if tables is None else tables.metadata
-        cache = cache_of(store, metadata, settings, tail, starts_tail=not has_messages)
+        operations = [operation for operation, _ in declared.operations]
+        cache = cache_of(store, metadata, settings, tail, starts_tail=not has_messages, operations=operations)
     watches = not settings.is_production if settings.database.watch is None else settings.database.watch
     workshop = Workshop(
         settings,

@@ -1,0 +1,87 @@
+"""The code that answers, told apart by what it is: two processes share answers only if both would find out the same.
+
+A version number would have to be raised by hand, and is forgotten in between. What is told here is the text of all
+files of the app, the versions of all that is installed, and the constants that its functions name, which may come from
+the environment.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from hashlib import blake2b
+from importlib.metadata import distributions
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from toque.cache.purity import Impure, is_of_library, module_of, named_by
+
+__all__ = ["Untold", "release_of"]
+
+LOOKED_AT_MAX = 20_000
+"""Things that the code of all operations names: ten times what one may (`purity.py`)."""
+
+FILES_MAX = 10_000
+"""Files of an app, a hundred times what one has: somebody has put his whole disk beside it."""
+
+_CONSTANTS = (bool, int, float, complex, str, bytes, Enum)
+
+
+class Untold(Exception):
+    """Why the code cannot be told apart from another release's."""
+
+
+def release_of(functions: Iterable[Any]) -> str:
+    """The name of the code behind *functions*, the same in every process that runs it. Raises: Untold."""
+    constants, modules = _named(functions)
+    installed = {f"{each.metadata['Name']}=={each.version}" for each in distributions()}
+    digest = blake2b(digest_size=16)
+    for part in [sys.version, *sorted(installed), *sorted(constants)]:
+        digest.update(part.encode(errors="surrogatepass") + b"\0")
+    for top in sorted({name.partition(".")[0] for name in modules}):
+        for name, path in _files(sys.modules.get(top), top):
+            try:
+                digest.update(name.encode() + b"\0" + blake2b(path.read_bytes()).digest())
+            except OSError as error:
+                raise Untold(f"{path} cannot be read: {error}") from error
+    return digest.hexdigest()
+
+
+def _named(functions: Iterable[Any]) -> tuple[set[str], set[str]]:
+    """The constants that *functions* name, to whatever they name in turn, and the modules of the app among that."""
+    constants: set[str] = set()
+    modules: set[str] = set()
+    seen: dict[int, Any] = {}
+    waiting = [(function.__qualname__, function) for function in functions]
+    while waiting:
+        name, value = waiting.pop()
+        if id(value) in seen:
+            continue
+        if len(seen) >= LOOKED_AT_MAX:
+            raise Untold("it names too much to be looked through")
+        seen[id(value)] = value
+        if isinstance(value, _CONSTANTS):
+            constants.add(f"{name}={value!r}")
+        elif isinstance(value, (FunctionType, type)) and not is_of_library(value):
+            modules.add(module_of(value))
+        try:
+            waiting += named_by(name, value)
+        except Impure:
+            # It is not kept, or its author vouches for it.
+            continue
+    return constants, modules
+
+
+def _files(module: ModuleType | None, top: str) -> Iterator[tuple[str, Path]]:
+    """The source files of *module*, with all that stands below it, in the same order everywhere."""
+    roots = [Path(path) for path in getattr(module, "__path__", ())]
+    single = getattr(module, "__file__", None)
+    if not roots and single is None:
+        raise Untold(f"the module {top} has no file")
+    found = [(path.relative_to(root).as_posix(), path) for root in roots for path in root.rglob("*.py")]
+    found += [] if roots or single is None else [(top, Path(single))]
+    if not found or len(found) > FILES_MAX:
+        raise Untold(f"the module {top} has {len(found)} source files")
+    return iter(sorted(found))
