@@ -181,6 +181,12 @@ def _of_freshness(operation: Operation) -> Iterator[Problem]:
         yield f"freshness= is {freshness!r}", f"choose {' or '.join(map(repr, FRESHNESS))}, or seconds"
     elif isinstance(freshness, int | float) and not 0 <= freshness < inf:
         yield f"freshness={freshness} is no time", "choose a number of seconds from 0 on"
+    for name in ("stale_while_revalidate_s", "stale_if_error_s"):
+        seconds = getattr(operation, name)
+        if seconds is not None and not (isinstance(seconds, int | float) and 0 <= seconds < inf):
+            yield f"{name}={seconds!r} is no time", "choose a number of seconds from 0 on"
+        elif seconds is not None and not operation.is_cached:
+            yield f"cached=False leaves no answer about which {name}= says anything", "leave one of them out"
     if not operation.is_cached and (freshness is not None or reads is not None):
         yield "cached=False has it always run, and it says how its kept answers are", "leave one of them out"
     if reads is not None and not reads:

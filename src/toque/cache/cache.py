@@ -25,6 +25,7 @@ from toque.contract.errors import Unavailable
 if TYPE_CHECKING:
     from sqlalchemy import Table
 
+    from toque.cache.purging import Purging
     from toque.cache.shared import Shared
     from toque.call.context import Context
     from toque.log.tail import Tail
@@ -54,6 +55,7 @@ class Cache:
         folder: where to write down what queries read; None for nowhere.
         retry_s: how soon it looks again whether answers can be kept, where they cannot.
         share: makes the second level, where there is one.
+        purge: makes what tells the cache in front, where there is one.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Cache:
         folder: Path | None = None,
         retry_s: float = RETRY_S,
         share: Callable[[Runner], Shared | None] | None = None,
+        purge: Callable[[], Purging] | None = None,
     ) -> None:
         self.is_on = False
         """Whether anything is answered from memory now."""
@@ -91,7 +94,10 @@ class Cache:
         self._trimming: Trimming | None = None
         self.shared: Shared | None = None
         """Where answers of other processes are found; None where they are not, or nothing is kept here."""
+        self.purging: Purging | None = None
+        """Who tells the cache in front what has changed; None where nobody does."""
         self._share = share
+        self._purge = purge
         self._looker = self._looker_of(store, tail)
         self.runner = Runner(self.entries, self._looker, self._renew, self._trim)
         if tail is not None:
@@ -149,6 +155,9 @@ class Cache:
             self._trim()
         if self._share is not None:
             self.shared = self._share(self.runner)
+        if self._purge is not None:
+            self.purging = self._purge()
+            self.purging.start()
 
     async def _end(self) -> None:
         self.is_on = False
@@ -157,6 +166,9 @@ class Cache:
         shared, self.shared = self.shared, None
         if shared is not None:
             await shared.stop()
+        purging, self.purging = self.purging, None
+        if purging is not None:
+            await purging.stop()
         await cancel(self._checking)
         if self._trimming is not None:
             await self._trimming.stop()
@@ -197,6 +209,8 @@ class Cache:
         if context.mark is not None and number:
             context.mark.commit(self.runner.epoch, number)
         self.runner.committed()
+        if self.purging is not None:
+            self.purging.wake()
         if self._tail is not None:
             self._tail.ring()
 

@@ -50,13 +50,16 @@ class Canonical:
 class KeptAnswer:
     """One answer, and the forms in which it has left."""
 
-    __slots__ = ("_decode", "_forms", "_spare", "body", "is_personal", "on_grown", "weight")
+    __slots__ = ("_decode", "_forms", "_spare", "body", "control", "is_personal", "labels", "on_grown", "weight")
 
     def __init__(self, body: bytes, decode: Callable[[bytes], Any], spare: Any = _NOTHING) -> None:
         self.body = body
         self.weight = len(body)
         self.is_personal = True
         """Whether it was found to depend on its caller."""
+        self.control = "private, no-cache"
+        self.labels: list[tuple[str, str]] = []
+        """What it says to caches on its way (`front.py`)."""
         self.on_grown: Callable[[KeptAnswer, int], None] | None = None
         """Told of the bytes that a form takes beside those of the answer itself."""
         self._decode = decode

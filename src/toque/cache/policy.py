@@ -14,6 +14,7 @@ import msgspec
 
 from toque.cache.decisions import Need
 from toque.cache.figures import CacheFigures
+from toque.cache.front import Front
 from toque.cache.kept import Canonical, KeptAnswer, Unfit
 from toque.cache.knowledge import Key, Knowledge
 from toque.cache.learned import Learned
@@ -69,6 +70,7 @@ class CachedQuery:
         freshness: what the operation declares.
         is_about_caller: whether the function is given its caller.
         reads: the tables on which its answer depends by its author's word; None where that is found out.
+        front: what its answers tell caches on their way.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class CachedQuery:
         is_about_caller: bool,
         is_public: bool,
         reads: Sequence[str] | None,
+        front: Front,
     ) -> None:
         self.figures = CacheFigures()
         self.knowledge = Knowledge(operation, is_about_caller=is_about_caller)
@@ -98,6 +101,7 @@ class CachedQuery:
         self._shape = shape
         self._is_public = is_public
         self._reads = reads
+        self._front = front
         bound_s = cache.bound_s if freshness.bound_s is None else freshness.bound_s
         self._need = cache.need(Need(bound_s, is_strict=freshness.is_strict))
 
@@ -150,14 +154,17 @@ class CachedQuery:
                 status = HIT
                 if answer is None and cache.shared is not None and await cache.shared.bring(self, key):
                     self.figures.shared += 1
+                    self._label(runner.entries.find(key), key)
                     answer, status = runner.at_once(key, need), SHARED
                 if answer is not None:
                     if cache.is_sampled():
                         await self._verify(call, context, arguments, key, answer)
                     return self._hit(context, answer, status)
                 landed = await runner.ask(key, need, partial(self._fly, call, context, arguments, key))
-                if landed.how is How.RUN and landed.is_kept and cache.shared is not None:
-                    cache.shared.send(self, key, landed.value)
+                if landed.how is How.RUN and landed.is_kept:
+                    self._label(landed.value, key)
+                    if cache.shared is not None:
+                        cache.shared.send(self, key, landed.value)
                 if landed.how is not How.AGAIN:
                     return self._given(context, landed)
             figures.bypassed += 1
@@ -169,9 +176,18 @@ class CachedQuery:
     def answer_of(self, key: Key, body: bytes, *, is_personal: bool) -> KeptAnswer:
         """The answer that is kept as *body* under *key*. Raises: Unfit."""
         kept = self._canonical.read(body)
-        kept.is_personal = is_personal
-        kept.on_grown = partial(self._cache.entries.grow, key)
+        self._address(kept, key, is_personal=is_personal)
         return kept
+
+    def _address(self, kept: KeptAnswer, key: Key, *, is_personal: bool) -> None:
+        kept.is_personal = is_personal
+        kept.control = self._front.control(is_personal=is_personal)
+        kept.on_grown = partial(self._cache.entries.grow, key)
+
+    def _label(self, kept: Any, key: Key) -> None:
+        """Say by which names caches on its way forget *kept*, which was kept under *key* right now."""
+        if isinstance(kept, KeptAnswer) and not kept.is_personal:
+            kept.labels = self._front.labels(self._cache.entries.reads_of(key))
 
     def _hit(self, context: Context, answer: KeptAnswer, status: str) -> Any:
         self.figures.hits += 1
@@ -231,8 +247,8 @@ class CachedQuery:
         except Unfit as error:
             self._give_up(str(error))
             return Landing(_Plain(value), is_lasting=False, is_shared=False)
-        kept.is_personal = not self._is_public or self.knowledge.is_about_caller or bool(noting.asked)
-        kept.on_grown = partial(self._cache.entries.grow, key)
+        is_personal = not self._is_public or self.knowledge.is_about_caller or bool(noting.asked)
+        self._address(kept, key, is_personal=is_personal)
         return Landing(kept, is_lasting=is_same, is_shared=is_told)
 
     async def _verify(

@@ -172,6 +172,9 @@ def _memory(serving: Serving, plan: Plan) -> Iterator[Row]:
     yield "freshness", "misses nobody's commit" if is_sqlite else what, "SQLite" if is_sqlite else where
     room = f"{settings.cache.bytes_max:,} bytes a worker"
     yield "memory", room, f"cache.bytes_max, {settings.sources.get('cache.bytes_max', 'default')}"
+    if settings.cache.purge_url:
+        front = f"{settings.cache.edge_s:g} s, where nothing of its caller is asked"
+        yield "in front", front, f"cache.edge_s, {settings.sources.get('cache.edge_s', 'default')}"
     if settings.cache.shared_url:
         shared = f"from {settings.cache.shared_from_s:g} s a run on"
         yield "shared", shared, f"cache.shared_url, {settings.sources.get('cache.shared_url', 'default')}"

@@ -95,6 +95,8 @@ class Module:
         priority: PriorityWord = "normal",
         freshness: FreshnessWord | float | None = None,
         cached: bool = True,
+        stale_while_revalidate_s: float | None = None,
+        stale_if_error_s: float | None = None,
         reads: Sequence[type] | None = None,
         is_deprecated: bool = False,
     ) -> Callable[[Function], Function]:
@@ -117,6 +119,9 @@ class Module:
                 committed, and misses nobody's commit for longer than `cache.bound_s`; `strict` misses none; a number is
                 a bound in seconds of its own.
             cached: False has it always run.
+            stale_while_revalidate_s: how long caches on the way may give an old answer while they ask for a new one
+                (RFC 5861).
+            stale_if_error_s: and how long where that fails.
             reads: models; the author's word that its answer depends on their tables, its inputs and its caller alone.
                 It is answered from memory then although it does what cannot be looked through.
         """
@@ -125,6 +130,7 @@ class Module:
             page=page, media_type=media_type, errors=tuple(errors), deadline_s=deadline_s,
             isolation=isolation, priority=priority, is_deprecated=is_deprecated,
             freshness=freshness, is_cached=cached, reads=None if reads is None else tuple(reads),
+            stale_while_revalidate_s=stale_while_revalidate_s, stale_if_error_s=stale_if_error_s,
         )  # fmt: skip
 
     def command(

@@ -124,6 +124,9 @@ class Operation:
     """How fresh a query's answer must be; None where nobody said."""
     is_cached: bool = True
     """Whether a query may be answered from memory at all."""
+    stale_while_revalidate_s: float | None = None
+    stale_if_error_s: float | None = None
+    """For how long after it must be asked for again a cache may give an answer, meanwhile, and where that fails."""
     reads: tuple[Any, ...] | None = None
     """The models on whose tables alone a query's answer depends, by its author's word."""
     is_idempotent: bool = False

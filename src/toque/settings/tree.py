@@ -191,6 +191,20 @@ class Cache(Struct, frozen=True, kw_only=True):
     shared_from_s: Duration = 0.002
     """How long a query takes at least whose answers are shared."""
 
+    purge_url: Secret = Secret("")
+    """Where a cache in front is told what has changed, with names in the header `surrogate-key`. Unset: none is, and
+    every cache on the way asks again for each answer."""
+
+    purge_method: str = "POST"
+    """With which method; Varnish's users tend to write PURGE."""
+
+    purge_headers: tuple[Secret, ...] = ()
+    """What is sent along: `Fastly-Key: ...`."""
+
+    # If nothing it was told arrived, it is wrong no longer than that.
+    edge_s: Duration = 60.0
+    """How long a cache in front that is told what changed may give an answer unasked."""
+
     verify: str = "0"
     """Share of the answers from memory that are found out anew and compared, from 0 to 1; `all` in tests."""
 

@@ -21,6 +21,7 @@ from toque.contract.nodes import holds, holds_carried, nodes_of
 from toque.contract.operation import Kind, Operation
 from toque.contract.principal import Principal
 from toque.contract.signature import Signature
+from toque.settings import Cache as CacheSettings
 from toque.settings import Settings
 from toque.store.database import Database
 from toque.system.stores import writes_statistics
@@ -31,14 +32,16 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData, Table
 
     from toque.cache.cache import Cache
+    from toque.cache.front import Front
     from toque.cache.live import Live
     from toque.cache.policy import CachedQuery
+    from toque.cache.purging import Purging
     from toque.cache.runner import Runner
     from toque.cache.shared import Shared
     from toque.log.tail import Tail
     from toque.store.store import Store
 
-__all__ = ["cache_of", "cached_query", "captured_tables", "live_of", "problems_of_sharing", "why_uncached"]
+__all__ = ["cache_of", "cached_query", "captured_tables", "live_of", "problems_of_caching", "why_uncached"]
 
 log = logging.getLogger("toque.cache")
 
@@ -119,6 +122,9 @@ def cache_of(
         starts_tail=starts_tail,
         folder=settings.folder if writes_statistics(settings) else None,
         share=partial(_shared, settings, operations) if settings.cache.shared_url else None,
+        purge=partial(_purging, settings, store, captured_tables(metadata), tail, operations)
+        if settings.cache.purge_url
+        else None,
     )
 
 
@@ -130,8 +136,8 @@ def live_of(cache: Cache, store: Store, settings: Settings) -> Live:
     return Live(cache, settings.live, settings.database.pool_size if readers is None else readers.slots)
 
 
-def problems_of_sharing(settings: Settings, store: Store) -> Iterator[Complaint]:
-    """What keeps processes from sharing their answers."""
+def problems_of_caching(settings: Settings, store: Store) -> Iterator[Complaint]:
+    """What keeps answers from being shared, and the cache in front from being told."""
     if settings.cache.shared_url and store.dialect_name == "sqlite":
         yield Complaint(
             "cache.shared_url",
@@ -140,6 +146,37 @@ def problems_of_sharing(settings: Settings, store: Store) -> Iterator[Complaint]
         )
     if settings.cache.shared_url and find_spec("redis") is None:
         yield Complaint("cache.shared_url", "redis-py is not installed", "pip install 'toque[redis]'")
+    if settings.cache.purge_url:
+        from toque.cache.purge_target import PurgeTarget
+
+        try:
+            PurgeTarget(settings.cache)
+        except ValueError as error:
+            yield Complaint("cache.purge_url", str(error), "see docs/guides/caching.md")
+        if find_spec("httpcore2") is None:
+            yield Complaint("cache.purge_url", "httpcore2 is not installed", "pip install 'toque[http]'")
+
+
+def _purging(
+    settings: Settings, store: Store, tables: Sequence[Table], tail: Tail | None, operations: Sequence[Operation]
+) -> Purging:
+    """What tells the cache in front."""
+    from toque.cache.changes import changes_of
+    from toque.cache.keys import keys_of
+    from toque.cache.purge_target import PurgeTarget
+    from toque.cache.purging import Purging
+
+    longest_s = max([settings.calls.deadline_s, *(each.deadline_s or 0.0 for each in operations)])
+    told = {table.fullname: keys_of(table, store.dialect_name).keys() for table in tables}
+    again_s = longest_s + settings.cache.bound_s
+    return Purging(changes_of(store, tables), told, PurgeTarget(settings.cache), again_s, tail)
+
+
+def _front(cache_settings: CacheSettings, operation: Operation) -> Front:
+    from toque.cache.front import Front
+
+    edge_s = cache_settings.edge_s if cache_settings.purge_url else None
+    return Front(edge_s, operation.stale_while_revalidate_s, operation.stale_if_error_s)
 
 
 def _shared(settings: Settings, operations: Sequence[Operation], runner: Runner) -> Shared | None:
@@ -162,6 +199,8 @@ def cached_query(
     signature: Signature,
     pantry: Pantry,
     shape: Callable[[Any], Any] | None,
+    *,
+    settings: CacheSettings,
 ) -> CachedQuery:
     """*operation* as *cache* answers it."""
     from toque.cache.policy import CachedQuery
@@ -177,6 +216,7 @@ def cached_query(
         is_about_caller=Principal in asks_for or Context in asks_for or bool(asks_for - KNOWN),
         is_public=isinstance(operation.allow, Access) and not operation.allow.needs_principal,
         reads=None if operation.reads is None else _tables(operation.reads),
+        front=_front(settings, operation),
     )
     return query
 

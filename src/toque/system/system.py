@@ -41,7 +41,7 @@ from toque.store.insight.slow import SlowStatements
 from toque.store.insight.statistics import Statistics
 from toque.store.insight.watch import Watcher
 from toque.store.replies import Replies
-from toque.system.caching import cache_of, live_of, problems_of_sharing, why_uncached
+from toque.system.caching import cache_of, live_of, problems_of_caching, why_uncached
 from toque.system.declared import read_declared
 from toque.system.following import keyring_of, messages_of, probes_of, problems_with, send_webhooks
 from toque.system.lost_jobs import lost_jobs
@@ -171,7 +171,7 @@ def compile_system(
     if has_messages:
         wrong += problems_with(settings)
     if store is not None:
-        wrong += problems_of_sharing(settings, store)
+        wrong += problems_of_caching(settings, store)
     if wrong:
         raise SetupError(wrong)
     cache, tail, probes = None, None, list(probes_of(declared.handlers, declared.jobs)) if has_messages else []

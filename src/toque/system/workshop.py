@@ -167,7 +167,11 @@ class Workshop:
         is_cached, why = self._is_cached(operation, signature, needs_database)
         if is_cached and self.cache is not None:
             shape = views.shaper(signature.output)
-            yield Stage("cache", why, cached_query(self.cache, operation, signature, self.pantry, shape).stage)
+            yield Stage(
+                "cache",
+                why,
+                cached_query(self.cache, operation, signature, self.pantry, shape, settings=self.settings.cache).stage,
+            )
         elif why:
             yield Stage("cache", why, _as_it_is)
         waiting = self._waiting(operation)

@@ -84,8 +84,9 @@ def _form(kept: KeptAnswer, offer: Offer, body: bytes, coding: str | None, has_c
         vary.append("authorization")
     brief = [
         ("etag", etag),
-        ("cache-control", "private, no-cache" if kept.is_personal else "public, no-cache"),
+        ("cache-control", kept.control),
         ("vary", ", ".join(vary)),
+        *kept.labels,
     ]
     own = [header for header in offer.headers if header[0] not in ("cache-control", "vary")]
     coded = [] if coding is None else [("content-encoding", coding)]
