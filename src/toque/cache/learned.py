@@ -57,14 +57,17 @@ class Learning:
 
     async def stop(self) -> None:
         """Write what is left."""
+        await _ended(self._writing)
         if self._timer is not None:
             self._timer.cancel()
             self._begin()
-        if self._writing is not None:
-            await self._writing
+            await _ended(self._writing)
 
     def _begin(self) -> None:
         self._timer = None
+        if self._writing is not None and not self._writing.done():
+            self.learn()  # One after the other: an earlier one that ends later would be believed.
+            return
         self._writing = asyncio.get_running_loop().run_in_executor(None, self._write, dict(self._known()))
 
     def _write(self, known: Mapping[str, Learned]) -> None:
@@ -81,6 +84,11 @@ class Learning:
 def _by(found: Iterable[Sequence[str]]) -> str:
     schemes = [" and ".join(columns) for columns in found]
     return f"by {' or '.join(schemes)}" if all(schemes) else "as a whole"
+
+
+async def _ended(writing: asyncio.Future[None] | None) -> None:
+    if writing is not None:
+        await writing
 
 
 def learned(folder: Path) -> Mapping[str, Learned]:
