@@ -29,7 +29,7 @@ from toque.store import open_store
 from toque.store.models import NAMES, Conventions
 from toque.store.schema import create_missing, with_connection
 from toque.testing import Harness, running
-from toque.testing.ways_in import WAYS_IN
+from toque.testing.ways_in import WAYS_IN, over_http
 
 ANN = Principal(subject="ann", tenant="north")
 TABLES = list(Base.metadata.sorted_tables)
@@ -217,8 +217,7 @@ async def test_an_answer_that_is_wrong_is_told_and_dropped(database_url: str, ca
         assert (figures.verified, figures.wrong) == (2, 1)
         (said,) = (record.message for record in caplog.records if record.levelno == logging.ERROR)
         assert "kitchen.get_dish: an answer from memory was not that of the database" in said
-        assert "'dish'" in said
-        assert "(1,)" in said
+        assert said.endswith("it had read dish(id)")
         assert (await kitchen.call("kitchen.get_dish", id=1)).name == "mud"
 
 
@@ -254,7 +253,9 @@ async def test_own_writes_are_seen_on_every_way_in(database_url: str, way: str) 
     async with running(make_app(), database_url=database_url) as kitchen:
         await kitchen.call("kitchen.add_dish", id=1, name="soup", price=5)
         for price in range(10, 20):
-            written = await come_in(kitchen, "kitchen.set_price", {"id": 1, "price": price}, ANN)
+            put = ("kitchen.set_price", {"id": 1, "price": price}, ANN)
+            # Nobody commands by following.
+            written = await come_in(kitchen, *put) or await over_http(kitchen, *put)
             assert written is not None
             assert written.code == "ok"
             for _ in range(2):

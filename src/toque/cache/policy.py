@@ -271,14 +271,15 @@ class CachedQuery:
         if found == answer.body:
             return
         self.figures.wrong += 1
-        read = ", ".join(map(str, cache.entries.reads_of(key)))
+        # Where it has looked, and never for what: no value of a row enters a message.
+        reads = {f"{table}({', '.join(columns)})" for table, columns, _ in cache.entries.reads_of(key)}
         cache.entries.discard(key)
         facts = ", ".join(f"{about}{list(names) or ''}" for about, names in self.knowledge.facts)
         log.error(
             "%s: an answer from memory was not that of the database; its key told %s; it had read %s",
             self._operation,
             facts or "nothing of the caller",
-            read,
+            ", ".join(sorted(reads)),
         )
 
     def _read(self, flight: int, part: ReadSet) -> None:

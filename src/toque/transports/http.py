@@ -114,7 +114,8 @@ class HttpOperation:
 
     async def answer(self, scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
         """Answer a request with the whole answer of the operation."""
-        header = scope.headers.get
+        asked = scope.headers
+        header = asked.get
         if self._shedding is not None and self._shedding.is_crowded and self._shed(self._shedding, header, proto):
             return
         context = self._context(header, proto)
@@ -126,7 +127,7 @@ class HttpOperation:
                 return
             value = await self._call(context, arguments)
             if type(value) is KeptAnswer:
-                self._answer_kept(scope, proto, context, offer, value)
+                self._answer_kept(asked, proto, context, offer, value)
                 return
             if self._shape is not None:
                 value = self._shape(value)
@@ -152,9 +153,9 @@ class HttpOperation:
         else:
             proto.response_empty(self._status, headers)
 
-    def _answer_kept(self, scope: Any, proto: Any, context: Context, offer: Offer, kept: KeptAnswer) -> None:
-        form = form_of(kept, offer, scope, self._compress_from)
-        headers, is_known_there = form.headers, is_known(scope, form)
+    def _answer_kept(self, asked: Any, proto: Any, context: Context, offer: Offer, kept: KeptAnswer) -> None:
+        form = form_of(kept, offer, asked, self._compress_from)
+        headers, is_known_there = form.headers, is_known(asked, form)
         if is_known_there:
             headers = form.brief
         if context.cache_status != HIT[1]:

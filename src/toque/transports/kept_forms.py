@@ -33,15 +33,15 @@ class Form(NamedTuple):
     """What a 304 says (RFC 9110, 15.4.5)."""
 
 
-def form_of(kept: KeptAnswer, offer: Offer, scope: Any, compress_from: int) -> Form:
-    """*kept* as *offer* has it, in the content coding that the caller prefers: made once."""
+def form_of(kept: KeptAnswer, offer: Offer, asked: Any, compress_from: int) -> Form:
+    """*kept* as *offer* has it, in the content coding that the headers *asked* prefer: made once."""
     plain = kept.form(offer.media_type)
     if plain is None:
         body = offer.encode(kept.value())
         plain = kept.add_form(offer.media_type, _form(kept, offer, body, None, len(body) >= compress_from), len(body))
     if len(plain.body) < compress_from:
         return plain  # type: ignore[no-any-return]
-    coding = choose_coding(scope.headers.get("accept-encoding") or "", compression.AVAILABLE)
+    coding = choose_coding(asked.get("accept-encoding") or "", compression.AVAILABLE)
     if coding is None:
         return plain  # type: ignore[no-any-return]
     key = (offer.media_type, coding)
@@ -52,9 +52,9 @@ def form_of(kept: KeptAnswer, offer: Offer, scope: Any, compress_from: int) -> F
     return found
 
 
-def is_known(scope: Any, form: Form) -> bool:
-    """Whether the caller has said that he has *form* already."""
-    return scope.headers.get("if-none-match") is not None and precondition(scope.headers, form.etag) == 304
+def is_known(asked: Any, form: Form) -> bool:
+    """Whether the caller has said, in the headers *asked*, that he has *form* already."""
+    return asked.get("if-none-match") is not None and precondition(asked, form.etag) == 304
 
 
 def freshness_of(cache_control: str | None) -> Freshness | None:
