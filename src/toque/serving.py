@@ -248,9 +248,6 @@ class Serving:
         store = self.system.store
         if store is None:
             return
-        if store.dialect_name == "sqlite":
-            # A file is the app's own, and nobody else would do it.
-            await self._capture()
         wrong: list[Complaint] = []
         if self.system.messages is not None:
             from toque.messages.tables import complaints
@@ -262,6 +259,9 @@ class Serving:
             wrong += error.complaints
         if wrong:
             raise SetupError(wrong)
+        if store.dialect_name == "sqlite":
+            # A file that is as it must be is the app's own, and nobody else would do it.
+            await self._capture()
 
     def _metadata(self) -> MetaData:
         """The app's tables: none where it writes its own SQL, which needs a database all the same."""

@@ -183,7 +183,7 @@ async def test_what_is_no_text_may_have_been_any_row(library: Store) -> None:
     before = await changes.look(None)
     await _run(library.url, _statements(["UPDATE author SET name = CAST(x'ff' AS TEXT) WHERE id = 1"]))
 
-    assert (await changes.look(before.snapshot)).changes == (Change("author", None),)
+    assert [(found.table, found.images) for found in (await changes.look(before.snapshot)).changes] == [("author", None)]
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ async def test_a_statement_of_20_000_rows_is_told_in_few_words(library: Store) -
     before = await changes.look(None)
     await _run(library.url, _statements(["UPDATE author SET fame = 1, name = 'bob'"]))
 
-    assert (await changes.look(before.snapshot)).changes == (Change("author", None),)
+    assert [(found.table, found.images) for found in (await changes.look(before.snapshot)).changes] == [("author", None)]
 
 
 async def test_putting_up_triggers_again_does_nothing(library: Store) -> None:
@@ -377,7 +377,7 @@ async def test_a_change_of_the_schema_tells_that_nothing_is_known(library: Store
     before = await changes.look(None)
     await _run(library.url, _statements(["ALTER TABLE book ADD COLUMN size integer DEFAULT 3"]))
 
-    assert Change("*", None) in (await changes.look(before.snapshot)).changes
+    assert ("*", None) in [(found.table, found.images) for found in (await changes.look(before.snapshot)).changes]
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from toque.cache.entries import Entries
+from toque.cache.front import Front
 from toque.cache.live import Live
 from toque.cache.policy import CachedQuery
 from toque.cache.protocol import Seen
@@ -76,7 +77,15 @@ class World:
             queries={}, bound_s=1000.0, need=lambda need: need,
         )  # fmt: skip
         query = CachedQuery(
-            cache, "rows", Rows, None, Freshness(1000.0), is_about_caller=False, is_public=True, reads=["rows"]
+            cache,
+            "rows",
+            Rows,
+            None,
+            Freshness(1000.0),
+            is_about_caller=False,
+            is_public=True,
+            reads=["rows"],
+            front=Front(),
         )
         cache.queries["rows"] = query
         self.live = Live(cache, Limits(), connections=8)

@@ -17,7 +17,7 @@ from toque.cache.kept import KeptAnswer
 from toque.cache.knowledge import Knowledge
 from toque.cache.noting import Noting
 from toque.cache.policy import CachedQuery
-from toque.cache.runner import Landing, Runner
+from toque.cache.runner import Runner
 from toque.cache.sqlite_looker import SqliteLooker
 from toque.settings import Cache, Settings
 from toque.testing import Harness, running
@@ -115,12 +115,9 @@ def _learns_and_passes_over(tells: Any) -> Any:
     return lambda self, key, asked: tells(self, key, asked) or True
 
 
-def _public(landing: Any) -> Any:
-    def of_nobody(self: Any, *arguments: Any, **options: Any) -> Landing:
-        found: Landing = landing(self, *arguments, **options)
-        if isinstance(found.value, KeptAnswer):
-            found.value.is_personal = False
-        return found
+def _public(address: Any) -> Any:
+    def of_nobody(self: Any, kept: KeptAnswer, key: Any, *, is_personal: bool) -> None:
+        address(self, kept, key, is_personal=False)
 
     return of_nobody
 
@@ -159,7 +156,7 @@ REMOVED: dict[str, tuple[Callable[[Path], Awaitable[None]], Remove]] = {
     ),
     "what is its caller's alone is given to nobody else": (callers, _instead(rules, "is_for_others", lambda _: True)),
     "what a statement asks about the caller is noted": (callers, _around(Noting, "statement", _hears_nothing)),
-    "what depends on its caller is private": (callers, _around(CachedQuery, "_landing", _public)),
+    "what depends on its caller is private": (callers, _around(CachedQuery, "_address", _public)),
     "what nobody can track is not kept": (writers, _instead(CachedQuery, "_is_tracked", lambda self, noting: True)),
     "tables that an author vouches for are watched": (writers, _around(CachedQuery, "__init__", _trusts_nothing)),
     "SQLite is asked for news before each answer": (writers, _instead(SqliteLooker, "has_news", lambda self: False)),

@@ -102,7 +102,7 @@ def captured_tables(metadata: MetaData | None) -> Sequence[Table]:
 
 def cache_of(
     store: Store,
-    metadata: MetaData | None,
+    tables: Sequence[Table],
     settings: Settings,
     tail: Tail | None,
     *,
@@ -114,7 +114,7 @@ def cache_of(
 
     return Cache(
         store,
-        captured_tables(metadata),
+        tables,
         bytes_max=settings.cache.bytes_max,
         bound_s=settings.cache.bound_s,
         verify_share=settings.cache.verify_share or 0.0,
@@ -122,7 +122,7 @@ def cache_of(
         starts_tail=starts_tail,
         folder=settings.folder if writes_statistics(settings) else None,
         share=partial(_shared, settings, operations) if settings.cache.shared_url else None,
-        purge=partial(_purging, settings, store, captured_tables(metadata), tail, operations)
+        purge=partial(_purging, settings, store, tables, tail, operations)
         if settings.cache.purge_url
         else None,
     )

@@ -41,7 +41,7 @@ from toque.store.insight.slow import SlowStatements
 from toque.store.insight.statistics import Statistics
 from toque.store.insight.watch import Watcher
 from toque.store.replies import Replies
-from toque.system.caching import cache_of, live_of, problems_of_caching, why_uncached
+from toque.system.caching import cache_of, captured_tables, live_of, problems_of_caching, why_uncached
 from toque.system.declared import read_declared
 from toque.system.following import keyring_of, messages_of, probes_of, problems_with, send_webhooks
 from toque.system.lost_jobs import lost_jobs
@@ -175,13 +175,13 @@ def compile_system(
     if wrong:
         raise SetupError(wrong)
     cache, tail, probes = None, None, list(probes_of(declared.handlers, declared.jobs)) if has_messages else []
-    cached = any(not why_uncached(*each, pantry, settings) for each in declared.operations)
+    captured = [] if tables is None else captured_tables(tables.metadata)
+    cached = bool(captured) and any(not why_uncached(*each, pantry, settings) for each in declared.operations)
     if store is not None and (has_messages or (cached and store.dialect_name != "sqlite")):
         tail = Tail(settings.database.direct_url.reveal() or store.url, probes)
     if store is not None and cached:
-        metadata = None if tables is None else tables.metadata
         operations = [operation for operation, _ in declared.operations]
-        cache = cache_of(store, metadata, settings, tail, starts_tail=not has_messages, operations=operations)
+        cache = cache_of(store, captured, settings, tail, starts_tail=not has_messages, operations=operations)
     watches = not settings.is_production if settings.database.watch is None else settings.database.watch
     workshop = Workshop(
         settings,

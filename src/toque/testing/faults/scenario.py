@@ -50,7 +50,7 @@ class Scenario(Struct, frozen=True):
     nodes: int = 2
     """How many processes serve the app."""
     clients: int = 4
-    settled_s: float = 20.0
+    settled_s: float = 60.0
     """How long handlers and jobs may take, once everything works again, to have done all that is owed."""
 
 
