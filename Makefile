@@ -17,7 +17,7 @@ dev: .venv/run ## the same, reloading on every change
 	$(BIN)/toque dev $(TARGET) --port $(PORT)
 
 test: .venv/test ## run all tests
-	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadgroup $(ARGS)
 
 check: .venv/check ## style, types, layers
 	$(BIN)/ruff check .

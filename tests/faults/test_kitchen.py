@@ -17,11 +17,11 @@ pytestmark = pytest.mark.xdist_group("faults")
 
 
 def test_orders_on_sqlite() -> None:
-    report = run(TARGET, range(40))
+    report = run(TARGET, range(30))
 
     assert not report.failed, str(report)
-    assert report.counts["answered"] > 40 * 10
-    assert report.counts["hurt"] > 40 * 2
+    assert report.counts["answered"] > 30 * 10
+    assert report.counts["hurt"] > 30 * 2
 
 
 def test_orders_on_postgresql(server: PrivatePostgres) -> None:

@@ -21,7 +21,8 @@ def test_waits_on_sqlite() -> None:
     assert report.counts["hurt"] > 20
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+# On PostgreSQL it takes a minute, and the kitchen goes through the steps of jobs there.
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)])
 def test_every_step_of_a_wait_is_reached(database: str, server: PrivatePostgres) -> None:
     """Each node is killed there in its first life, and freezes there in its second."""
     steps = [*WAITS, *(step for step in JOBS if "durable" in step.name or "settled" in step.name)]

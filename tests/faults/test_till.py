@@ -14,11 +14,11 @@ pytestmark = pytest.mark.xdist_group("faults")
 
 
 def test_sales_on_sqlite() -> None:
-    report = run(TARGET, range(80))
+    report = run(TARGET, range(60))
 
     assert not report.failed, str(report)
-    assert report.counts["answered"] > 80 * 15
-    assert report.counts["hurt"] > 80 * 2
+    assert report.counts["answered"] > 60 * 15
+    assert report.counts["hurt"] > 60 * 2
 
 
 def test_sales_on_postgresql(server: PrivatePostgres) -> None:
