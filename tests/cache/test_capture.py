@@ -183,7 +183,9 @@ async def test_what_is_no_text_may_have_been_any_row(library: Store) -> None:
     before = await changes.look(None)
     await _run(library.url, _statements(["UPDATE author SET name = CAST(x'ff' AS TEXT) WHERE id = 1"]))
 
-    assert [(found.table, found.images) for found in (await changes.look(before.snapshot)).changes] == [("author", None)]
+    assert [(found.table, found.images) for found in (await changes.look(before.snapshot)).changes] == [
+        ("author", None)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -230,7 +232,9 @@ async def test_a_statement_of_20_000_rows_is_told_in_few_words(library: Store) -
     before = await changes.look(None)
     await _run(library.url, _statements(["UPDATE author SET fame = 1, name = 'bob'"]))
 
-    assert [(found.table, found.images) for found in (await changes.look(before.snapshot)).changes] == [("author", None)]
+    assert [(found.table, found.images) for found in (await changes.look(before.snapshot)).changes] == [
+        ("author", None)
+    ]
 
 
 async def test_putting_up_triggers_again_does_nothing(library: Store) -> None:

@@ -122,9 +122,7 @@ def cache_of(
         starts_tail=starts_tail,
         folder=settings.folder if writes_statistics(settings) else None,
         share=partial(_shared, settings, operations) if settings.cache.shared_url else None,
-        purge=partial(_purging, settings, store, tables, tail, operations)
-        if settings.cache.purge_url
-        else None,
+        purge=partial(_purging, settings, store, tables, tail, operations) if settings.cache.purge_url else None,
     )
 
 
