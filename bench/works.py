@@ -106,7 +106,8 @@ PRODUCTION = (("TOQUE_APP_ENVIRONMENT", "production"), ("TOQUE_HTTP_HOSTS", "127
 # What these works measure is the way to the database and back; those on answers from memory are in `cache/works.py`.
 UNKEPT = ("TOQUE_CACHE_BYTES_MAX", "0")
 TOQUE_ON_POSTGRES = (*PRODUCTION, UNKEPT, ("TOQUE_DATABASE_URL", "{postgres_url}"))
-TOQUE_ON_SQLITE = (*PRODUCTION, UNKEPT, ("TOQUE_DATABASE_URL", "sqlite:///{sqlite_file}"))
+SQLITE = ("TOQUE_DATABASE_URL", "sqlite:///{sqlite_file}")
+TOQUE_ON_SQLITE = (*PRODUCTION, UNKEPT, SQLITE)
 ALCHEMY_ON_POSTGRES = (("BENCH_SQLALCHEMY_URL", "postgresql+asyncpg://{postgres_address}"),)
 ALCHEMY_ON_SQLITE = (("BENCH_SQLALCHEMY_URL", "sqlite+aiosqlite:///{sqlite_file}"),)
 
@@ -234,7 +235,8 @@ WORKS = (
         "start_models",
         "first answer, 10 operations with models",
         (
-            Contender("toque", TOQUE, "toque_start_models.py", TOQUE_ON_SQLITE),
+            # As its users start it: with a memory.
+            Contender("toque", TOQUE, "toque_start_models.py", (*PRODUCTION, SQLITE)),
             Contender("fastapi", UVICORN, "fastapi_start_models:app", ALCHEMY_ON_SQLITE),
         ),
         (Goal("first_answer_s", "share", 0.8, "fastapi"), Goal("memory_mb", "alone", 85)),
