@@ -320,6 +320,7 @@ async def test_interleaved_callers_with_kills_and_cancellations_never_meet(
     await store.start()
     chance = random.Random(8)
     outcomes = {"right": 0, "failed": 0, "called off": 0}
+    killed = 0
 
     async def call(number: int) -> None:
         who = number % len(CALLERS)
@@ -345,12 +346,13 @@ async def test_interleaved_callers_with_kills_and_cancellations_never_meet(
             outcomes["right"] += 1
 
     async def kill() -> None:
+        nonlocal killed
         own = await asyncpg.connect(vault_url)
         try:
             while True:
-                await own.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'toque_app' "
-                    "AND datname = current_database() ORDER BY random() LIMIT 1"
+                killed += 0 != await own.fetchval(
+                    "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity "
+                    "WHERE usename = 'toque_app' AND datname = current_database() ORDER BY random() LIMIT 1) AS one"
                 )
                 await asyncio.sleep(0.05)
         finally:
@@ -364,7 +366,8 @@ async def test_interleaved_callers_with_kills_and_cancellations_never_meet(
     await store.stop()
     assert sum(outcomes.values()) == calls
     assert outcomes["right"] > calls // 2
-    assert outcomes["failed"] > 0
+    # Most calls that lose their session are run again, and nobody hears of it.
+    assert killed > 0
     assert outcomes["called off"] > 0
 
 
