@@ -350,7 +350,7 @@ async def test_interleaved_callers_with_kills_and_cancellations_never_meet(
         own = await asyncpg.connect(vault_url)
         try:
             while True:
-                killed += 0 != await own.fetchval(
+                killed += await own.fetchval(
                     "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity "
                     "WHERE usename = 'toque_app' AND datname = current_database() ORDER BY random() LIMIT 1) AS one"
                 )
