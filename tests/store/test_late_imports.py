@@ -21,3 +21,27 @@ def test_importing_the_store_imports_no_sqlalchemy() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+SERVED = """
+import sys
+from toque import App, public
+from toque.settings import Settings
+app = App("plain")
+
+@app.query("/hello", allow=public)
+async def hello() -> str:
+    return "hello"
+
+serving = app.serve(Settings())
+serving.system
+import toque.transports.http, toque.transports.jsonrpc, toque.transports.websocket
+heavy = {"sqlalchemy", "asyncpg", "alembic", "httpcore2"} & sys.modules.keys()
+assert not heavy, heavy
+"""
+
+
+def test_an_app_without_models_is_served_without_sqlalchemy() -> None:
+    done = subprocess.run([sys.executable, "-c", SERVED], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr

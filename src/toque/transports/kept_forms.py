@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from toque.cache.entries import tag
+from toque.cache.tags import tag
 from toque.cache.kept import KeptAnswer
 from toque.codecs import compression
 from toque.codecs.negotiation import choose_coding
