@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from toque.cache.tags import tag
 from toque.cache.kept import KeptAnswer
+from toque.cache.tags import tag
 from toque.codecs import compression
 from toque.codecs.negotiation import choose_coding
 from toque.contract.freshness import BYPASS, STRICT, Freshness
