@@ -16,7 +16,8 @@ from types import BuiltinFunctionType, CodeType, FunctionType, GenericAlias, Met
 from typing import Any
 
 from toque.cache.library_names import CLOCKS, CONSTANT, LIBRARIES, MOVING, SESSIONS, STILL
-from toque.cache.written import Written, codes_of, written_by, written_in
+from toque.cache.written import Written, written_by, written_in
+from toque.contract.code import codes_of, is_library
 
 __all__ = ["Impure", "is_of_library", "module_of", "named_by", "why_impure"]
 
@@ -231,21 +232,12 @@ def _check_library(name: str, module: str, attribute: str) -> None:
     top = _top(module)
     if attribute in MOVING.get(top, ()) or (top in STILL and attribute not in STILL[top]):
         raise Impure(f"it uses {name}, which answers otherwise each time")
-    if top not in LIBRARIES and _is_library(module):
+    if top not in LIBRARIES and is_library(module):
         raise Impure(f"it uses {name}, and nobody knows what {top} reads")
 
 
 def is_of_library(thing: Any) -> bool:
-    return _is_library(module_of(thing))
-
-
-def _is_library(module: str) -> bool:
-    """Whether a module is Python's, Toque's or an installed package's."""
-    top = _top(module)
-    if top in sys.stdlib_module_names or top == "toque":
-        return True
-    file = getattr(sys.modules.get(top), "__file__", None) or ""
-    return "site-packages" in file or "dist-packages" in file
+    return is_library(module_of(thing))
 
 
 def module_of(thing: Any) -> str:

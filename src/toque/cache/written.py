@@ -10,7 +10,9 @@ from typing import Any
 
 from msgspec import Struct
 
-__all__ = ["Written", "codes_of", "written_by", "written_in"]
+from toque.contract.code import codes_of
+
+__all__ = ["Written", "written_by", "written_in"]
 
 
 class Written(Struct, frozen=True):
@@ -50,14 +52,6 @@ def written_by(code: CodeType) -> Written:
     names = {step.argval for step in steps if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")}
     enclosed = {step.argval for step in steps if step.opname == "STORE_DEREF" and step.argval in code.co_freevars}
     return Written(frozenset(names), frozenset(enclosed), frozenset(_attributes(steps)))
-
-
-def codes_of(code: CodeType) -> Iterator[CodeType]:
-    """*code*, and that of all functions within."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from codes_of(constant)
 
 
 def _functions(names: dict[str, Any]) -> Iterator[FunctionType]:

@@ -21,6 +21,8 @@ from sqlalchemy.orm import Mapper, registry
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ClauseElement
 
+from toque.contract.code import codes_of, enclosed_by, is_of_library
+
 __all__ = ["Named", "named_tables"]
 
 LOOKED_AT_MAX = 2_000
@@ -110,7 +112,7 @@ def _named_by(value: Any) -> Iterable[Any]:
             return parts(value)
     if isinstance(wrapped := getattr(value, "__wrapped__", None), FunctionType):
         return [wrapped]
-    if _is_of_a_library(type(value)):
+    if is_of_library(type(value)):
         if isinstance(value, _OPAQUE):
             raise _Unknown(f"it uses a {type(value).__name__}, which may hold any table")
         return ()
@@ -119,7 +121,7 @@ def _named_by(value: Any) -> Iterable[Any]:
 
 def _members(cls: type) -> Iterator[Any]:
     """The methods and attributes of a class of the app, and of its bases."""
-    if _is_of_a_library(cls):
+    if is_of_library(cls):
         return
     yield from cls.__bases__
     for name, member in vars(cls).items():
@@ -129,11 +131,11 @@ def _members(cls: type) -> Iterator[Any]:
 
 
 def _named_by_code(function: FunctionType) -> Iterator[Any]:
-    if _is_of_a_library(function):
+    if is_of_library(function):
         return
-    yield from (cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell))
+    yield from enclosed_by(function)
     yield getattr(function, "__wrapped__", None)
-    for code in _codes(function.__code__):
+    for code in codes_of(function.__code__):
         yield from _named_in(code, function)
 
 
@@ -151,14 +153,6 @@ _PARTS: dict[Any, Callable[[Any], Iterable[Any]]] = {
     set: list,
     frozenset: list,
 }
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """*code*, and that of all functions within it."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)
 
 
 def _named_in(code: CodeType, function: FunctionType) -> Iterator[Any]:
@@ -184,23 +178,6 @@ def _known(name: str, value: Any, code: CodeType) -> Iterator[Any]:
         raise _Unknown(f"it uses {name}, which may reach what is not named")
     else:
         yield value
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not cell
-    except ValueError:  # Empty: a name that is given its value later.
-        return False
-
-
-def _is_of_a_library(thing: Any) -> bool:
-    """Whether a class or function comes from Python, Toque or an installed package: none of them knows the app's
-    models."""
-    top = _top_module(thing)
-    if top in sys.stdlib_module_names or top == "toque":
-        return True
-    file = getattr(sys.modules.get(top), "__file__", None) or ""
-    return "site-packages" in file or "dist-packages" in file
 
 
 def _top_module(thing: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from toque.call.plan import Plan
 from toque.call.resources import Pantry
+from toque.contract.code import codes_of, enclosed_by, is_of_library
 from toque.contract.event import Event
 
 __all__ = ["events_named", "named_directly", "roots_of"]
@@ -57,13 +58,13 @@ def _within(value: Any) -> Iterator[Any]:
     elif isinstance(value, MethodType | staticmethod | classmethod):
         yield value.__func__
     elif isinstance(value, type):
-        if not issubclass(value, Event) and not _is_of_a_library(value):
+        if not issubclass(value, Event) and not is_of_library(value):
             yield from value.__bases__
             yield from (each for name, each in vars(value).items() if not name.startswith("__"))
-    elif isinstance(value, FunctionType) and not _is_of_a_library(value):
-        yield from (cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell))
+    elif isinstance(value, FunctionType) and not is_of_library(value):
+        yield from enclosed_by(value)
         yield getattr(value, "__wrapped__", None)
-        for code in _codes(value.__code__):
+        for code in codes_of(value.__code__):
             yield from _named_in(code, value)
 
 
@@ -79,27 +80,3 @@ def _named_in(code: CodeType, function: FunctionType) -> Iterator[Any]:
             yield from (getattr(found, name, None) for name in code.co_names)
         elif found is not None:
             yield found
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """*code*, and that of all functions within it."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not cell
-    except ValueError:  # Empty: a name that is given its value later.
-        return False
-
-
-def _is_of_a_library(thing: Any) -> bool:
-    """Whether a class or function comes from Python, Toque or an installed package: none knows the app's events."""
-    top = (getattr(thing, "__module__", None) or "").partition(".")[0]
-    if top in sys.stdlib_module_names - {"__main__"} or top == "toque":
-        return True
-    file = getattr(sys.modules.get(top), "__file__", None) or ""
-    return "site-packages" in file or "dist-packages" in file
