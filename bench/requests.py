@@ -14,7 +14,7 @@ import msgspec
 
 from bench.seed import FORTUNES as SEEDED_FORTUNES
 from bench.seed import WORLDS, number_of
-from toque.cache.entries import tag
+from toque.cache.tags import tag
 
 VARIED = 1000  # distinct requests of a work: more than any cache line, pool or statement cache here has places
 

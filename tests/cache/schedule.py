@@ -13,10 +13,10 @@ from fake_mvcc import FakeMvcc, Groups, Writing, answer
 
 from toque.cache.change import Change
 from toque.cache.decisions import Again, Answer, Decision, Hit, Look, Need, Run
-from toque.cache.entries import Encoded, encoded
 from toque.cache.predicates import Predicate, ReadSet
 from toque.cache.protocol import Coherence, Seen
 from toque.cache.snapshot import Snapshot, Token
+from toque.cache.tags import Encoded, encoded
 
 KEYS: tuple[Groups, ...] = (("a",), ("b",), ("a", "b"))
 ERROR = encoded(b"error")

@@ -17,11 +17,12 @@ from toque import App, Database, Principal, Struct, authenticated
 from toque.cache.cache import Cache
 from toque.cache.capture import install
 from toque.cache.decisions import Need
-from toque.cache.entries import Entries, encoded
+from toque.cache.entries import Entries
 from toque.cache.predicates import Predicate, ReadSet
 from toque.cache.protocol import Seen
 from toque.cache.runner import Landing, Looker, Runner
 from toque.cache.snapshot import Snapshot
+from toque.cache.tags import encoded
 from toque.log.tail import Tail
 from toque.settings import Cache as CacheSettings
 from toque.settings import Settings

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toque.cache.change import Change
-from toque.cache.entries import ENTRY_BYTES, PREDICATE_BYTES, Entries, encoded
+from toque.cache.entries import ENTRY_BYTES, PREDICATE_BYTES, Entries
 from toque.cache.index import SCHEMES_MAX, Index
 from toque.cache.predicates import Predicate, ReadSet
+from toque.cache.tags import encoded
 
 COLUMNS = "abc"
 

@@ -13,9 +13,8 @@ from typing import Protocol
 from toque.cache.change import Change
 from toque.cache.index import Index
 from toque.cache.predicates import Predicate, ReadSet
-from toque.cache.tags import Encoded, encoded, tag
 
-__all__ = ["Encoded", "Entries", "Weighed", "encoded", "tag"]
+__all__ = ["Entries", "Weighed"]
 
 ENTRY_BYTES, PREDICATE_BYTES = 900, 450
 """What an entry and each of its predicates take beside the answer itself, as measured with tracemalloc on Python 3.11
