@@ -23,7 +23,6 @@ from toque.contract.module import Module
 from toque.contract.operation import Operation
 from toque.http_client.client import HttpClient
 from toque.http_client.outgoing import Outgoing
-from toque.log.tail import Tail
 from toque.message_checks import is_event
 from toque.messages.inbox import Inbox
 from toque.messages.jobs.book import Book
@@ -42,7 +41,7 @@ from toque.store.insight.statistics import Statistics
 from toque.store.insight.watch import Watcher
 from toque.store.replies import Replies
 from toque.system.caching import cache_of, captured_tables, live_of, problems_of_caching, why_uncached
-from toque.system.declared import read_declared
+from toque.system.declared import Declared, read_declared
 from toque.system.following import keyring_of, messages_of, probes_of, problems_with, send_webhooks
 from toque.system.lost_jobs import lost_jobs
 from toque.system.stores import Tables, ears_of, guard_of, store_of
@@ -51,6 +50,7 @@ from toque.system.workshop import Workshop, transacts
 if TYPE_CHECKING:
     from toque.cache.cache import Cache
     from toque.cache.live import Live
+    from toque.log.tail import Tail
     from toque.messages.messages import Messages
     from toque.store.guard import Guard
     from toque.store.release import Release
@@ -174,14 +174,7 @@ def compile_system(
         wrong += problems_of_caching(settings, store)
     if wrong:
         raise SetupError(wrong)
-    cache, tail, probes = None, None, list(probes_of(declared.handlers, declared.jobs)) if has_messages else []
-    captured = [] if tables is None else captured_tables(tables.metadata)
-    cached = bool(captured) and any(not why_uncached(*each, pantry, settings) for each in declared.operations)
-    if store is not None and (has_messages or (cached and store.dialect_name != "sqlite")):
-        tail = Tail(settings.database.direct_url.reveal() or store.url, probes)
-    if store is not None and cached:
-        operations = [operation for operation, _ in declared.operations]
-        cache = cache_of(store, captured, settings, tail, starts_tail=not has_messages, operations=operations)
+    tail, cache = _followed(store, settings, declared, pantry, tables, has_messages=has_messages)
     watches = not settings.is_production if settings.database.watch is None else settings.database.watch
     workshop = Workshop(
         settings,
@@ -236,6 +229,32 @@ def compile_system(
         cache=cache,
         live=None if cache is None or store is None else live_of(cache, store, settings),
     )
+
+
+def _followed(
+    store: Store | None,
+    settings: Settings,
+    declared: Declared,
+    pantry: Pantry,
+    tables: Tables | None,
+    *,
+    has_messages: bool,
+) -> tuple[Tail | None, Cache | None]:
+    """What follows *store* in this process: its one tail, and the cache; None where nobody asks for it."""
+    if store is None:
+        return None, None
+    captured = [] if tables is None else captured_tables(tables.metadata)
+    is_cached = bool(captured) and any(not why_uncached(*each, pantry, settings) for each in declared.operations)
+    tail = None
+    if has_messages or (is_cached and store.dialect_name != "sqlite"):
+        from toque.log.tail import Tail
+
+        probes = list(probes_of(declared.handlers, declared.jobs)) if has_messages else []
+        tail = Tail(settings.database.direct_url.reveal() or store.url, probes)
+    if not is_cached:
+        return tail, None
+    operations = [operation for operation, _ in declared.operations]
+    return tail, cache_of(store, captured, settings, tail, starts_tail=not has_messages, operations=operations)
 
 
 def _takes_tokens(operation: Operation) -> bool:
