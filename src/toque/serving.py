@@ -47,6 +47,7 @@ from toque.transports.metrics import Metrics, metrics_endpoint
 from toque.transports.mounted import Mounted, mounted
 from toque.transports.offered import offered
 from toque.transports.openapi import openapi
+from toque.transports.repeats import Repeated, Repeats
 from toque.transports.router import REST, Endpoint, Router
 from toque.transports.rpc import http_endpoint
 from toque.transports.rsgi import STOPPING, Edge, HostRule
@@ -100,6 +101,7 @@ class Serving:
         mounts = [mount for module in app.modules for mount in module.mounts]
         self._mounted = [(mount.path, mounted(mount.asgi, mount.path)) for mount in mounts]
         self._sockets = self._websockets()
+        self._repeats = Repeats()
         self._end_tracing: Callable[[], None] = lambda: None
         self._closing: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
@@ -140,7 +142,27 @@ class Serving:
         limits = BodyLimits(self._body_bytes_max(plan), self._limits.seconds_max)
         read_late = late_reader(plan.operation, plan.signature, read_plain, limits)
         compress_from = self.settings.http.compress_bytes_min
-        return HttpOperation(plan, offers, read_plain, read_late, compress_from, limits=limits, events=events).endpoint
+        return HttpOperation(
+            plan,
+            offers,
+            read_plain,
+            read_late,
+            compress_from,
+            limits=limits,
+            events=events,
+            repeated=self._repeated(plan),
+        ).endpoint
+
+    def _repeated(self, plan: Plan) -> Repeated | None:
+        """Who knows the requests for *plan*, where its answer is anybody's and no single call is told of."""
+        operation, cache = plan.operation, self.system.cache
+        assert operation.allow is not None, "an operation without an access rule is refused before"
+        tells_of_each = self.settings.observe.traces or self.settings.log.calls == "all"
+        if cache is None or not plan.is_cached or operation.method != "GET":
+            return None
+        if operation.allow.needs_principal or tells_of_each:
+            return None
+        return Repeated(self._repeats, cache.queries[operation.name], self.system.figures[operation.name])
 
     def _own_endpoints(self) -> Iterator[tuple[str, Endpoint]]:
         gate = self.system.gate
@@ -379,9 +401,9 @@ def _compile_late(methods: dict[str, Endpoint], method: str, compiled: Callable[
     its first day. Nothing can be wrong with them then: `checks` has seen that some format carries all.
     """
 
-    def first(scope: Any, proto: Any, segments: tuple[str, ...]) -> Awaitable[None]:
+    def first(scope: Any, headers: Any, proto: Any, segments: tuple[str, ...]) -> Awaitable[None]:
         methods[method] = compiled()
-        return methods[method](scope, proto, segments)
+        return methods[method](scope, headers, proto, segments)
 
     methods[method] = first
 

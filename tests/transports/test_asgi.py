@@ -193,7 +193,7 @@ async def fetched(answer: Any, **request: Any) -> httpx.Response:
 
 
 async def test_text_is_answered() -> None:
-    async def answer(scope: Any, proto: Any, segments: Any) -> None:
+    async def answer(scope: Any, asked: Any, proto: Any, segments: Any) -> None:
         proto.response_str(200, [("content-type", "text/plain")], "grüße")
 
     assert (await fetched(answer)).text == "grüße"
@@ -205,7 +205,7 @@ async def test_a_file_or_a_range_of_it_is_answered(tmp_path: Path, first: int, e
     content = bytes(range(250)) * 1200
     file.write_bytes(content)
 
-    async def answer(scope: Any, proto: Any, segments: Any) -> None:
+    async def answer(scope: Any, asked: Any, proto: Any, segments: Any) -> None:
         if first:
             proto.response_file_range(206, [("content-length", str(end - first))], str(file), first, end)
         else:
@@ -217,7 +217,7 @@ async def test_a_file_or_a_range_of_it_is_answered(tmp_path: Path, first: int, e
 async def test_the_scope_says_what_rsgis_says() -> None:
     seen: dict[str, Any] = {}
 
-    async def answer(scope: Any, proto: Any, segments: Any) -> None:
+    async def answer(scope: Any, asked: Any, proto: Any, segments: Any) -> None:
         seen.update({name: getattr(scope, name) for name in ("proto", "http_version", "scheme", "method", "path")})
         seen["query"] = scope.query_string
         seen["headers"] = scope.headers
@@ -239,7 +239,7 @@ async def test_the_scope_says_what_rsgis_says() -> None:
 
 
 async def test_a_reader_and_a_watcher_share_the_request_without_a_loss() -> None:
-    async def answer(scope: Any, proto: Any, segments: Any) -> None:
+    async def answer(scope: Any, asked: Any, proto: Any, segments: Any) -> None:
         watching = asyncio.create_task(proto.client_disconnect())
         count = 0
         async for chunk in proto:
@@ -258,7 +258,7 @@ async def test_a_reader_and_a_watcher_share_the_request_without_a_loss() -> None
 async def test_a_body_whose_sender_left_is_not_taken_for_a_whole_one() -> None:
     outcome: list[str] = []
 
-    async def answer(scope: Any, proto: Any, segments: Any) -> None:
+    async def answer(scope: Any, asked: Any, proto: Any, segments: Any) -> None:
         try:
             outcome.append(str(len(await proto())))
         except ConnectionError:
@@ -278,7 +278,7 @@ async def test_a_body_whose_sender_left_is_not_taken_for_a_whole_one() -> None:
 async def test_a_stream_waits_for_a_client_that_does_not_read(kitchen: Kitchen) -> None:
     many = 2000
 
-    async def answer(scope: Any, proto: Any, segments: Any) -> None:
+    async def answer(scope: Any, asked: Any, proto: Any, segments: Any) -> None:
         stream = proto.response_stream(200, [])
         for _ in range(many):
             await stream.send_bytes(b"x" * 100_000)
@@ -312,7 +312,7 @@ class Life:
         self.told.append("stop")
 
 
-async def hi(scope: Any, proto: Any, segments: Any) -> None:
+async def hi(scope: Any, asked: Any, proto: Any, segments: Any) -> None:
     proto.response_str(200, [], scope.path)
 
 

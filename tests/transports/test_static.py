@@ -54,7 +54,7 @@ async def ask(folder: Path, name: str, method: str = "GET", **headers: str) -> A
     fields = [(key.replace("_", "-"), value) for key, value in headers.items()]
     scope = MemoryScope(method, f"/static/{name}", "", fields)
     to = Headless(proto) if method == "HEAD" else proto
-    await static_endpoint(StaticFiles("/static", folder))(scope, to, (name,))
+    await static_endpoint(StaticFiles("/static", folder))(scope, scope.headers, to, (name,))
     return proto.answer
 
 
@@ -364,7 +364,7 @@ async def test_the_web_server_sends_what_was_decided_here(folder: Path) -> None:
 
     async def app(scope: Any, proto: Any) -> None:
         to = Headless(proto) if scope.method == "HEAD" else proto
-        await endpoint(scope, to, (scope.path.removeprefix("/static/"),))
+        await endpoint(scope, scope.headers, to, (scope.path.removeprefix("/static/"),))
 
     async with (
         granian_serving(app) as address,

@@ -14,6 +14,8 @@ class CacheFigures(Struct, eq=False):
     """Answered from memory."""
     joined: int = 0
     """Answered by the run of another call."""
+    repeated: int = 0
+    """Of the hits, those whose request was known word for word (`transports/repeats.py`)."""
     shared: int = 0
     """Of the hits, those that another process had found out (`shared.py`)."""
     runs: int = 0

@@ -125,6 +125,20 @@ class CachedQuery:
         is_strict = need.is_strict or (asked is not None and asked.is_strict)
         return self._cache.need(Need(bound_s, is_strict=is_strict, token=token))
 
+    def at_once(self, key: Key) -> KeptAnswer | None:
+        """What may be answered this moment to anybody whose call has this *key* and demands nothing, as a hit; None
+        where nothing may, or a second look is due."""
+        cache = self._cache
+        # What was kept before it was known whom it is about is found under no key any more.
+        if not cache.is_on or self.why_not or key[2] != len(self.knowledge.facts) or cache.is_sampled():
+            return None
+        try:
+            answer: KeptAnswer | None = cache.runner.at_once(key, self._need)
+        except Unavailable:
+            return None
+        self.figures.hits += answer is not None
+        return answer
+
     def key_of(self, context: Context, arguments: Arguments) -> Key | None:
         """The key under which *context* finds its answer; None where it has none."""
         return self.knowledge.key(arguments, context.caller, _encode_inputs)

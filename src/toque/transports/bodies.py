@@ -53,8 +53,9 @@ class BodyLimits:
     seconds_max: float
 
 
-LateReader = Callable[[Context, Any, Any, tuple[str, ...]], Coroutine[Any, Any, list[Any]]]
-"""Takes the call, RSGI's scope and protocol, and the path's values; returns all inputs, with those of the body."""
+LateReader = Callable[[Context, Any, Any, Any, tuple[str, ...]], Coroutine[Any, Any, list[Any]]]
+"""Takes the call, RSGI's scope, the request's headers, RSGI's protocol and the path's values; returns all inputs, with
+those of the body."""
 
 
 def late_reader(operation: Operation, signature: Signature, read_plain: PlainReader, limits: BodyLimits) -> LateReader:
@@ -81,16 +82,16 @@ def body_type(operation: Operation, signature: Signature) -> Any:
 
 
 def _upload_reader(position: int, read_plain: PlainReader, limits: BodyLimits) -> LateReader:
-    async def read(_context: Context, scope: Any, proto: Any, segments: tuple[str, ...]) -> list[Any]:
+    async def read(_context: Context, scope: Any, headers: Any, proto: Any, segments: tuple[str, ...]) -> list[Any]:
         values = read_plain(scope, segments)
-        values[position] = chunks_of(scope, proto, limits)
+        values[position] = chunks_of(scope, headers, proto, limits)
         return values
 
     return read
 
 
 def _bodiless_reader(read_plain: PlainReader) -> LateReader:
-    async def read(_context: Context, scope: Any, _proto: Any, segments: tuple[str, ...]) -> list[Any]:
+    async def read(_context: Context, scope: Any, _headers: Any, _proto: Any, segments: tuple[str, ...]) -> list[Any]:
         return read_plain(scope, segments)
 
     return read
@@ -148,15 +149,16 @@ class _BodyReader:
         if not self._taken:
             raise TypeError(f"no format carries {tp} as a body; give it a name: a Struct with a field of it")
 
-    async def __call__(self, context: Context, scope: Any, proto: Any, segments: tuple[str, ...]) -> list[Any]:
+    async def __call__(
+        self, context: Context, scope: Any, headers: Any, proto: Any, segments: tuple[str, ...]
+    ) -> list[Any]:
         values = self._read_plain(scope, segments)
-        headers = scope.headers
         content_type = headers.get("content-type")
         decode = self._decode.get(content_type)
         if decode is None and content_type is not None:
             media_type, _ = parse_media_type(content_type)
             if self._read_multipart is not None and media_type in MULTIPART.media_types:
-                chunks = chunks_of(scope, proto, self._limits)
+                chunks = chunks_of(scope, headers, proto, self._limits)
                 self._fill(values, await self._read_multipart(chunks, content_type))
                 return values
             decode = self._decode.get(media_type)
@@ -198,28 +200,28 @@ async def read_raw(scope: Any, headers: Any, proto: Any, limits: BodyLimits) -> 
     try:
         if is_known_to_fit:
             return await proto()  # type: ignore[no-any-return]
-        return b"".join([chunk async for chunk in _counted(scope, proto, limits.bytes_max)])
+        return b"".join([chunk async for chunk in _counted(scope, headers, proto, limits.bytes_max)])
     except Error:
         raise
     except Exception as error:
         raise _broken() from error
 
 
-async def read_bytes_in_time(scope: Any, proto: Any, limits: BodyLimits) -> bytes:
+async def read_bytes_in_time(scope: Any, headers: Any, proto: Any, limits: BodyLimits) -> bytes:
     """The whole body, for who has no call yet whose clock would keep the time. Raises: RequestTimeout, too."""
     try:
         async with asyncio.timeout(limits.seconds_max):
-            return await read_bytes(scope, scope.headers, proto, limits)
+            return await read_bytes(scope, headers, proto, limits)
     except TimeoutError:
         raise _too_slow(limits) from None
 
 
-async def chunks_of(scope: Any, proto: Any, limits: BodyLimits) -> AsyncIterator[bytes]:
+async def chunks_of(scope: Any, headers: Any, proto: Any, limits: BodyLimits) -> AsyncIterator[bytes]:
     """The body as it comes, in constant memory; each chunk may take as long as a whole body else."""
-    _check_framing(scope.headers, limits)
-    if scope.headers.get("content-encoding") is not None:
+    _check_framing(headers, limits)
+    if headers.get("content-encoding") is not None:
         raise UnsupportedMediaType("a streamed body takes no Content-Encoding")
-    chunks = _counted(scope, proto, limits.bytes_max)
+    chunks = _counted(scope, headers, proto, limits.bytes_max)
     while True:
         try:
             async with asyncio.timeout(limits.seconds_max):
@@ -231,7 +233,7 @@ async def chunks_of(scope: Any, proto: Any, limits: BodyLimits) -> AsyncIterator
         yield chunk
 
 
-async def _counted(scope: Any, proto: Any, bytes_max: int) -> AsyncIterator[bytes]:
+async def _counted(scope: Any, headers: Any, proto: Any, bytes_max: int) -> AsyncIterator[bytes]:
     count = empty = 0
     try:
         async for chunk in proto:
@@ -250,7 +252,7 @@ async def _counted(scope: Any, proto: Any, bytes_max: int) -> AsyncIterator[byte
     # granian ends a body with one empty chunk, and says that it is broken with one more. It also has one more
     # for trailers, which so are not taken; and HTTP/2 has empty chunks of its own, but no framing that could
     # break.
-    length = scope.headers.get("content-length")
+    length = headers.get("content-length")
     if (empty > 1 and scope.http_version[0] == "1") or (length is not None and count != int(length)):
         raise _broken()
 

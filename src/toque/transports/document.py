@@ -35,15 +35,15 @@ def document_endpoint(
             reply.append(("content-encoding", coding))
         return f'"{etag}"', [*reply, ("etag", f'"{etag}"')], body
 
-    async def answer(scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
-        coding = choose_coding(scope.headers.get("accept-encoding") or "", compression.AVAILABLE)
+    async def answer(scope: Any, asked: Any, proto: Any, segments: tuple[str, ...]) -> None:
+        coding = choose_coding(asked.get("accept-encoding") or "", compression.AVAILABLE)
         if coding not in versions:
             # Making and compressing a large document takes longer than the event loop may stand still.
             versions[coding] = await asyncio.to_thread(version, coding)
         etag, reply, body = versions[coding]
-        status = precondition(scope.headers, etag)
+        status = precondition(asked, etag)
         if status == 412:
-            trace = Trace.incoming(scope.headers.get("traceparent"))
+            trace = Trace.incoming(asked.get("traceparent"))
             send_problem(scope, proto, PreconditionFailed("the document is another version by now"), trace.trace_id)
         elif status == 304:
             proto.response_empty(304, reply)

@@ -27,10 +27,10 @@ class Health:
     def endpoints(self) -> dict[str, Endpoint]:
         return {"/healthz": self.alive, "/readyz": self.ready}
 
-    async def alive(self, scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
+    async def alive(self, scope: Any, asked: Any, proto: Any, segments: tuple[str, ...]) -> None:
         proto.response_bytes(200, _HEADERS, b'{"status":"alive"}')
 
-    async def ready(self, scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
+    async def ready(self, scope: Any, asked: Any, proto: Any, segments: tuple[str, ...]) -> None:
         if self._is_stopping():
             proto.response_bytes(503, _HEADERS, b'{"status":"stopping"}')
         elif self._is_full():

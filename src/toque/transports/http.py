@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -22,9 +22,10 @@ from toque.contract.signature import path_names
 from toque.transports.arguments import PlainReader
 from toque.transports.bodies import BodyLimits, LateReader
 from toque.transports.events import Events
-from toque.transports.kept_forms import HIT, form_of, freshness_of, is_known
+from toque.transports.kept_forms import HIT, Form, form_of, freshness_of, is_known
 from toque.transports.marks import mark_headers, mark_of
-from toque.transports.replies import LIVE, Headers, Offer, Offers, compressed, send_overloaded, send_problem
+from toque.transports.repeats import Repeated
+from toque.transports.replies import LIVE, Headers, Offer, Offers, answered, compressed, send_overloaded, send_problem
 from toque.transports.router import Endpoint
 from toque.transports.sealed import Held
 from toque.transports.sending import Sending
@@ -34,7 +35,7 @@ __all__ = ["KEY_HEADER", "PRIORITY_HEADER", "TIMEOUT_HEADER", "HttpOperation", "
 log = logging.getLogger("toque.http")
 
 _Header = Callable[[str], str | None]
-"""Looks a request's header up. It is handed on, because granian copies all headers for whoever asks for them."""
+"""Looks a request's header up."""
 
 TIMEOUT_HEADER = "x-timeout-ms"
 """How a caller shortens a call's deadline, in milliseconds; never lengthens it."""
@@ -69,6 +70,7 @@ class HttpOperation:
         "_read_late",
         "_read_plain",
         "_reads_credential",
+        "_repeated",
         "_shape",
         "_shedding",
         "_signed_limits",
@@ -86,8 +88,10 @@ class HttpOperation:
         *,
         limits: BodyLimits,
         events: Events | None = None,
+        repeated: Repeated | None = None,
     ) -> None:
         self.plan = plan
+        self._repeated = repeated
         self._events = events
         self._call = plan.call
         self._name = plan.operation.name
@@ -110,24 +114,39 @@ class HttpOperation:
     @property
     def endpoint(self) -> Endpoint:
         """What answers the requests: with one value, or item by item."""
-        return self.answer_stream if self.plan.signature.is_stream else self.answer
+        if self.plan.signature.is_stream:
+            return self.answer_stream
+        return self.answer if self._repeated is None else self.answer_again
 
-    async def answer(self, scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
+    def answer_again(self, scope: Any, asked: Any, proto: Any, segments: tuple[str, ...]) -> Awaitable[None]:
+        """Answer a request that came before from memory, any other like `answer`."""
+        assert self._repeated is not None, "only who knows requests is asked so"
+        form = self._repeated.answer(scope, asked)
+        if form is None:
+            return self.answer(scope, asked, proto, segments)
+        if is_known(asked, form):
+            proto.response_empty(304, form.brief)
+        else:
+            proto.response_bytes(self._status, form.headers, form.body)
+        return answered()
+
+    async def answer(self, scope: Any, asked: Any, proto: Any, segments: tuple[str, ...]) -> None:
         """Answer a request with the whole answer of the operation."""
-        asked = scope.headers
         header = asked.get
         if self._shedding is not None and self._shedding.is_crowded and self._shed(self._shedding, header, proto):
             return
         context = self._context(header, proto)
         try:
-            offer, arguments = self._begin(header, scope, proto, segments, context)
+            offer, arguments = self._begin(scope, asked, proto, segments, context)
             if offer is LIVE:
                 assert self._events is not None, "only who has events offers them"
                 await self._events.answer(scope, proto, context, arguments)
                 return
             value = await self._call(context, arguments)
             if type(value) is KeptAnswer:
-                self._answer_kept(asked, proto, context, offer, value)
+                form = self._answer_kept(asked, proto, context, offer, value)
+                if self._repeated is not None and context.cache_status == HIT[1]:
+                    self._repeated.learn(scope, asked, context, value, form.name)
                 return
             if self._shape is not None:
                 value = self._shape(value)
@@ -153,7 +172,7 @@ class HttpOperation:
         else:
             proto.response_empty(self._status, headers)
 
-    def _answer_kept(self, asked: Any, proto: Any, context: Context, offer: Offer, kept: KeptAnswer) -> None:
+    def _answer_kept(self, asked: Any, proto: Any, context: Context, offer: Offer, kept: KeptAnswer) -> Form:
         form = form_of(kept, offer, asked, self._compress_from)
         headers, is_known_there = form.headers, is_known(asked, form)
         if is_known_there:
@@ -166,20 +185,21 @@ class HttpOperation:
             proto.response_empty(304, headers)
         else:
             proto.response_bytes(self._status, headers, form.body)
+        return form
 
-    async def answer_stream(self, scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
+    async def answer_stream(self, scope: Any, asked: Any, proto: Any, segments: tuple[str, ...]) -> None:
         """Answer a request item by item, as the function yields them.
 
         The head leaves with the first item, so that what fails before is still a problem document. What fails later
         ends the answer without its tail: in JSON nobody can take it for a whole one.
         """
-        header = scope.headers.get
+        header = asked.get
         if self._shedding is not None and self._shedding.is_crowded and self._shed(self._shedding, header, proto):
             return
         context = self._context(header, proto)
         sending = Sending(scope, proto, self._status)
         try:
-            offer, arguments = self._begin(header, scope, proto, segments, context)
+            offer, arguments = self._begin(scope, asked, proto, segments, context)
             context.sink = sending.through(offer)
             await self._call(context, arguments)
             await sending.end()
@@ -217,9 +237,10 @@ class HttpOperation:
         return context
 
     def _begin(
-        self, header: _Header, scope: Any, proto: Any, segments: tuple[str, ...], context: Context
+        self, scope: Any, asked: Any, proto: Any, segments: tuple[str, ...], context: Context
     ) -> tuple[Offer, Any]:
         """The format of the answer, and the inputs as far as they are here. Raises: what is wrong with either."""
+        header = asked.get
         if (timeout := header(TIMEOUT_HEADER)) is not None:
             context.deadline = shortened(context.deadline, timeout)
         if self._is_command and (key := header(KEY_HEADER)) is not None:
@@ -228,13 +249,14 @@ class HttpOperation:
             context.priority = lowered(wanted)
         accept = header("accept")
         offer = self._offers.by_accept.get(accept) or self._offers.choose(accept)
-        # A page is rendered for each of its readers.
-        context.takes_kept = self._is_cached and not offer.media_type.startswith("text/html")
+        if self._is_cached:
+            # A page is rendered for each of its readers.
+            context.takes_kept = not offer.media_type.startswith("text/html")
         if self._read_late is not None:
             if self._signed_limits is not None:
-                held = Held(context, scope, proto, self._signed_limits)
-                return offer, Pending(partial(self._read_late, context, scope, held, segments), held.message)
-            return offer, Pending(partial(self._read_late, context, scope, proto, segments))
+                held = Held(context, scope, asked, proto, self._signed_limits)
+                return offer, Pending(partial(self._read_late, context, scope, asked, held, segments), held.message)
+            return offer, Pending(partial(self._read_late, context, scope, asked, proto, segments))
         return offer, () if self._read_plain is None else self._read_plain(scope, segments)
 
     def _fail(self, scope: Any, proto: Any, context: Context, error: Exception) -> None:

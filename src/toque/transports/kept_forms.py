@@ -5,6 +5,7 @@ Source: RFC 9110, 8.8.3 (ETag) and 13.1.2 (If-None-Match); RFC 9111, 5.2 (Cache-
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 from toque.cache.kept import KeptAnswer
@@ -26,6 +27,8 @@ DIGITS_MAX = 9
 class Form(NamedTuple):
     """An answer in one format and one content coding; nobody changes its headers."""
 
+    name: Hashable
+    """Under which an answer has it."""
     headers: Headers
     body: bytes
     etag: str
@@ -90,4 +93,5 @@ def _form(kept: KeptAnswer, offer: Offer, body: bytes, coding: str | None, has_c
     ]
     own = [header for header in offer.headers if header[0] not in ("cache-control", "vary")]
     coded = [] if coding is None else [("content-encoding", coding)]
-    return Form([*own, *brief, *coded, HIT], body, etag, [*brief, HIT])
+    name = offer.media_type if coding is None else (offer.media_type, coding)
+    return Form(name, [*own, *brief, *coded, HIT], body, etag, [*brief, HIT])

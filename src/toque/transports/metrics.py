@@ -181,9 +181,9 @@ class Metrics:
 def metrics_endpoint(metrics: Metrics) -> Endpoint:
     """What answers GET at `/metrics`."""
 
-    async def answer(scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
+    async def answer(scope: Any, asked: Any, proto: Any, segments: tuple[str, ...]) -> None:
         # Reading the siblings' files and rendering may take longer than the event loop should stand still.
-        accept, measured = scope.headers.get("accept") or "", await metrics.measured()
+        accept, measured = asked.get("accept") or "", await metrics.measured()
         body, content_type = await asyncio.to_thread(metrics.expose, accept, metrics.own(), measured)
         proto.response_bytes(200, [("content-type", content_type), ("cache-control", "no-store"), *DATA_HEADERS], body)
 

@@ -47,7 +47,7 @@ class Mounted:
     async def stop(self) -> None:
         await self._lifespan.stop()
 
-    async def __call__(self, scope: Any, proto: Any, segments: tuple[str, ...] = ()) -> None:
+    async def __call__(self, scope: Any, asked: Any, proto: Any, segments: tuple[str, ...] = ()) -> None:
         """Answer one HTTP request."""
         request = _Request(scope, proto)
         answer = _Answer(proto)
@@ -60,13 +60,13 @@ class Mounted:
                 return
             log.exception("the application mounted at %s failed", self._prefix or "/")
             if not answer.has_begun:
-                trace = Trace.incoming(scope.headers.get("traceparent"))
+                trace = Trace.incoming(asked.get("traceparent"))
                 send_problem(scope, proto, Internal(), trace.trace_id)
         finally:
             request.stop()
             answer.end()
 
-    async def websocket(self, scope: Any, proto: Any, segments: tuple[str, ...] = ()) -> None:
+    async def websocket(self, scope: Any, asked: Any, proto: Any, segments: tuple[str, ...] = ()) -> None:
         """Serve one WebSocket."""
         socket = _Socket(proto)
         try:

@@ -20,6 +20,7 @@ __all__ = [
     "Headers",
     "Offer",
     "Offers",
+    "answered",
     "coding_of",
     "compressed",
     "send_overloaded",
@@ -109,6 +110,10 @@ class Offers:
 
 _PROBLEM_CODECS = tuple(codec for codec in CODECS.values() if codec.problem_media_type)
 _PROBLEM_MEDIA_TYPES = tuple(codec.media_types[0] for codec in _PROBLEM_CODECS)
+
+
+async def answered() -> None:
+    """Nothing is left to do: what an endpoint returns that has answered at once."""
 
 
 def send_problem(scope: Any, proto: Any, error: Error, trace_id: str, headers: Sequence[tuple[str, str]] = ()) -> None:

@@ -12,8 +12,9 @@ from toque.contract.signature import path_names
 
 __all__ = ["REST", "Endpoint", "Route", "Router"]
 
-Endpoint = Callable[[Any, Any, tuple[str, ...]], Awaitable[None]]
-"""Answers one request: takes RSGI's scope and protocol, and the values of the path's parameters."""
+Endpoint = Callable[[Any, Any, Any, tuple[str, ...]], Awaitable[None]]
+"""Answers one request: takes RSGI's scope, the headers that were read from it, and its protocol, and the values of the
+path's parameters. The headers are read once for all, because granian copies them for everybody who asks."""
 
 REST = "{*}"
 """The last segment of a template that takes everything below its path."""

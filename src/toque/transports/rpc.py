@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from math import inf
 from time import monotonic
 from typing import Any
@@ -32,14 +33,14 @@ def http_endpoint(jsonrpc: JsonRpc, limits: BodyLimits, compress_from: int) -> E
     own reasons (its media type, its size, its time) is an HTTP error.
     """
 
-    async def answer(scope: Any, proto: Any, segments: tuple[str, ...]) -> None:
-        caller = _Caller(scope, proto)
+    async def answer(scope: Any, asked: Any, proto: Any, segments: tuple[str, ...]) -> None:
+        caller = _Caller(asked.get, proto)
         try:
             caller.read_wishes()
-            _check_media_type(scope.headers.get("content-type"))
-            if KEY_HEADER in scope.headers:
+            _check_media_type(asked.get("content-type"))
+            if KEY_HEADER in asked:
                 raise BadRequest(f'a request may hold many calls: give each its own member "{KEY_MEMBER}"')
-            body = await jsonrpc.answer(await read_bytes_in_time(scope, proto, limits), caller.context)
+            body = await jsonrpc.answer(await read_bytes_in_time(scope, asked, proto, limits), caller.context)
         except Error as error:
             send_problem(scope, proto, error, caller.trace.trace_id, caller.trace_headers())
             return
@@ -74,8 +75,7 @@ class _Caller:
         "trace",
     )
 
-    def __init__(self, scope: Any, proto: Any) -> None:
-        header = scope.headers.get
+    def __init__(self, header: Callable[[str], str | None], proto: Any) -> None:
         self._began = monotonic()
         self._deadline = inf
         self._timeout = header(TIMEOUT_HEADER)

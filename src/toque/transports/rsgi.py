@@ -14,7 +14,7 @@ from typing import Any
 from toque.call.trace import Trace
 from toque.contract.errors import BadRequest, Error, MethodNotAllowed, Misdirected, UnknownOperation
 from toque.transports.cors import Cors
-from toque.transports.replies import Headers, send_problem
+from toque.transports.replies import Headers, answered, send_problem
 from toque.transports.rewriting import Headless, ReplyWith
 from toque.transports.router import Route, Router
 
@@ -78,13 +78,14 @@ class Edge:
     def __call__(self, scope: Any, proto: Any) -> Awaitable[None]:
         """Answer one request. Plain, not async: what answers is awaited by the server itself."""
         try:
-            named = scope.headers.get_all("host")
+            headers = scope.headers
+            named = headers.get_all("host")
             if scope.authority is not None or len(named) != 1 or named[0] not in self._hosts.known:
                 self._hosts.check(_hosts_of(named, scope.authority))
             if scope.proto != "http":
-                return self._connect(scope, proto)
+                return self._connect(scope, headers, proto)
             if self.is_stopping or self._cors is not None:
-                proto = self._rewriting(scope, proto)
+                proto = self._rewriting(scope, headers, proto)
             path = scope.path
             segments: tuple[str, ...] = ()
             route = self._router.literal.get(path)
@@ -92,39 +93,41 @@ class Edge:
                 route, segments = self._router.match(path)
             endpoint = route.methods.get(scope.method)
             if endpoint is None:
-                return self._other_method(scope, proto, route, segments)
-            return endpoint(scope, proto, segments)
+                return self._other_method(scope, headers, proto, route, segments)
+            return endpoint(scope, headers, proto, segments)
         except Error as error:
             return _refuse(scope, proto, error)
 
-    def _rewriting(self, scope: Any, proto: Any) -> Any:
+    def _rewriting(self, scope: Any, headers: Any, proto: Any) -> Any:
         """*proto*, which says with every answer what the answering operation does not know of."""
         extra: Headers = []
         if self.is_stopping and scope.http_version[0] == "1":
             extra.append(("connection", "close"))
-        if self._cors is not None and (origin := scope.headers.get("origin")) is not None:
+        if self._cors is not None and (origin := headers.get("origin")) is not None:
             extra += self._cors.headers(origin)
         return ReplyWith(proto, extra) if extra else proto
 
-    def _connect(self, scope: Any, proto: Any) -> Awaitable[None]:
+    def _connect(self, scope: Any, headers: Any, proto: Any) -> Awaitable[None]:
         if self._websocket is not None and scope.path == WEBSOCKET_PATH:
             return self._websocket(scope, proto)
         route, segments = self._router.find(scope.path)
         if route.websocket is None:
             raise UnknownOperation(f"no WebSocket answers at {scope.path[:200]}")
-        return route.websocket(scope, proto, segments)
+        return route.websocket(scope, headers, proto, segments)
 
-    def _other_method(self, scope: Any, proto: Any, route: Route, segments: tuple[str, ...]) -> Awaitable[None]:
+    def _other_method(
+        self, scope: Any, headers: Any, proto: Any, route: Route, segments: tuple[str, ...]
+    ) -> Awaitable[None]:
         method = scope.method
         if route.otherwise is not None:
-            return route.otherwise(scope, proto, segments)
+            return route.otherwise(scope, headers, proto, segments)
         if method == "HEAD" and (endpoint := route.methods.get("GET")) is not None:
-            return endpoint(scope, Headless(proto), segments)
+            return endpoint(scope, headers, Headless(proto), segments)
         if method == "OPTIONS":
-            asked = scope.headers.get("access-control-request-method")
+            asked = headers.get("access-control-request-method")
             extra = self._cors.preflight(scope, route) if self._cors is not None and asked is not None else []
             proto.response_empty(204, [("allow", route.allow), *extra])
-            return _answered()
+            return answered()
         raise MethodNotAllowed(f"expected one of {route.allow}; received {method[:20]}", allow=route.allow)
 
 
@@ -142,11 +145,7 @@ def _refuse(scope: Any, proto: Any, error: Error) -> Awaitable[None]:
         send_problem(scope, proto, error, trace.trace_id, _allow(error))
     else:
         proto.close(error.problem().status)
-    return _answered()
-
-
-async def _answered() -> None:
-    """Nothing is left to do."""
+    return answered()
 
 
 def _allow(error: Error) -> list[tuple[str, str]]:

@@ -17,22 +17,22 @@ __all__ = ["Held"]
 class Held:
     """In the place of RSGI's protocol for who reads a body: what was read once is kept, all else is passed through."""
 
-    __slots__ = ("_body", "_context", "_limits", "_proto", "_scope")
+    __slots__ = ("_body", "_context", "_headers", "_limits", "_proto", "_scope")
 
-    def __init__(self, context: Context, scope: Any, proto: Any, limits: BodyLimits) -> None:
+    def __init__(self, context: Context, scope: Any, headers: Any, proto: Any, limits: BodyLimits) -> None:
         self._context = context
         self._scope = scope
+        self._headers = headers
         self._proto = proto
         self._limits = limits
         self._body: bytes | None = None
 
     async def message(self) -> Sealed:
         """The request as it came. Raises: what is wrong with its framing, size or pace."""
-        headers = self._scope.headers
         self._context.receive_by = monotonic() + self._limits.seconds_max
-        self._body = await read_raw(self._scope, headers, self._proto, self._limits)
+        self._body = await read_raw(self._scope, self._headers, self._proto, self._limits)
         self._context.receive_by = inf
-        return Sealed(headers.get, self._body)
+        return Sealed(self._headers.get, self._body)
 
     async def __call__(self) -> bytes:
         return await self._proto() if self._body is None else self._body

@@ -20,7 +20,7 @@ from toque.contract.errors import Error, NotFound, PreconditionFailed, RangeNotS
 from toque.contract.module import StaticFiles
 from toque.transports.conditions import Unsatisfiable, http_date, precondition, wanted_range
 from toque.transports.file_types import headers_of, is_compressible, media_type_of
-from toque.transports.replies import Headers, send_problem
+from toque.transports.replies import Headers, answered, send_problem
 from toque.transports.router import Endpoint
 
 __all__ = ["problem", "static_endpoint"]
@@ -39,12 +39,12 @@ def static_endpoint(files: StaticFiles) -> Endpoint:
     """What answers GET and HEAD below `files.path`; its route's template is that path and `/{*}`."""
     folder = os.path.realpath(files.folder)
 
-    def answer(scope: Any, proto: Any, segments: tuple[str, ...]) -> Awaitable[None]:
+    def answer(scope: Any, asked: Any, proto: Any, segments: tuple[str, ...]) -> Awaitable[None]:
         try:
-            _answer(scope, proto, folder, segments[0])
+            _answer(scope, asked, proto, folder, segments[0])
         except Error as error:
             _refuse(scope, proto, error)
-        return _answered()
+        return answered()
 
     return answer
 
@@ -73,7 +73,7 @@ class _File:
         return f'"{self.modified_ns:x}-{self.size:x}{self.coding and "-" + self.coding}"'
 
 
-def _answer(scope: Any, proto: Any, folder: str, name: str) -> None:
+def _answer(scope: Any, asked: Any, proto: Any, folder: str, name: str) -> None:
     file = _find(folder, name)
     if file is None:
         # A folder's page has relative links, which need the slash at the end of its address.
@@ -86,24 +86,24 @@ def _answer(scope: Any, proto: Any, folder: str, name: str) -> None:
     ]
     if is_compressible(media_type):
         headers.append(("vary", "accept-encoding"))
-        file = _smallest(file, scope.headers.get("accept-encoding"))
+        file = _smallest(file, asked.get("accept-encoding"))
         headers += [("content-encoding", file.coding)] if file.coding else []
     etag = file.etag
     headers += [("etag", etag), ("last-modified", http_date(file.modified_s)), ("accept-ranges", "bytes")]
-    status = precondition(scope.headers, etag, file.modified_s)
+    status = precondition(asked, etag, file.modified_s)
     if status == 412:
         raise PreconditionFailed("the file is another version by now")
     if status == 304:
         proto.response_empty(304, headers)
         return
-    _send(scope, proto, file, [("content-type", media_type), *headers])
+    _send(scope, asked, proto, file, [("content-type", media_type), *headers])
 
 
-def _send(scope: Any, proto: Any, file: _File, headers: Headers) -> None:
+def _send(scope: Any, asked: Any, proto: Any, file: _File, headers: Headers) -> None:
     part = None
     try:
         if scope.method == "GET":  # Range is defined for no other (RFC 9110, 14.2).
-            part = wanted_range(scope.headers, file.size, file.etag, file.modified_s)
+            part = wanted_range(asked, file.size, file.etag, file.modified_s)
     except Unsatisfiable:
         length = ("content-range", f"bytes */{file.size}")
         _refuse(scope, proto, RangeNotSatisfiable(f"the file has {file.size} bytes"), [length])
@@ -170,7 +170,3 @@ def _smallest(file: _File, accept_encoding: str | None) -> _File:
 def _refuse(scope: Any, proto: Any, error: Error, headers: Sequence[tuple[str, str]] = ()) -> None:
     trace = Trace.incoming(scope.headers.get("traceparent"))
     send_problem(scope, proto, error, trace.trace_id, headers)
-
-
-async def _answered() -> None:
-    """Nothing is left to do."""
