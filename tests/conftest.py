@@ -80,11 +80,24 @@ def pooler(postgres: PrivatePostgres, request: pytest.FixtureRequest) -> Iterato
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+DIALECTS = ["sqlite", "postgresql"]
+
+
+@pytest.fixture(params=DIALECTS)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of an empty database, once on SQLite and once on PostgreSQL."""
+    yield from _empty_database(request, tmp_path / "test.db")
+
+
+@pytest.fixture(params=DIALECTS)
+def target_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of another one, for what is moved: each kind into each kind."""
+    yield from _empty_database(request, tmp_path / "target.db")
+
+
+def _empty_database(request: pytest.FixtureRequest, file: Path) -> Iterator[str]:
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'test.db'}"
+        yield f"sqlite:///{file}"
         return
     server: PrivatePostgres = request.getfixturevalue("postgres")
     url = server.create_database()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,8 @@ from toque.settings import Messages, Settings
 from toque.store.moving.copy import Copied, copy
 from toque.store.moving.site import MovingError
 from toque.testing import Harness, running
-from toque.testing.postgres import PrivatePostgres
 
 SILENT = Settings(messages=Messages(work=False))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def target_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'target.db'}"
-        return
-    server: PrivatePostgres = request.getfixturevalue("postgres")
-    url = server.create_database()
-    yield url
-    server.drop_database(url)
 
 
 class Answered(Event):

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from sqlalchemy import delete, func, insert, select, text, update
 from toque.store import Database, Store, open_store
 from toque.store.moving.copy import Copied, copy
 from toque.store.moving.site import STATE_TABLE, MovingError
-from toque.testing.postgres import PrivatePostgres
 
 REFERS = re.compile("boss_id|refers|reference", re.IGNORECASE)
 COUNT = 2500
@@ -45,17 +43,6 @@ async def fill(db: Database) -> None:
     await db.execute(insert(Order), [{"group": "a"}, {"group": "b"}])
     await db.execute(insert(log), [{"line": "same", "number": None}] * 3)
     await db.execute(delete(Team).where(Team.id == 9))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def target_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'target.db'}"
-        return
-    server: PrivatePostgres = request.getfixturevalue("postgres")
-    url = server.create_database()
-    yield url
-    server.drop_database(url)
 
 
 async def moved(source: Store, target_url: str, tmp_path: Path, **options: Any) -> Copied:

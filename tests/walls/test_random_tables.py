@@ -12,7 +12,6 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,7 +39,6 @@ from toque.store import AllRows, Store, open_store
 from toque.store.guard import Refused, guard_of
 from toque.store.schema import create_missing
 from toque.store.sql import Sql
-from toque.testing.postgres import PrivatePostgres
 
 STATEMENTS = 100
 """For each world: making one costs as much as thirty statements."""
@@ -293,23 +291,12 @@ async def _fill(db: Any, world: World) -> None:
         await db.execute(insert(table), world.data[table])
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'worlds.db'}"
-        return
-    server: PrivatePostgres = request.getfixturevalue("postgres")
-    url = server.create_database()
-    yield url
-    server.drop_database(url)
-
-
 @pytest.mark.parametrize("worlds", [5, pytest.param(250, marks=pytest.mark.soak)])
-def test_statements_over_tables_that_nobody_thought_of(address: str, worlds: int) -> None:
+def test_statements_over_tables_that_nobody_thought_of(database_url: str, worlds: int) -> None:
     first = random.randrange(2**31)
     met = Counter[str]()
     for seed in range(first, first + worlds):
-        with judging(address, seed) as judge:
+        with judging(database_url, seed) as judge:
             run(judge, seed, met)
         print(f"world {seed} held", flush=True)
 
