@@ -1,63 +1,24 @@
 """The command line: `toque --help`.
 
-Exit codes: 0 done, 1 failed, 2 used wrongly. Each command stands in its own file, which is loaded when it is
-called.
+Exit codes: 0 done, 1 failed, 2 used wrongly.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import metadata
-
-from cyclopts import App
-from cyclopts.exceptions import CycloptsError
 
 from toque.cli.failures import failure_of
+from toque.cli.plain import plain_run
 
 __all__ = ["main"]
-
-cli = App(
-    name="toque",
-    help="Write a typed operation once; Toque serves it over every protocol and format.\n\n"
-    "Begin with `toque new my_app`. Every command has examples: `toque COMMAND --help`.",
-    version=lambda: metadata.version("toque"),
-    help_format="markdown",
-    result_action="return_value",
-)
-
-# In the order in which a newcomer meets them.
-_COMMANDS = {
-    "new": "toque.cli.new:new",
-    "dev": "toque.cli.dev:dev",
-    "run": "toque.cli.run:run",
-    "worker": "toque.cli.worker:worker",
-    "call": "toque.cli.call:call",
-    "token": "toque.cli.token:token",
-    "check": "toque.cli.check:check",
-    "explain": "toque.cli.explain:explain",
-    "settings": "toque.cli.settings:settings",
-    "db": "toque.cli.db:db",
-    "events": "toque.cli.events:events",
-    "jobs": "toque.cli.jobs:jobs",
-    "webhooks": "toque.cli.webhooks:webhooks",
-    "diff": "toque.cli.diff:diff",
-    "export": "toque.cli.export:export",
-}
-for _place, (_name, _home) in enumerate(_COMMANDS.items()):
-    cli.command(_home, name=_name, sort_key=_place)
-cli.register_install_completion_command()
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
     words = sys.argv[1:] if words is None else words
-    if not words or words[0] not in _COMMANDS:
-        _load_all()
     try:
-        code = cli(words, exit_on_error=False, print_error=True)
-    except CycloptsError:
-        sys.exit(2)
+        code = _call(words)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
@@ -69,7 +30,13 @@ def main(words: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _load_all() -> None:
-    """Load every command, for the list of them: what each is for is said in its own file."""
-    for name in _COMMANDS:
-        cli[name].help  # noqa: B018
+def _call(words: Sequence[str]) -> object:
+    asked = plain_run(words)
+    if asked is not None:
+        from toque.cli.serve import serve
+
+        serve(**asked)
+        return None
+    from toque.cli.commands import call
+
+    return call(words)

@@ -14,8 +14,9 @@ from toque.call.plan import Plan
 from toque.call.receive import given
 from toque.cli.failures import Failure
 from toque.cli.operations import OperationName, Optional, Several, find_plan
-from toque.cli.run import settings_for
-from toque.cli.target import Target, load_app
+from toque.cli.parameters import Target
+from toque.cli.serve import settings_for
+from toque.cli.target import load_app
 from toque.codecs.codec import CODECS
 from toque.codecs.problem import problem_document
 from toque.contract import schema

@@ -9,8 +9,9 @@ from cyclopts import Parameter
 
 from toque.cache.learned import Learned, learned
 from toque.call.plan import Plan
-from toque.cli.run import settings_for
-from toque.cli.target import Target, load_app
+from toque.cli.parameters import Target
+from toque.cli.serve import settings_for
+from toque.cli.target import load_app
 
 __all__ = ["check"]
 

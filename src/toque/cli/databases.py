@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from toque.cli.failures import Failure
-from toque.cli.run import settings_for
+from toque.cli.serve import settings_for
 from toque.cli.target import load_app
 from toque.serving import database_url
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Literal
 
 from toque.cli.databases import database_of
-from toque.cli.target import Target
+from toque.cli.parameters import Target
 
 __all__ = ["advise"]
 

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from toque.cli.databases import database_of
 from toque.cli.failures import Failure
-from toque.cli.target import Target
+from toque.cli.parameters import Target
 
 if TYPE_CHECKING:
     from toque.store.moving.archive import Manifest

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from toque.cli.databases import checked, database_of
 from toque.cli.failures import Failure
 from toque.cli.operations import Several
-from toque.cli.target import Target
+from toque.cli.parameters import Target
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -7,7 +7,7 @@ from typing import Literal
 
 from toque.cli.databases import database_of
 from toque.cli.failures import Failure
-from toque.cli.target import Target
+from toque.cli.parameters import Target
 
 __all__ = ["status"]
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from watchfiles import DefaultFilter, watch
 
-from toque.cli.run import listen
-from toque.cli.target import Target, folder_of
+from toque.cli.parameters import Target
+from toque.cli.serve import listen
+from toque.cli.target import folder_of
 from toque.settings import Settings, load
 
 __all__ = ["dev"]

@@ -7,8 +7,9 @@ from pathlib import Path
 import msgspec
 
 from toque.cli.failures import Failure
-from toque.cli.run import settings_for
-from toque.cli.target import Target, load_app
+from toque.cli.parameters import Target
+from toque.cli.serve import settings_for
+from toque.cli.target import load_app
 
 __all__ = ["diff"]
 

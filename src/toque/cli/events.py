@@ -17,9 +17,10 @@ from cyclopts import Parameter
 
 from toque.cli.databases import checked, in_store
 from toque.cli.failures import Failure
-from toque.cli.run import settings_for
+from toque.cli.parameters import AppTarget, Target
+from toque.cli.serve import settings_for
 from toque.cli.tables import Format, print_json, print_table
-from toque.cli.target import AppTarget, Target, load_app
+from toque.cli.target import load_app
 from toque.serving import database_url
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from toque.cache.live import why_not_live
 from toque.call.plan import Plan
 from toque.cli.explain_messages import event_called, of_event, of_handler, of_job
 from toque.cli.operations import OperationName, find_plan
-from toque.cli.run import settings_for
+from toque.cli.parameters import Target
+from toque.cli.serve import settings_for
 from toque.cli.tables import Format, print_json
-from toque.cli.target import Target, load_app
+from toque.cli.target import load_app
 from toque.contract import schema
 from toque.contract.errors import CODES
 from toque.contract.nodes import nodes_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sysconfig
 from pathlib import Path
 from traceback import format_exception
 from types import TracebackType
@@ -12,14 +11,6 @@ from toque.contract.errors import Error
 from toque.settings import SettingsError
 
 __all__ = ["Failure", "failure_of"]
-
-# Where the code stands that leads to the user's: ours, Python's own, and that of other packages.
-_MACHINERY = (
-    "<frozen ",
-    str(Path(__file__).parents[1]),
-    sysconfig.get_path("stdlib"),
-    sysconfig.get_path("purelib"),
-)
 
 
 class Failure(Exception):
@@ -47,6 +38,11 @@ def failure_of(error: Exception) -> Failure | None:
 
 def _from_users_code(traceback: TracebackType | None) -> TracebackType | None:
     """*traceback* from the first line that is the user's own; None where there is none."""
-    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_MACHINERY):
+    import sysconfig
+
+    # Where the code stands that leads to the user's: ours, Python's own, and that of other packages.
+    ours = str(Path(__file__).parents[1])
+    machinery = ("<frozen ", ours, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
+    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(machinery):
         traceback = traceback.tb_next
     return traceback

@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from toque.cli.run import settings_for
-from toque.cli.target import Target, load_app
+from toque.cli.parameters import Target
+from toque.cli.serve import settings_for
+from toque.cli.target import load_app
 from toque.settings import describe
 
 __all__ = ["settings"]

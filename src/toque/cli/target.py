@@ -8,19 +8,11 @@ import sys
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from toque.app import App
 from toque.cli.failures import Failure
 
-__all__ = ["AppTarget", "Target", "folder_of", "load_app"]
-
-Target = Annotated[str, Parameter(help="`package.module:app`, a file or a folder; the working folder unless given.")]
-
-AppTarget = Annotated[Target, Parameter(name="--app")]
-"""The same as an option, of commands that are about something within an app."""
+__all__ = ["folder_of", "load_app"]
 
 FILES = ("app.py", "main.py", "__init__.py")
 """Where an app stands in a folder, in the order in which they are tried."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from toque.cli.failures import Failure
 from toque.cli.operations import Optional, Several
-from toque.cli.run import settings_for
-from toque.cli.target import Target, load_app
+from toque.cli.parameters import Target
+from toque.cli.serve import settings_for
+from toque.cli.target import load_app
 
 __all__ = ["token"]
 

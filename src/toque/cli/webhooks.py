@@ -12,8 +12,9 @@ from cyclopts import App, Parameter
 from toque.cli.databases import checked, in_store
 from toque.cli.failures import Failure
 from toque.cli.operations import Optional
-from toque.cli.run import settings_for
-from toque.cli.target import AppTarget, load_app
+from toque.cli.parameters import AppTarget
+from toque.cli.serve import settings_for
+from toque.cli.target import load_app
 from toque.serving import database_url
 
 if TYPE_CHECKING:

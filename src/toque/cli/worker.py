@@ -8,8 +8,9 @@ import signal
 from msgspec import structs
 
 from toque.cli.failures import Failure
-from toque.cli.run import settings_for
-from toque.cli.target import Target, load_app
+from toque.cli.parameters import Target
+from toque.cli.serve import settings_for
+from toque.cli.target import load_app
 from toque.serving import Serving
 
 __all__ = ["worker"]

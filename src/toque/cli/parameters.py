@@ -1,0 +1,14 @@
+"""Parameters that many commands have: TARGET, as a word or as an option."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+__all__ = ["AppTarget", "Target"]
+
+Target = Annotated[str, Parameter(help="`package.module:app`, a file or a folder; the working folder unless given.")]
+
+AppTarget = Annotated[Target, Parameter(name="--app")]
+"""The same as an option, of commands that are about something within an app."""
