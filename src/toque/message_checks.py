@@ -12,7 +12,6 @@ from toque.contract.job import JobRules, Retries
 from toque.contract.module import Module
 from toque.contract.operation import Operation
 from toque.contract.signature import Place, Signature
-from toque.messages.jobs.steps import Steps
 from toque.store.database import DATABASES
 
 __all__ = ["is_event", "of_events", "of_handler", "of_job"]
@@ -103,6 +102,8 @@ def _of_job(job: Operation, signature: Signature) -> Iterator[Problem]:
         yield "it answers a stream, and nobody reads it", "let it return one value"
     if job.job is not None and job.job.schedule is not None and any(found.is_required for found in signature.inputs):
         yield f"it begins by itself, and nobody gives it {names[0]!r}", "let it take no inputs"
+    from toque.messages.jobs.steps import Steps
+
     types = {tp for _, tp in signature.resources}
     if Steps in types and not types.isdisjoint(DATABASES):
         yield "its steps are transactions of their own, and it is one too", "ask for Database in the steps' functions"

@@ -22,22 +22,15 @@ from toque.call.counts import Count
 from toque.call.plan import Plan
 from toque.call.tasks import cancel
 from toque.codecs.codec import CODECS
-from toque.console.docs import docs_endpoints
 from toque.contract.complaints import Complaint, SetupError
 from toque.contract.errors import Unavailable
-from toque.contract.manifest import Manifest, Offered, manifest
 from toque.contract.module import Module
-from toque.store.insight.measures import Measuring, database_measuring
 from toque.store.preparation import head
 from toque.store.release import Release
 from toque.system import System, Tables, compile_system
-from toque.system.messaging import message_measuring, messaging_of
-from toque.transports import static
 from toque.transports.arguments import plain_reader
-from toque.transports.asyncapi import asyncapi
 from toque.transports.bodies import BodyLimits, late_reader
 from toque.transports.cors import Cors
-from toque.transports.document import document_endpoint
 from toque.transports.events import Events
 from toque.transports.formats import offers_of
 from toque.transports.health import Health
@@ -45,8 +38,6 @@ from toque.transports.http import HttpOperation
 from toque.transports.jsonrpc import JsonRpc
 from toque.transports.metrics import Metrics, metrics_endpoint
 from toque.transports.mounted import Mounted, mounted
-from toque.transports.offered import offered
-from toque.transports.openapi import openapi
 from toque.transports.repeats import Repeated, Repeats
 from toque.transports.router import REST, Endpoint, Router
 from toque.transports.rpc import http_endpoint
@@ -57,7 +48,9 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
     from toque.app import App
+    from toque.contract.manifest import Manifest, Offered
     from toque.settings import Settings
+    from toque.store.insight.measures import Measuring
     from toque.transports.pages import Pages
 
 __all__ = ["Serving", "database_url"]
@@ -169,6 +162,9 @@ class Serving:
         yield from Health(lambda: self.edge.is_stopping, lambda: gate.is_full).endpoints().items()
         is_development = not self.settings.is_production
         if _chosen(self.settings.http.docs, is_development):
+            from toque.console.docs import docs_endpoints
+            from toque.transports.document import document_endpoint
+
             yield "/openapi.json", document_endpoint(lambda: self.document("openapi"))
             if self.system.messages is not None:
                 yield "/asyncapi.json", document_endpoint(lambda: self.document("asyncapi"))
@@ -186,8 +182,14 @@ class Serving:
 
     def _measuring(self) -> dict[str, Measuring]:
         store = self.system.store
-        found = {} if store is None else {"toque_database_": database_measuring(store.url)}
-        if store is not None and self.system.messages is not None:
+        if store is None:
+            return {}
+        from toque.store.insight.measures import database_measuring
+
+        found = {"toque_database_": database_measuring(store.url)}
+        if self.system.messages is not None:
+            from toque.system.messaging import message_measuring
+
             found["toque_"] = message_measuring(self.system, store.url)
         return found
 
@@ -202,11 +204,16 @@ class Serving:
 
     def offered(self, plan: Plan) -> Offered:
         """What an operation offers over HTTP: what it takes and gives, and its limits."""
+        from toque.transports.offered import offered
+
         media_types = offers_of(plan, self._pages).media_types
         return offered(plan, media_types, self._body_bytes_max(plan))
 
     def manifest(self) -> Manifest:
         """Everything that the app offers."""
+        from toque.contract.manifest import manifest
+        from toque.system.messaging import messaging_of
+
         app = self.app
         plans = self.system.plans.values()
         described = [self.offered(plan) for plan in plans]
@@ -214,9 +221,16 @@ class Serving:
 
     def document(self, name: Document) -> bytes:
         """The manifest, or a document made from it, as JSON."""
-        made = {"openapi": openapi, "asyncapi": asyncapi}.get(name)
-        found = self.manifest()
-        return msgspec.json.encode(found if made is None else made(found))
+        found: Any = self.manifest()
+        if name == "openapi":
+            from toque.transports.openapi import openapi
+
+            found = openapi(found)
+        elif name == "asyncapi":
+            from toque.transports.asyncapi import asyncapi
+
+            found = asyncapi(found)
+        return msgspec.json.encode(found)
 
     def _body_bytes_max(self, plan: Plan) -> int:
         return plan.operation.body_bytes_max or self._limits.bytes_max
@@ -410,10 +424,16 @@ def _compile_late(methods: dict[str, Endpoint], method: str, compiled: Callable[
 
 def _route_files(router: Router, modules: list[Module]) -> None:
     for files in (files for module in modules for files in module.static_files):
-        router.route(f"{files.path}/{REST}").methods["GET"] = static.static_endpoint(files)
+        from toque.transports.static import static_endpoint
+
+        router.route(f"{files.path}/{REST}").methods["GET"] = static_endpoint(files)
 
 
 def _complaints_about_files(modules: list[Module]) -> list[Complaint]:
+    if not any(module.static_files for module in modules):
+        return []
+    from toque.transports import static
+
     return [
         Complaint(f"static files {files.path or '/'}", problem, "a folder's path starts at its module's own")
         for module in modules

@@ -27,7 +27,7 @@ from toque.contract.manifest_messages import (
 )
 from toque.contract.operation import Kind, Operation
 from toque.contract.shapes import JsonSchema, Shapes, plain
-from toque.contract.signature import Place, Signature
+from toque.contract.signature import Place, Signature, success_status
 
 __all__ = [
     "AccessEntry",
@@ -38,7 +38,6 @@ __all__ = [
     "OperationEntry",
     "OutputEntry",
     "manifest",
-    "success_status",
 ]
 
 VERSION = 1
@@ -225,12 +224,6 @@ def _entry(one: Offered, shapes: Shapes) -> OperationEntry:
         is_idempotent=operation.is_idempotent,
         is_deprecated=operation.is_deprecated,
     )
-
-
-def success_status(operation: Operation, signature: Signature) -> int:
-    """The HTTP status of success: 204 where nothing is answered and the author said no other."""
-    answers_nothing = signature.output is None and operation.page is None
-    return 204 if answers_nothing and operation.status == 200 else operation.status
 
 
 def _access(access: Access) -> AccessEntry:

@@ -12,7 +12,6 @@ import re
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from msgspec import Struct
 
@@ -46,6 +45,8 @@ class Schedule(Struct, frozen=True, kw_only=True):
         """The first of its moments that is later than *moment*."""
         if not self.cron:
             return (moment // self.interval_s + 1) * self.interval_s
+        from zoneinfo import ZoneInfo
+
         from cronsim import CronSim
 
         return next(CronSim(self.cron, datetime.fromtimestamp(moment, ZoneInfo(self.zone)))).timestamp()
@@ -78,6 +79,8 @@ def cron(line: str, zone: str = "UTC", missed: Missed = "last") -> Schedule:
 
     Raises: ValueError where it has none, or there is no such zone.
     """
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
     try:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError):

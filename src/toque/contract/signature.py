@@ -37,6 +37,7 @@ __all__ = [
     "read_annotations",
     "read_signature",
     "struct_of",
+    "success_status",
 ]
 
 MISSING = inspect.Parameter.empty
@@ -311,3 +312,9 @@ def _is(function: Callable[..., Any], question: Callable[[Any], bool]) -> bool:
 
 def _name_of(tp: Any) -> str:
     return tp.__name__ if isinstance(tp, type) else str(tp)
+
+
+def success_status(operation: Operation, signature: Signature) -> int:
+    """The HTTP status of success: 204 where nothing is answered and the author said no other."""
+    answers_nothing = signature.output is None and operation.page is None
+    return 204 if answers_nothing and operation.status == 200 else operation.status

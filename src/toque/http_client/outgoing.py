@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from toque.contract.complaints import Complaint
-from toque.http_client.allowance import Allowance, read_entry
 from toque.http_client.budget import Budgets
-from toque.http_client.resolving import Resolver, SystemResolver
 
 if TYPE_CHECKING:
+    from toque.http_client.resolving import Resolver
     from toque.http_client.wire import Wire
     from toque.settings.tree import HttpClient as ClientSettings
 
@@ -30,11 +29,8 @@ class Outgoing:
 
     def problems(self, *, is_used: bool) -> Iterator[Complaint]:
         """What keeps an app from starting with these settings; *is_used* where one of its operations sends requests."""
-        for text in self.settings.allow:
-            try:
-                read_entry(text)
-            except ValueError as error:
-                yield Complaint("http_client.allow", str(error), "write billing.internal, 10.0.0.0/8 or [::1]:8080")
+        if self.settings.allow:
+            yield from _problems_of_allowance(self.settings.allow)
         if self.settings.ca_file is not None and not self.settings.ca_file.is_file():
             yield Complaint("http_client.ca_file", f"there is no file {self.settings.ca_file}")
         if is_used and not (find_spec("httpcore2") and find_spec("anyio")):
@@ -44,6 +40,8 @@ class Outgoing:
     def wire(self) -> Wire:
         """The connections, made at their first use."""
         if self._wire is None:
+            from toque.http_client.allowance import Allowance
+            from toque.http_client.resolving import SystemResolver
             from toque.http_client.wire import Wire
 
             self._wire = Wire(
@@ -59,3 +57,13 @@ class Outgoing:
         wire, self._wire = self._wire, None
         if wire is not None:
             await wire.close()
+
+
+def _problems_of_allowance(allow: Iterable[str]) -> Iterator[Complaint]:
+    from toque.http_client.allowance import read_entry
+
+    for text in allow:
+        try:
+            read_entry(text)
+        except ValueError as error:
+            yield Complaint("http_client.allow", str(error), "write billing.internal, 10.0.0.0/8 or [::1]:8080")

@@ -10,11 +10,13 @@ thread before the commit.
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
+
+if TYPE_CHECKING:
+    import sqlite3
 
 __all__ = ["Attached", "Closing", "Insert", "Row", "Session", "Superseded", "Template", "literal", "run", "sql"]
 

@@ -11,16 +11,16 @@ from toque.call.plan import Plan
 from toque.contract.access import Access
 from toque.contract.complaints import Complaint
 from toque.contract.operation import Operation
-from toque.http_client.outgoing import Outgoing
-from toque.log.probe import EVENTS, Probe
-from toque.log.tail import Tail
-from toque.messages.inbox import Inbox
-from toque.messages.jobs.book import Book
-from toque.messages.outbox import Bell
 from toque.settings import Settings
 
 if TYPE_CHECKING:
+    from toque.http_client.outgoing import Outgoing
+    from toque.log.probe import Probe
+    from toque.log.tail import Tail
+    from toque.messages.inbox import Inbox
+    from toque.messages.jobs.book import Book
     from toque.messages.messages import Messages
+    from toque.messages.outbox import Bell
     from toque.messages.webhooks.incoming import Keyring
     from toque.store.store import Store
 
@@ -29,6 +29,8 @@ __all__ = ["keyring_of", "messages_of", "probes_of", "problems_with", "send_webh
 
 def probes_of(handlers: Sequence[object], jobs: Sequence[object]) -> Iterator[Probe]:
     """What the tail of an app with messages asks for at each look."""
+    from toque.log.probe import EVENTS
+
     yield EVENTS
     if handlers:
         from toque.messages.consumers import PARKED

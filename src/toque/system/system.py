@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from toque import checks, message_checks
@@ -13,7 +13,7 @@ from toque.call.context import Context
 from toque.call.delivery import Delivery
 from toque.call.observation import Figures
 from toque.call.plan import Plan
-from toque.call.resources import Pantry
+from toque.call.resources import Pantry, Provider
 from toque.call.threads import Threads
 from toque.call.waiting import Waiting
 from toque.contract.access import Access
@@ -21,21 +21,12 @@ from toque.contract.complaints import Complaint, SetupError
 from toque.contract.event import Event
 from toque.contract.module import Module
 from toque.contract.operation import Operation
-from toque.http_client.client import HttpClient
 from toque.http_client.outgoing import Outgoing
 from toque.message_checks import is_event
-from toque.messages.inbox import Inbox
-from toque.messages.jobs.book import Book
-from toque.messages.jobs.jobs import Jobs
-from toque.messages.jobs.progress import Progress
-from toque.messages.jobs.steps import Steps
-from toque.messages.outbox import Bell, Outbox
-from toque.messages.webhooks.endpoints import Rules
-from toque.messages.webhooks.webhooks import Webhooks
 from toque.security.credentials import Verifier
 from toque.security.development import DevelopmentTokens
 from toque.settings import Settings, problems
-from toque.store.database import AllRows, Database
+from toque.store.database import DATABASES, AllRows, Database
 from toque.store.insight.slow import SlowStatements
 from toque.store.insight.statistics import Statistics
 from toque.store.insight.watch import Watcher
@@ -43,7 +34,6 @@ from toque.store.replies import Replies
 from toque.system.caching import cache_of, captured_tables, live_of, problems_of_caching, why_uncached
 from toque.system.declared import Declared, read_declared
 from toque.system.following import keyring_of, messages_of, probes_of, problems_with, send_webhooks
-from toque.system.lost_jobs import lost_jobs
 from toque.system.stores import Tables, ears_of, guard_of, store_of
 from toque.system.workshop import Workshop, transacts
 
@@ -51,10 +41,12 @@ if TYPE_CHECKING:
     from toque.cache.cache import Cache
     from toque.cache.live import Live
     from toque.log.tail import Tail
+    from toque.messages.inbox import Inbox
     from toque.messages.messages import Messages
     from toque.store.guard import Guard
     from toque.store.release import Release
     from toque.store.store import Store
+    from toque.system.sending import Sending
 
 __all__ = ["System", "Tables", "compile_system"]
 
@@ -140,19 +132,16 @@ def compile_system(
     Raises: SetupError with all that is wrong, each with its remedy.
     """
     wrong = [*complaints, *problems(settings), *checks.of_modules(modules), *message_checks.of_events(modules)]
-    bell, book, outgoing = Bell(), Book(), Outgoing(settings.http_client)
     sent = frozenset(event.type_name() for module in modules for event in module.sent if is_event(event))
+    outgoing, sending = Outgoing(settings.http_client), _sending(modules)
+    requesting = _requesting(outgoing, sending)
     pantry = Pantry(
         {
             Database: _database,
             AllRows: _all_rows,
-            Outbox: lambda context: Outbox(context, bell),
-            Jobs: lambda context: Jobs(context, book, bell),
-            Steps: lambda context: Steps(context, book),
-            Progress: lambda context: Progress(context, book),
             Delivery: lambda context: context.delivery,
-            HttpClient: lambda context: HttpClient(context, outgoing),
-            Webhooks: partial(Webhooks, rules=Rules(sent, takes_http=not settings.is_production), bell=bell),
+            **requesting,
+            **({} if sending is None else sending.at_hand(sent, takes_http=not settings.is_production)),
         },
         given=[settings, DevelopmentTokens(settings)],
     )
@@ -161,12 +150,17 @@ def compile_system(
     if any(_takes_tokens(found) for found, _ in declared.operations):
         wrong += verifier.check()
     keyring = keyring_of(settings, [found for found, _ in declared.operations], wrong)
-    wrong += outgoing.problems(is_used=declared.needs(HttpClient) or bool(sent))
-    has_messages = bool(declared.handlers or declared.jobs or sent) or declared.needs(Outbox, Webhooks)
-    wrong += lost_jobs(declared)
+    wrong += outgoing.problems(is_used=declared.needs(*requesting) or bool(sent))
+    has_messages, transacted = False, tuple[type, ...](DATABASES)
+    if sending is not None:
+        from toque.system.lost_jobs import lost_jobs
+
+        has_messages = bool(declared.handlers or declared.jobs or sent) or declared.needs(*sending.publishing)
+        transacted += sending.transacted
+        wrong += lost_jobs(declared)
     store, ears = None, tuple(ears_of(settings, database_url))
     guard = guard_of(tables, wrong)
-    if has_messages or any(transacts(pantry, *each) for each in (*declared.operations, *declared.seeds)):
+    if has_messages or any(transacts(pantry, *each, transacted) for each in (*declared.operations, *declared.seeds)):
         store = store_of(settings, database_url, release, guard, ears=ears, wrong=wrong)
     if has_messages:
         wrong += problems_with(settings)
@@ -186,9 +180,10 @@ def compile_system(
         Replies(store) if store is not None else None,
         guard,
         Watcher() if watches else None,
-        Inbox(store) if declared.handlers and store is not None else None,
-        book,
+        _inbox(store) if declared.handlers and store is not None else None,
         keyring,
+        transacted,
+        None if sending is None else sending.book,
         cache,
     )
     # Nobody calls a seed: it fills the tables for all.
@@ -198,14 +193,15 @@ def compile_system(
     messages: Messages | None = None
     handlers: tuple[Plan, ...] = ()
     jobs: tuple[Plan, ...] = ()
-    if has_messages and store is not None and tail is not None:
+    if has_messages and sending is not None and store is not None and tail is not None:
+        book = sending.book
         book.store, book.compile = store, workshop.step
         book.limits.update({limits.queue: limits for module in modules for limits in module.queues})
         jobs = tuple(workshop.plan(*job) for job in declared.jobs)
         book.add(jobs)
         handlers = tuple(workshop.plan(*handler) for handler in declared.handlers)
         messages = messages_of(
-            modules[0].name, store, bell, tail, settings, inbox=workshop.inbox, handlers=handlers, book=book
+            modules[0].name, store, sending.bell, tail, settings, inbox=workshop.inbox, handlers=handlers, book=book
         )
         if sent:
             send_webhooks(messages, settings, outgoing, sent)
@@ -229,6 +225,34 @@ def compile_system(
         cache=cache,
         live=None if cache is None or store is None else live_of(cache, store, settings),
     )
+
+
+def _sending(modules: Sequence[Module]) -> Sending | None:
+    """What operations ask for to cause messages; None where none of it is loaded: who asks for a type imports it."""
+    declares = any(module.handlers or module.jobs or module.sent for module in modules)
+    if not declares and "toque.messages" not in sys.modules:
+        return None
+    from toque.system.sending import Sending
+
+    return Sending()
+
+
+def _requesting(outgoing: Outgoing, sending: Sending | None) -> dict[type, Provider]:
+    """What operations ask for to send requests; nothing where it is not loaded.
+
+    Durable steps are compiled while their job runs, and may come with modules that are loaded then.
+    """
+    if sending is None and "toque.http_client.client" not in sys.modules:
+        return {}
+    from toque.http_client.client import HttpClient
+
+    return {HttpClient: lambda context: HttpClient(context, outgoing)}
+
+
+def _inbox(store: Store) -> Inbox:
+    from toque.messages.inbox import Inbox
+
+    return Inbox(store)
 
 
 def _followed(

@@ -25,15 +25,9 @@ from toque.contract.complaints import SetupError
 from toque.contract.operation import PRIORITIES, Kind, Operation
 from toque.contract.principal import Principal
 from toque.contract.signature import Place, Signature, read_signature
-from toque.messages.inbox import Inbox
-from toque.messages.jobs.book import Book, Compiled
-from toque.messages.jobs.finish import finish
-from toque.messages.jobs.jobs import Jobs
-from toque.messages.outbox import Outbox
-from toque.messages.webhooks.webhooks import Webhooks
 from toque.security.credentials import Verifier
 from toque.settings import Settings
-from toque.store.database import DATABASES, Database
+from toque.store.database import Database
 from toque.store.deduplicate import deduplicate
 from toque.store.insight.watch import Watcher
 from toque.store.replies import Replies
@@ -42,14 +36,13 @@ from toque.system.caching import cached_query, why_uncached
 
 if TYPE_CHECKING:
     from toque.cache.cache import Cache
+    from toque.messages.inbox import Inbox
+    from toque.messages.jobs.book import Book
     from toque.messages.webhooks.incoming import Keyring
     from toque.store.guard import Guard
     from toque.store.store import Store
 
-__all__ = ["TRANSACTED", "Workshop", "needs", "transacts", "why_once"]
-
-TRANSACTED = (*DATABASES, Outbox, Jobs, Webhooks)
-"""What an operation asks for that needs a snapshot or a transaction."""
+__all__ = ["Workshop", "needs", "transacts", "why_once"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +59,10 @@ class Workshop:
     guard: Guard | None
     watcher: Watcher | None
     inbox: Inbox | None
-    book: Book
     keyring: Keyring | None
+    transacted: Sequence[type]
+    """What an operation asks for that needs a snapshot or a transaction."""
+    book: Book | None = None
     cache: Cache | None = None
     figures: dict[str, Figures] = field(default_factory=dict)
 
@@ -121,9 +116,13 @@ class Workshop:
     def _waiting(self, operation: Operation) -> Waiting[Any] | None:
         return None if self.store is None else self.store.waiting(operation.kind)
 
-    def _compiled(self, job: Operation) -> Callable[[], Compiled]:
-        """*job* in the book, where it is once it is compiled."""
-        return lambda: self.book.by_name.get(job.name) or self.book.step(job.function)
+    def _finish(self, job: Operation) -> Callable[[Handler], Handler]:
+        """How *job* ends: by what the book says of it, where it is once it is compiled."""
+        from toque.messages.jobs.finish import finish
+
+        book = self.book
+        assert book is not None, "an app with jobs has one"
+        return finish(lambda: book.by_name.get(job.name) or book.step(job.function))
 
     def step(self, operation: Operation) -> Plan:
         """The plan of a step that was not declared. Raises: SetupError."""
@@ -140,7 +139,7 @@ class Workshop:
 
     def _stages(self, operation: Operation, signature: Signature, is_guarded: bool) -> Iterator[Stage]:
         figures = self.figures[operation.name] = Figures(operation.name, operation.kind.value)
-        needs_database = transacts(self.pantry, operation, signature)
+        needs_database = transacts(self.pantry, operation, signature, self.transacted)
         priority = PRIORITIES[operation.priority]
         report, report_above_s = logs.reporter(self.settings.log.calls, self.settings.log.slow_ms)
         yield Stage(
@@ -195,11 +194,11 @@ class Workshop:
                 yield Stage("watch", "database.watch", self.watcher.stage)
             is_repeatable = why_once(operation, signature) == ""
             wrap = transact(self.store, operation, is_repeatable=is_repeatable, is_guarded=is_guarded)
-            asked = [tp.__name__ for tp in TRANSACTED if needs(self.pantry, signature, tp)]
+            asked = [tp.__name__ for tp in self.transacted if needs(self.pantry, signature, tp)]
             asks = f"it asks for {' and '.join(asked)}" if asked else "is_idempotent=True"
             yield Stage("transact", f"{asks}: {why}", wrap)
             if operation.job is not None:
-                yield Stage("finish", "it is off the list when it is committed", finish(self._compiled(operation)))
+                yield Stage("finish", "it is off the list when it is committed", self._finish(operation))
         if self.replies is not None and operation.is_idempotent:
             why = "is_idempotent=True: one effect and one answer a key"
             shape = views.shaper(signature.output)
@@ -246,9 +245,9 @@ def why_once(operation: Operation, signature: Signature) -> str:
     return "it takes an upload, which comes once" if takes_upload(signature) else ""
 
 
-def transacts(pantry: Pantry, operation: Operation, signature: Signature) -> bool:
-    """Whether *operation* needs a snapshot or a transaction."""
-    return operation.is_idempotent or needs(pantry, signature, *TRANSACTED)
+def transacts(pantry: Pantry, operation: Operation, signature: Signature, transacted: Sequence[type]) -> bool:
+    """Whether *operation* needs a snapshot or a transaction, as who asks for one of *transacted* does."""
+    return operation.is_idempotent or needs(pantry, signature, *transacted)
 
 
 def needs(pantry: Pantry, signature: Signature, *types: type) -> bool:

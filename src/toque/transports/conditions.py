@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC
-from email.utils import formatdate, parsedate_to_datetime
 from time import time
 from typing import Any
 
@@ -24,6 +23,8 @@ class Unsatisfiable(Exception):
 
 def http_date(seconds: int) -> str:
     """`Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7)."""
+    from email.utils import formatdate
+
     return formatdate(seconds, usegmt=True)
 
 
@@ -105,6 +106,8 @@ def _date(text: str | None) -> int | None:
     """Seconds since 1970 of a date in any form of RFC 9110, 5.6.7; None where it is none of them."""
     if not text or len(text) > 40:
         return None
+    from email.utils import parsedate_to_datetime
+
     try:
         moment = parsedate_to_datetime(text)
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

@@ -5,10 +5,14 @@ Source: the WHATWG MIME Sniffing Standard and the IANA registry; the standard li
 
 from __future__ import annotations
 
-import mimetypes
+from functools import cache
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from toque.transports.replies import DATA_HEADERS, PAGE_HEADERS, Headers
+
+if TYPE_CHECKING:
+    from mimetypes import MimeTypes
 
 __all__ = ["headers_of", "is_compressible", "media_type_of"]
 
@@ -53,16 +57,22 @@ _COMPRESSIBLE = (
 _PAGE_TYPES = ("text/html", "text/javascript")
 """A script may be a worker, which is bound by the policy that comes with its own file."""
 
-_KNOWN = mimetypes.MimeTypes()
-
 
 def media_type_of(name: str) -> str:
     """The media type of the file *name*; where it is not known, the one that no browser shows or runs."""
     suffix = PurePath(name).suffix.lower()
     if suffix in _TYPES:
         return _TYPES[suffix]
-    guessed, coding = _KNOWN.guess_type(f"file{suffix}")
+    guessed, coding = _known().guess_type(f"file{suffix}")
     return guessed if guessed and coding is None else "application/octet-stream"
+
+
+@cache
+def _known() -> MimeTypes:
+    """Read from the machine's own files."""
+    from mimetypes import MimeTypes
+
+    return MimeTypes()
 
 
 def is_compressible(media_type: str) -> bool:

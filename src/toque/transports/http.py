@@ -16,9 +16,8 @@ from toque.call.plan import Plan
 from toque.call.receive import Pending
 from toque.call.shedding import Shedding
 from toque.contract.errors import BadRequest, Error, Internal, Overloaded
-from toque.contract.manifest import success_status
 from toque.contract.operation import PRIORITIES, Kind, Priority
-from toque.contract.signature import path_names
+from toque.contract.signature import path_names, success_status
 from toque.transports.arguments import PlainReader
 from toque.transports.bodies import BodyLimits, LateReader
 from toque.transports.events import Events

@@ -23,11 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from toque.cache.counts import HELP as CACHE_HELP
 from toque.call.counts import Count, added
 from toque.call.observation import BOUNDS_S, Figures
 from toque.call.waiting import Waiting
-from toque.messages.counts import HELP as MESSAGES_HELP
 from toque.transports.line_metrics import LineSnapshot, families, line_snapshot
 from toque.transports.replies import DATA_HEADERS
 from toque.transports.router import Endpoint
@@ -43,9 +41,6 @@ log = logging.getLogger("toque.metrics")
 
 WRITE_EVERY_S = 1.0
 """Prometheus scrapes every 15 s to 60 s: a second is not seen there, and a small file a second is cheap."""
-
-
-_HELP = {**MESSAGES_HELP, **CACHE_HELP}
 
 Measured = Mapping[str, "Sequence[Measure]"]
 """Figures of the database, by what their names begin with."""
@@ -229,11 +224,15 @@ def _counted(counts: Iterable[Count], *, is_gauge: bool) -> Iterable[Metric]:
     """What workers counted beside their calls, summed: one family for each name."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+    from toque.cache.counts import HELP as CACHE_HELP
+    from toque.messages.counts import HELP as MESSAGES_HELP
+
+    help = {**MESSAGES_HELP, **CACHE_HELP}
     make = GaugeMetricFamily if is_gauge else CounterMetricFamily
     families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
     for each in added(counts):
         if each.name not in families:
-            families[each.name] = make(f"toque_{each.name}", _HELP.get(each.name, ""), labels=tuple(each.labels))
+            families[each.name] = make(f"toque_{each.name}", help.get(each.name, ""), labels=tuple(each.labels))
         families[each.name].add_metric(tuple(each.labels.values()), each.value)
     return families.values()
 
