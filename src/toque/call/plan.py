@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 
 from toque.call.context import Context
 from toque.call.resources import Pantry
@@ -59,8 +59,7 @@ received before it."""
 RECEIVING = frozenset({"receive", "receive for the cache", "receive for the rule"})
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(Struct, frozen=True):
     """One policy as one operation uses it."""
 
     name: StageName
@@ -69,8 +68,7 @@ class Stage:
     wrap: Callable[[Handler], Handler]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class Plan(Struct, frozen=True, eq=False):
     """An operation, ready to be called."""
 
     operation: Operation

@@ -10,10 +10,11 @@ import inspect
 import typing
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from toque.call.context import Context
 from toque.contract.complaints import Complaint
@@ -29,8 +30,7 @@ Provider = Callable[[Context], Any]
 _GENERATORS = (AsyncIterator, AsyncGenerator, Iterator, Generator)
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Struct, frozen=True):
     """A recipe, read: what it makes, and the types that it needs for that."""
 
     makes: type

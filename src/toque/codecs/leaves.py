@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from toque.contract import schema
 from toque.contract.text import text_reader
@@ -17,8 +18,7 @@ class Uncarried(TypeError):
     """The type has a part that names and texts cannot carry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(Struct, frozen=True):
     """One plain value inside an object: its names from the outside in, and its type."""
 
     names: tuple[str, ...]

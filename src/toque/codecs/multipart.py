@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Coroutine
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from toque.codecs.file import IN_MEMORY_MAX, File
 from toque.codecs.flat import object_reader
@@ -25,8 +26,7 @@ BOUNDARY_MAX = 70
 """Characters of a boundary (RFC 2046, section 5.1.1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class MultipartLimits:
+class MultipartLimits(Struct, frozen=True):
     """How much one body may hold. The whole body's size is its transport's to limit."""
 
     parts_max: int = 1_000

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 __all__ = ["StreamEncoder"]
 
 
-@dataclass(frozen=True, slots=True)
-class StreamEncoder:
+class StreamEncoder(Struct, frozen=True):
     """`head`, then each item's bytes with `separator` between two of them, then `tail`."""
 
     item: Callable[[Any], bytes]

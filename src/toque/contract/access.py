@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from toque.contract.principal import Principal, WebhookSender
 
 __all__ = ["Access", "authenticated", "predicate", "public", "role", "scope", "webhook"]
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(Struct, frozen=True):
     """One access rule: what it asks for, in words, and the test itself.
 
     `reads` names the inputs that the test looks at; `needs_principal` is false only where anybody may call.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
+
+from msgspec import Struct
 
 from toque.contract import limits
 from toque.contract.access import Access, public
@@ -28,8 +29,7 @@ Lifetime = Literal["app", "call"]
 PriorityWord = Literal["critical", "normal", "sheddable"]
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(Struct, frozen=True):
     """How a resource is made: a factory, and how long what it makes lives."""
 
     factory: Callable[..., Any]
@@ -37,16 +37,14 @@ class Recipe:
     namespace: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class StaticFiles:
+class StaticFiles(Struct, frozen=True):
     """A folder whose files are served below a path."""
 
     path: str
     folder: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Struct, frozen=True):
     """An ASGI application that answers below a path."""
 
     path: str

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
 
 from toque.contract.access import Access
 from toque.contract.errors import Error
@@ -80,25 +82,21 @@ PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 """The words that an author declares and a caller asks with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(Struct, frozen=True):
     """Marks an input that comes from an HTTP header: `Annotated[str, Header("x-station")]`."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class InQuery:
+class InQuery(Struct, frozen=True):
     """Marks an input of a command that comes from the query string: `Annotated[bool, InQuery()]`."""
 
 
-@dataclass(frozen=True, slots=True)
-class InBody:
+class InBody(Struct, frozen=True):
     """Marks an input of a query that comes from the body: `Annotated[Search, InBody()]`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True, eq=False):
     """A typed function with a name, a kind, an access rule and, for HTTP, a path.
 
     Plain data: it is resolved against an app's resources and compiled to a plan when the app starts.
@@ -140,7 +138,7 @@ class Operation:
     """Its queue and its retries, of a job."""
     tags: tuple[str, ...] = ()
     is_deprecated: bool = False
-    namespace: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    namespace: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """The local names around a nested function, so that its annotations can be read."""
 
     @property

@@ -16,7 +16,7 @@ from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, Union
 
 import msgspec
-from msgspec import NODEFAULT, inspect
+from msgspec import NODEFAULT, Struct, inspect
 
 __all__ = [
     "CONTAINERS",
@@ -38,17 +38,16 @@ __all__ = [
 CONTAINERS = (list, dict, set, frozenset, tuple)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     """One field of an object type: `name` on the wire, `attribute` in Python."""
 
     name: str
     type: Any
-    required: bool = True
-    default: Any = NODEFAULT
+    required: bool
+    default: Any
     """The default value; `NODEFAULT` where there is none or where it is made anew each time."""
-    doc: str = ""
-    attribute: str = ""
+    doc: str
+    attribute: str
 
 
 def plain_type(tp: Any) -> Any:

@@ -15,12 +15,12 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import contextmanager
-from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
+from msgspec import Struct
 
 from toque.contract import schema
 from toque.contract.complaints import Complaint, SetupError
@@ -58,8 +58,7 @@ class Place(StrEnum):
     """The body's bytes as they come, never held as a whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(Struct, frozen=True):
     """One parameter that the caller fills."""
 
     name: str
@@ -73,8 +72,7 @@ class Input:
         return self.default is MISSING
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(Struct, frozen=True):
     """What a function takes and gives, sorted by who provides it."""
 
     inputs: tuple[Input, ...]
@@ -230,11 +228,14 @@ def _check_path(path: str | None, parameters: list[str]) -> None:
             raise SignatureError(f"path {path!r} names {{{name}}}, which is no parameter", remedy)
 
 
+_MARKED: dict[type, Place] = {Header: Place.HEADER, InQuery: Place.QUERY, InBody: Place.MEMBER}
+
+
 def _place_of(operation: Operation, tp: Any, marks: list[Any], is_in_path: bool) -> Place:
     if is_in_path:
         return Place.PATH
     if marks:
-        return {Header: Place.HEADER, InQuery: Place.QUERY, InBody: Place.MEMBER}[type(marks[0])]
+        return _MARKED[type(marks[0])]
     if _is_stream_of_bytes(tp):
         return Place.UPLOAD
     # A read is named by its URL, a write carries what it writes; a DELETE has no body (RFC 9110, 9.3.5).

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from msgspec import Struct
 from sqlalchemy import MetaData, Table
 
 from toque.contract.complaints import Complaint
@@ -36,8 +36,7 @@ _OWN = "toque_"
 Key = tuple[str | None, str]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Guard:
+class Guard(Struct, frozen=True, eq=False):
     """What the guarded compilers ask: whose rows each table holds, and which SQL is allowed."""
 
     tables: Mapping[Key, tuple[Table, Guarded | Shared]]

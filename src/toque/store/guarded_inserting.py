@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
 from sqlalchemy import String
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.sql.schema import Column
@@ -123,8 +123,7 @@ class Inserting(Requiring):
             return str(self.process(default))
 
 
-@dataclass(frozen=True, slots=True)
-class _Inserted:
+class _Inserted(Struct, frozen=True):
     """The columns of one INSERT, by key."""
 
     own: tuple[str, ...]

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import msgspec
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Table, and_, false, true
 
 from toque.store.facts import Fact, Me, me
@@ -45,8 +46,7 @@ everybody: Rule = true()
 nobody: Rule = false()
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(Struct, frozen=True):
     """Who may do what with the rows of one table, and which fields are hidden from whom.
 
     A write that is not said is nobody's. Whoever may not read a row cannot change or delete it either.
@@ -65,8 +65,8 @@ class Rows:
     insert: Rule | None = None
     change: Rule | None = None
     delete: Rule | None = None
-    hidden: Mapping[str, Rule] = field(default_factory=dict)
-    stamp: Mapping[str, Fact] = field(default_factory=dict)
+    hidden: Mapping[str, Rule] = msgspec.field(default_factory=dict)
+    stamp: Mapping[str, Fact] = msgspec.field(default_factory=dict)
 
 
 class Shared:
@@ -79,8 +79,7 @@ class Shared:
 SHARED = Shared()
 
 
-@dataclass(frozen=True)
-class Guarded:
+class Guarded(Struct, frozen=True, eq=False):
     """The rules of one table, all of them said."""
 
     table: Table
@@ -105,8 +104,7 @@ _MADE_BY: WeakKeyDictionary[Table, type] = WeakKeyDictionary()
 Say = Callable[[Me], Rows]
 
 
-@dataclass(frozen=True)
-class _Saying:
+class _Saying(Struct, frozen=True, eq=False):
     """What was said of a table. Read late: a rule may name models that are declared after it."""
 
     rows: Say | None

@@ -8,11 +8,11 @@ columns and labels answer by name, and before any entity. What cannot be narrowe
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import count
 from typing import Any
 
+from msgspec import Struct, structs
 from sqlalchemy import Select, inspect
 from sqlalchemy.orm import Mapper, RelationshipProperty
 from sqlalchemy.sql.dml import UpdateBase
@@ -22,8 +22,7 @@ from toque.store.views import View, nested_view
 __all__ = ["Nested", "Selection", "select_for"]
 
 
-@dataclass(frozen=True)
-class Nested:
+class Nested(Struct, frozen=True):
     """A field that is filled by a relationship: its place in the view, the entity that has it, and the view
     inside."""
 
@@ -36,8 +35,7 @@ class Nested:
     """Where the arranged row has the values that the related rows are found by."""
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """A statement, and where its row has each field of the view; a nested field has its place in `nested`
     instead."""
 
@@ -87,7 +85,7 @@ def _key_columns(start: int, nested: Sequence[Nested]) -> tuple[list[Any], list[
         ]
         first = start + len(keys)
         keys += mine
-        placed.append(replace(item, keys=tuple(range(first, first + len(mine)))))
+        placed.append(structs.replace(item, keys=tuple(range(first, first + len(mine)))))
     return keys, placed
 
 

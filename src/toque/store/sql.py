@@ -8,13 +8,13 @@ defines. So each is allowed by name. Those built in compute a value from their a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 __all__ = ["COLLATIONS", "FIELDS", "FUNCTIONS", "OPERATORS", "Sql"]
 
 
-@dataclass(frozen=True, slots=True)
-class Sql:
+class Sql(Struct, frozen=True):
     """What statements may hold beside what is known to be harmless: `App("shop", sql=Sql(functions={"crc32"}))`.
 
     Args:

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import is_dataclass
 from functools import cache, partial
 from itertools import starmap
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import msgspec
+from msgspec import Struct
 
 __all__ = ["Field", "View", "nested_view", "view_of"]
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(Struct, frozen=True):
     """One value that a view wants: the name of its column or relationship, and the type it is declared
     with."""
 
@@ -28,8 +28,7 @@ class Field:
     type: Any
 
 
-@dataclass(frozen=True)
-class View:
+class View(Struct, frozen=True):
     """A view's fields, and `build`, which turns rows (values in the fields' order) into views."""
 
     name: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from toque import checks, message_checks
 from toque.call.resources import Pantry
@@ -17,8 +18,7 @@ __all__ = ["Declared", "Read", "read_declared"]
 Read = tuple[Operation, Signature]
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(Struct, frozen=True, eq=False):
     """All that could be read."""
 
     pantry: Pantry

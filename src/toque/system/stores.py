@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from toque.contract.complaints import Complaint
 from toque.settings import Settings
@@ -26,8 +27,7 @@ __all__ = ["Tables", "ears_of", "guard_of", "store_of", "writes_statistics"]
 SLOW_MS = 500.0
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
+class Tables(Struct, frozen=True, eq=False):
     """What an app's statements are about, and what they may hold."""
 
     metadata: MetaData | None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from toque import checks, message_checks
 from toque.call.admission import Gate
@@ -51,8 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["System", "Tables", "compile_system"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class System:
+class System(Struct, frozen=True, eq=False):
     """The parts of one app, compiled. It holds no connection and no thread until it is used."""
 
     settings: Settings

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Struct
 
 from toque import checks, message_checks
 from toque.call import logs
@@ -45,8 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Workshop", "needs", "transacts", "why_once"]
 
 
-@dataclass(frozen=True, slots=True)
-class Workshop:
+class Workshop(Struct, frozen=True, eq=False):
     """Compiles plans with the parts that all of them share."""
 
     settings: Settings
@@ -64,7 +65,7 @@ class Workshop:
     """What an operation asks for that needs a snapshot or a transaction."""
     book: Book | None = None
     cache: Cache | None = None
-    figures: dict[str, Figures] = field(default_factory=dict)
+    figures: dict[str, Figures] = msgspec.field(default_factory=dict)
 
     def plan(self, operation: Operation, signature: Signature, *, is_guarded: bool = True) -> Plan:
         """*operation*, ready to be called; *is_guarded* is whether it keeps to the rows' rules."""

@@ -7,10 +7,11 @@ the call has been admitted and its caller is known.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import unquote_plus
+
+from msgspec import Struct
 
 from toque.contract import conversion, schema
 from toque.contract.errors import BadRequest, Fault, Invalid
@@ -34,8 +35,7 @@ _Source = Callable[[tuple[str, ...], _Query, Any], Any]
 _ABSENT: Any = object()
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
+class _Field(Struct, frozen=True):
     """An input that one text stands for, or a list of them."""
 
     position: int

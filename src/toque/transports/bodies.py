@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
 from math import inf
 from time import monotonic
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from toque.call.context import Context
 from toque.codecs.codec import CODECS
@@ -45,8 +45,7 @@ LENGTH_DIGITS_MAX = 18
 """An exabyte: more digits need not be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class BodyLimits:
+class BodyLimits(Struct, frozen=True):
     """How large a body may be, and how long it may take to arrive."""
 
     bytes_max: int

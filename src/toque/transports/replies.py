@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from toque.codecs import compression
 from toque.codecs.codec import CODECS, StreamEncoder
@@ -52,8 +53,7 @@ CLOSING = frozenset({"request_timeout", "too_large"})
 """After these the rest of the request may still be on its way: the connection is not used again (RFC 9110, 15.5.14)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """One format of an answer: its headers, and how a value becomes its bytes."""
 
     media_type: str

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from toque.contract.errors import BadRequest, UnknownOperation
 from toque.contract.signature import path_names
@@ -20,12 +22,11 @@ REST = "{*}"
 """The last segment of a template that takes everything below its path."""
 
 
-@dataclass(slots=True)
-class Route:
+class Route(Struct):
     """One path template, and what answers each of its methods."""
 
     template: str
-    methods: dict[str, Endpoint] = field(default_factory=dict)
+    methods: dict[str, Endpoint] = msgspec.field(default_factory=dict)
     otherwise: Endpoint | None = None
     """Answers every method that has no endpoint of its own: a mounted application decides for itself."""
     websocket: Endpoint | None = None

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from toque.cache.live import Live
 from toque.call.context import Context, Mark
@@ -47,8 +48,7 @@ CLOSE, BYTES, TEXT = 0, 1, 2
 NORMAL, GOING_AWAY, TOO_BIG = 1000, 1001, 1009
 
 
-@dataclass(frozen=True, slots=True)
-class _Shared:
+class _Shared(Struct, frozen=True):
     """What all sockets have in common."""
 
     text: JsonRpc
