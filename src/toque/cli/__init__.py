@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 used wrongly.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -33,6 +34,8 @@ def main(words: Sequence[str] | None = None) -> None:
 def _call(words: Sequence[str]) -> object:
     asked = plain_run(words)
     if asked is not None:
+        # What is loaded for a server lives as long as it does; `serve` has the garbage collector on again in time.
+        gc.disable()
         from toque.cli.serve import serve
 
         serve(**asked)
