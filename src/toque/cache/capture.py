@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from toque.cache import postgres_triggers, sqlite_triggers
 from toque.cache.change_table import CHANGES
 from toque.log.layout import lay_out
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from toque.store.store import Store
 
 __all__ = ["faults", "first_look", "install"]
-
-_TRIGGERS: dict[str, Any] = {"sqlite": sqlite_triggers, "postgresql": postgres_triggers}
 
 
 async def install(url: str, tables: Sequence[Table]) -> list[str]:
@@ -30,7 +27,7 @@ async def install(url: str, tables: Sequence[Table]) -> list[str]:
     await lay_out(url, (CHANGES,))
 
     def put_up(connection: Connection) -> list[str]:
-        touched: list[str] = _TRIGGERS[connection.dialect.name].install(connection, tables)
+        touched: list[str] = _triggers(connection.dialect.name).install(connection, tables)
         return touched
 
     return await asyncio.to_thread(with_connection, url, put_up)
@@ -48,8 +45,18 @@ async def faults(url: str, tables: Sequence[Table]) -> dict[str, list[str]]:
     from toque.store.schema import with_connection
 
     def look(connection: Connection) -> dict[str, list[str]]:
-        triggers = _TRIGGERS[connection.dialect.name]
+        triggers = _triggers(connection.dialect.name)
         found = {table.fullname: triggers.faults(connection, table) for table in tables}
         return {name: why for name, why in found.items() if why}
 
     return await asyncio.to_thread(with_connection, url, look, is_kept=False)
+
+
+def _triggers(dialect_name: str) -> Any:
+    if dialect_name == "sqlite":
+        from toque.cache import sqlite_triggers
+
+        return sqlite_triggers
+    from toque.cache import postgres_triggers
+
+    return postgres_triggers

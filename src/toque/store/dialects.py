@@ -1,29 +1,15 @@
-"""The two SQL dialects, with the types that stock SQLAlchemy does not keep exactly on SQLite.
-
-Instants: stored as UTC text, given back aware. Decimals: a column of SQLite's NUMERIC affinity keeps 15
-    significant digits exactly (https://www.sqlite.org/datatype3.html, section 3), so that they sort, compare
-    and add up as numbers in every tool that opens the file; a value with more digits is refused instead of
-    rounded.
-"""
+"""The two SQL dialects, each loaded where it is wanted: SQLAlchemy's for PostgreSQL is a tenth of an app's start."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from decimal import Decimal
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgDateTime, AsyncpgNumeric, PGDialect_asyncpg
-from sqlalchemy.dialects.sqlite.base import DATETIME
-from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import DateTime, Float, Numeric
 
-__all__ = ["Postgres", "Sqlite", "options", "postgresql", "sqlite"]
-
-# Any: SQLAlchemy gives each of its types another processor type, and none that a subclass may widen.
-Process = Any
+__all__ = ["OverTransaction", "aware", "options", "postgresql", "sqlite"]
 
 
 class _Driver:
@@ -33,7 +19,7 @@ class _Driver:
         pass
 
 
-class _OverTransaction:
+class OverTransaction:
     """How SQLAlchemy's own execution reaches a call's transaction, where a session runs it (`session.py`)."""
 
     loaded_dbapi: Any = _Driver
@@ -63,105 +49,11 @@ class _OverTransaction:
         connection.connection.end_savepoint(name, is_kept=True)
 
 
-class _Instant(DATETIME):
-    """`DateTime(timezone=True)` on SQLite: aware in, UTC text in the file, aware UTC out."""
-
-    def bind_processor(self, dialect: Dialect) -> Process:
-        store: Any = super().bind_processor(dialect)
-        if not self.timezone or store is None:
-            return store
-
-        def process(value: Any) -> Any:
-            if not isinstance(value, datetime):
-                return value if value is None else store(value)
-            return store(_aware(value).astimezone(UTC).replace(tzinfo=None))
-
-        return process
-
-    def result_processor(self, dialect: Dialect, coltype: object) -> Process:
-        load: Any = super().result_processor(dialect, coltype)
-        if not self.timezone or load is None:
-            return load
-
-        def process(value: Any) -> Any:
-            return None if value is None else _in_utc(load(value))
-
-        return process
-
-
-def _in_utc(value: Any) -> Any:
-    return value.replace(tzinfo=UTC)
-
-
-class _ExactNumeric(Numeric[Any]):
-    """`Numeric` on SQLite: exact to 15 significant digits, refused beyond."""
-
-    def bind_processor(self, dialect: Dialect) -> Process:
-        scale = self.scale
-
-        def process(value: Any) -> Any:
-            if value is None or isinstance(value, (int, float)):
-                return value
-            if not value.is_finite():
-                raise ValueError("expected a finite number.")
-            # PostgreSQL rounds to the column's scale; so do we, half up as it does.
-            rounded = value if scale is None else value.quantize(Decimal(1).scaleb(-scale), "ROUND_HALF_UP")
-            stored = float(rounded)
-            if Decimal(repr(stored)) != rounded:
-                raise ValueError("SQLite keeps 15 significant digits of a decimal, and this one has more.")
-            return stored
-
-        return process
-
-    def result_processor(self, dialect: Dialect, coltype: object) -> Process:
-        if not self.asdecimal:
-            return None
-        unit = None if self.scale is None else Decimal(1).scaleb(-self.scale)
-
-        def process(value: Any) -> Any:
-            if value is None:
-                return None
-            number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
-            return number if unit is None else number.quantize(unit)
-
-        return process
-
-
-class Sqlite(_OverTransaction, SQLiteDialect_pysqlite):
-    supports_statement_cache = True
-    colspecs = {**SQLiteDialect_pysqlite.colspecs, DateTime: _Instant, Numeric: _ExactNumeric, Float: Float}
-
-
-class _FiniteNumeric(AsyncpgNumeric):
-    """`Numeric` on PostgreSQL: NaN, which it would store and call greater than everything, is refused as on
-    SQLite."""
-
-    def bind_processor(self, dialect: Dialect) -> Process:
-        return _finite
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Decimal) and not value.is_finite():
-        raise ValueError("expected a finite number.")
-    return value
-
-
-class _AwareDateTime(AsyncpgDateTime):
-    """`DateTime(timezone=True)` on PostgreSQL: asyncpg would take a time without its zone for one in UTC."""
-
-    def bind_processor(self, dialect: Dialect) -> Process:
-        return _aware if self.timezone else None
-
-
-def _aware(value: Any) -> Any:
+def aware(value: Any) -> Any:
+    """*value*, which is no time without its zone. Raises: ValueError."""
     if isinstance(value, datetime) and value.tzinfo is None:
         raise ValueError("expected a time with its zone, got one without; use datetime.now(UTC).")
     return value
-
-
-class Postgres(_OverTransaction, PGDialect_asyncpg):
-    supports_statement_cache = True
-    colspecs = {**PGDialect_asyncpg.colspecs, Numeric: _FiniteNumeric, DateTime: _AwareDateTime}
 
 
 def _to_json(value: Any) -> str:
@@ -180,6 +72,8 @@ def options(name: str) -> dict[str, Any]:
 @cache
 def sqlite() -> Dialect:
     """SQL for the standard library's sqlite3: `?` parameters."""
+    from toque.store.sqlite_dialect import Sqlite
+
     make: Any = Sqlite
     dialect: Dialect = make(**options("sqlite"))
     return dialect
@@ -188,6 +82,8 @@ def sqlite() -> Dialect:
 @cache
 def postgresql() -> Dialect:
     """SQL for asyncpg: `$1` parameters with their types, so that the server never has to guess one."""
+    from toque.store.postgres_dialect import Postgres
+
     make: Any = Postgres
     dialect: Dialect = make(**options("postgresql"))
     return dialect

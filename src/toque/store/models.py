@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import JSON, DateTime, Enum, MetaData, Numeric, Uuid
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, declared_attr, has_inherited_table
 
 from toque.store.rows import SHARED, Rows, declare, made_by
@@ -46,7 +45,12 @@ def _stored_values(kind: type[enum.Enum]) -> list[str]:
     return values if all(isinstance(value, str) for value in values) else [member.name for member in kind]
 
 
-_JSON = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+def _document() -> JSON:
+    """The type of a document. SQLAlchemy calls what is no type yet, and so loads PostgreSQL's for who has one."""
+    from sqlalchemy.dialects.postgresql import JSONB
+
+    return JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
 
 # Other documents are declared with their column: mapped_column(JSON).
 _DOCUMENTS: tuple[Any, ...] = (
@@ -63,7 +67,7 @@ class Conventions:
         datetime: DateTime(timezone=True),
         Decimal: Numeric(),
         UUID: Uuid(),
-        **dict.fromkeys(_DOCUMENTS, _JSON),
+        **dict.fromkeys(_DOCUMENTS, _document),
         # Text with a CHECK: a native enum needs its own migration steps on PostgreSQL and does not exist on
         # SQLite.
         enum.Enum: Enum(

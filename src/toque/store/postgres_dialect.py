@@ -1,0 +1,43 @@
+"""PostgreSQL's dialect, with the types whose values asyncpg takes for others than they were meant."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgDateTime, AsyncpgNumeric, PGDialect_asyncpg
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import DateTime, Numeric
+
+from toque.store.dialects import OverTransaction, aware
+
+__all__ = ["Postgres"]
+
+# Any: SQLAlchemy gives each of its types another processor type, and none that a subclass may widen.
+Process = Any
+
+
+class _FiniteNumeric(AsyncpgNumeric):
+    """`Numeric` on PostgreSQL: NaN, which it would store and call greater than everything, is refused as on
+    SQLite."""
+
+    def bind_processor(self, dialect: Dialect) -> Process:
+        return _finite
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise ValueError("expected a finite number.")
+    return value
+
+
+class _AwareDateTime(AsyncpgDateTime):
+    """`DateTime(timezone=True)` on PostgreSQL: asyncpg would take a time without its zone for one in UTC."""
+
+    def bind_processor(self, dialect: Dialect) -> Process:
+        return aware if self.timezone else None
+
+
+class Postgres(OverTransaction, PGDialect_asyncpg):
+    supports_statement_cache = True
+    colspecs = {**PGDialect_asyncpg.colspecs, Numeric: _FiniteNumeric, DateTime: _AwareDateTime}
