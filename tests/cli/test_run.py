@@ -39,6 +39,10 @@ class Running:
                 return found
         raise AssertionError(f"nothing like {pattern!r} was printed: {self.lines}")
 
+    def rest(self) -> list[str]:
+        """What else it printed until its end."""
+        return list(self._out)
+
     def address(self) -> str:
         return self.line(r"on (http://127\.0\.0\.1:\d+) ")[1]
 
@@ -96,6 +100,64 @@ def test_a_worker_s_garbage_collector_leaves_the_app_alone(tmp_path: Path) -> No
     assert frozen > 10_000
     assert young_max == YOUNG_MAX
     assert is_enabled
+
+
+PLAIN = """
+from toque import App, public
+
+app = App("plain")
+
+
+@app.query("/answer", allow=public)
+async def answer() -> int:
+    return 42
+"""
+
+KEPT = """
+from sqlalchemy import select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from toque import App, Database, Model, public
+
+app = App("kept")
+
+
+class Answer(Model, shared=True):
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+@app.query("/answer", allow=public)
+async def answer(db: Database) -> int:
+    return len(await db.all(int, select(Answer.id))) + 42
+"""
+
+# Of those who are asked for nothing here.
+UNUSED = (
+    *("cyclopts", "rich", "attr", "alembic", "asyncpg", "jinja2", "joserfc", "prometheus_client", "opentelemetry"),
+    *("httpcore2", "toque.http_client.client", "toque.messages", "toque.log.tail", "toque.contract.manifest"),
+    *("sqlalchemy.dialects.postgresql", "toque.transports.static"),
+)
+WITHOUT_MODELS = ("sqlalchemy", "sqlite3", "toque.cache.cache")
+
+
+@pytest.mark.parametrize(
+    ("app", "unused"), [(PLAIN, (*UNUSED, *WITHOUT_MODELS)), (KEPT, UNUSED)], ids=["plain", "kept"]
+)
+def test_a_server_loads_what_its_app_uses_and_nothing_else(tmp_path: Path, app: str, unused: tuple[str, ...]) -> None:
+    write(tmp_path, {"app.py": app})
+    with started("run", "app.py", "--port", "0", cwd=tmp_path) as development:  # It makes the tables.
+        assert httpx.get(f"{development.address()}/answer").json() == 42
+    # Python says each module that it loads, the worker's too.
+    environment = {"TOQUE_APP_ENVIRONMENT": "production", "TOQUE_HTTP_HOSTS": "*", "PYTHONPROFILEIMPORTTIME": "1"}
+
+    with started("run", "app.py", "--port", "0", cwd=tmp_path, **environment) as running:
+        assert httpx.get(f"{running.address()}/answer").json() == 42
+        running.stop()
+        said = [*running.lines, *running.rest()]
+
+    loaded = {line.rpartition("|")[2].strip() for line in said if line.startswith("import time:")}
+    assert "toque.serving" in loaded
+    assert loaded.isdisjoint(unused)
 
 
 def test_flags_win_over_the_environment(shop: Path) -> None:
