@@ -6,13 +6,17 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from toque.codecs.msgpack import encode
-from toque.contract.conversion import dec_hook
+from toque.contract.conversion import dec_hook, enc_hook
+from toque.contract.nodes import holds
 
 __all__ = ["Canonical", "KeptAnswer", "Unfit"]
 
 F = TypeVar("F")
+
+json: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=enc_hook).encode
 
 _NOTHING: Any = object()
 
@@ -25,14 +29,20 @@ class Canonical:
     """How answers of one type become bytes, and values again."""
 
     def __init__(self, tp: Any) -> None:
-        self._decode: Callable[[bytes], Any] = msgspec.msgpack.Decoder(tp, dec_hook=dec_hook).decode
+        # Of a time with a zone, MessagePack keeps the moment alone.
+        has_times = holds(tp, inspect.DateTimeType)
+        self._encode = json if has_times else encode
+        decoder = msgspec.json.Decoder if has_times else msgspec.msgpack.Decoder
+        self._decode: Callable[[bytes], Any] = decoder(tp, dec_hook=dec_hook).decode
+        self._may_be_anything = holds(tp, inspect.AnyType)
 
     def kept(self, value: Any) -> KeptAnswer:
         """*value*, which is as the type says, to keep. Raises: Unfit."""
         try:
-            body = encode(value)
+            body = self._encode(value)
             again = self._decode(body)
-            is_same = again == value
+            # A zone is no part of what makes two times equal.
+            is_same = again == value and (not self._may_be_anything or json(again) == json(value))
         except Exception as error:
             raise Unfit(f"it cannot be kept as bytes: {error}") from error
         if not is_same:

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import inspect
 
 from toque.cache.decisions import Need
 from toque.cache.figures import CacheFigures
@@ -26,6 +27,7 @@ from toque.call.plan import Arguments, Handler
 from toque.contract.conversion import enc_hook
 from toque.contract.errors import DeadlineExceeded, Overloaded, Unavailable
 from toque.contract.freshness import Freshness
+from toque.contract.nodes import holds
 
 if TYPE_CHECKING:
     from toque.cache.cache import Cache
@@ -40,7 +42,15 @@ AGAIN_MAX = 16
 LAST_SHARE = 0.2
 """How much the last run counts in how long one takes (`CachedQuery.run_s`): after ten others one is forgotten."""
 
-_encode_inputs = msgspec.msgpack.Encoder(order="deterministic", enc_hook=enc_hook).encode
+_encode_inputs = msgspec.msgpack.Encoder(enc_hook=enc_hook).encode
+"""In the order in which they were given: a dict's is a part of it."""
+_encode_in_json = msgspec.json.Encoder(enc_hook=enc_hook).encode
+
+
+def _encode_times(inputs: Sequence[Any]) -> bytes:
+    """Of a time with a zone, MessagePack has the moment alone, and JSON what a clock there shows."""
+    return _encode_inputs(inputs) + _encode_in_json(inputs)
+
 
 _OWN = (Overloaded, Unavailable, DeadlineExceeded)
 """What befell one call alone: whoever waits for its run makes one of its own."""
@@ -68,6 +78,7 @@ class CachedQuery:
     Args:
         shape: makes of what the function returned its declared output.
         freshness: what the operation declares.
+        inputs: their types.
         is_about_caller: whether the function is given its caller.
         reads: the tables on which its answer depends by its author's word; None where that is found out.
         front: what its answers tell caches on their way.
@@ -81,6 +92,7 @@ class CachedQuery:
         shape: Callable[[Any], Any] | None,
         freshness: Freshness,
         *,
+        inputs: Sequence[Any],
         is_about_caller: bool,
         is_public: bool,
         reads: Sequence[str] | None,
@@ -98,6 +110,8 @@ class CachedQuery:
         self._cache = cache
         self._operation = operation
         self._canonical = Canonical(output)
+        has_times = any(holds(tp, inspect.DateTimeType) for tp in inputs)
+        self._encode_inputs = _encode_times if has_times else _encode_inputs
         self._shape = shape
         self._is_public = is_public
         self._reads = reads
@@ -141,7 +155,7 @@ class CachedQuery:
 
     def key_of(self, context: Context, arguments: Arguments) -> Key | None:
         """The key under which *context* finds its answer; None where it has none."""
-        return self.knowledge.key(arguments, context.caller, _encode_inputs)
+        return self.knowledge.key(arguments, context.caller, self._encode_inputs)
 
     def stage(self, call: Handler) -> Handler:
         """*call*, or what it answered before."""

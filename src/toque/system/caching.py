@@ -210,6 +210,7 @@ def cached_query(
         signature.output,
         shape,
         _freshness(operation),
+        inputs=[found.type for found in signature.inputs],
         # What else is asked for may know him, if the author vouches for it.
         is_about_caller=Principal in asks_for or Context in asks_for or bool(asks_for - KNOWN),
         is_public=isinstance(operation.allow, Access) and not operation.allow.needs_principal,
