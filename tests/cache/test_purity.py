@@ -21,7 +21,9 @@ import msgspec
 import pydantic
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import sessionmaker
+import switches
+from sqlalchemy.ext.hybrid import hybrid_property
+from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, sessionmaker
 
 from toque import App, Database, public
 from toque.cache.purity import why_impure
@@ -57,6 +59,68 @@ clock = functools.partial(sorted, key=lambda _: time.time())
 class Config:
     limit = 3
     fixed = 3
+
+
+class Counter:
+    count = 3
+    total = 3
+
+    @classmethod
+    def bump(cls) -> None:
+        cls.count += 1
+
+    def add(self) -> None:
+        type(self).total = 4
+
+
+class Parent:
+    size = 3
+    depth = 3
+    width = 3
+
+
+class Child(Parent):
+    pass
+
+
+def resize(names: list[str]) -> None:
+    Parent.size = 4
+    setattr(Parent, "depth", 4)  # noqa: B010 - what somebody may write
+    for name in names:
+        setattr(Configured, name, 4)
+
+
+class Configured:
+    speed = 3
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Parcel(Base):
+    __tablename__ = "parcel"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    due: Mapped[dt.datetime]
+
+    @hybrid_property
+    def is_late(self) -> bool:
+        return self.due < dt.datetime.now()
+
+    @hybrid_property
+    def is_first(self) -> bool:
+        return self.id == 1
+
+
+def set_level(n: int) -> None:
+    switches.LEVEL = n
+
+
+def helper() -> int:
+    return 3
+
+
+helper.calls = 3  # type: ignore[attr-defined]
 
 
 class Setter:
@@ -183,6 +247,56 @@ def set_class_attribute(n: int) -> None:
 
 
 @impure
+def by_class_method() -> Any:
+    return Counter.count
+
+
+@impure
+def by_class_of_object() -> Any:
+    return Counter.total
+
+
+@impure
+def by_class_above() -> Any:
+    return Child.size
+
+
+@impure
+def by_setattr() -> Any:
+    return Child.depth
+
+
+@impure
+def by_setattr_of_any_name() -> Any:
+    return Configured.speed
+
+
+@impure
+def by_function_attribute() -> Any:
+    return helper.calls  # type: ignore[attr-defined]
+
+
+@impure
+def by_global_of_other_module() -> Any:
+    return switches.IS_OPEN
+
+
+@impure
+def by_own_global_of_other_module() -> Any:
+    return switches.level()
+
+
+@impure
+def by_written_module() -> Any:
+    return switches.LEVEL
+
+
+@impure
+def by_module_that_answers() -> Any:
+    return switches.MOMENT
+
+
+@impure
 def by_own_class_attribute() -> Any:
     Config.fixed += 1
     return 1
@@ -258,6 +372,27 @@ def by_import() -> Any:
     from datetime import datetime
 
     return datetime.now()
+
+
+@impure
+async def by_timeout() -> Any:
+    async with asyncio.timeout(1):
+        return 1
+
+
+@impure
+async def by_patience() -> Any:
+    return await asyncio.wait_for(asyncio.sleep(0), 1)
+
+
+@impure
+def by_hybrid() -> Any:
+    return sa.select(Parcel.id).where(Parcel.is_late)
+
+
+@impure
+def by_hybrid_of_alias() -> Any:
+    return sa.select(aliased(Parcel).is_late)
 
 
 @impure
@@ -340,7 +475,7 @@ async def choose_limit(n: int, db: Database) -> None:
 
 @pure
 def of_constants() -> Any:
-    return FIXED, Kind.HOT, Kind, Calm(2).count, CALM.count
+    return FIXED, switches.FIXED, Counter.__name__, Kind.HOT, Kind, Calm(2).count, CALM.count
 
 
 @pure
@@ -355,7 +490,7 @@ async def of_tasks(n: int) -> Any:
 
 @pure
 def of_statements(n: int) -> Any:
-    return sa.select(sa.func.count()).where(sa.column("n") == n)
+    return sa.select(sa.func.count()).where(sa.column("n") == n, Parcel.id == n, Parcel.is_first)
 
 
 @pure

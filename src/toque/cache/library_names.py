@@ -28,12 +28,10 @@ MOVING = {
 """Names of theirs that answer otherwise each time: the clock, chance, files, the network, memory."""
 
 STILL = {
-    "asyncio": {
-        *("CancelledError", "TaskGroup", "TimeoutError", "as_completed", "create_task", "gather", "shield", "sleep"),
-        *("timeout", "to_thread", "wait", "wait_for"),
-    }
+    "asyncio": {"CancelledError", "TaskGroup", "TimeoutError", "create_task", "gather", "shield", "sleep", "to_thread"},
 }
-"""Of a library that does much with the world, the names that do not."""
+"""Of a library that does much with the world, the names that do not. What waits for so long, or for whoever comes
+first, lets the clock decide what the answer is."""
 
 CLOCKS = frozenset({"astimezone", "fromtimestamp", "now", "today", "utcnow"})
 """Attributes that tell the time, or the place, wherever they are found: an object's class is not in the code."""

@@ -16,7 +16,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType, GenericAlias, Met
 from typing import Any
 
 from toque.cache.library_names import CLOCKS, CONSTANT, LIBRARIES, MOVING, SESSIONS, STILL
-from toque.cache.written import Written, written_by, written_in
+from toque.cache.written import Written, is_attribute_written, written_by, written_in
 from toque.contract.code import codes_of, is_library
 
 __all__ = ["Impure", "is_of_library", "module_of", "named_by", "why_impure"]
@@ -160,15 +160,16 @@ def _named_in(code: CodeType, function: FunctionType, written: Written) -> Itera
     own = written_by(code)
     for name in (*own.names, *(own.enclosed & {*function.__code__.co_freevars})):
         raise Impure(f"it changes {name}, which outlives the call")
-    for name, attribute in own.attributes:
-        raise Impure(f"it changes {name}.{attribute}, which outlives the call")
+    for target, attribute in own.attributes:
+        raise Impure(f"it changes {'.'.join(target) or 'a class'}.{attribute}, which outlives the call")
     for at, step in enumerate(steps):
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             name = step.argval
-            if name in written.names:
+            if name in written.names or is_attribute_written(function.__globals__, name):
                 raise Impure(f"it uses {name}, which other code changes")
             value = function.__globals__.get(name, vars(builtins).get(name))
-            yield from _reached(name, value, steps, at, written)
+            yield from _reached(name, value, steps, at)
+            yield from _hybrids_of(value, code)
         elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and step.argval in CLOCKS:
             raise Impure(f"it uses {step.argval}, which answers otherwise each time")
         elif step.opname == "IMPORT_NAME":
@@ -192,16 +193,14 @@ def _imported(module_name: str, names: Any) -> Iterator[tuple[str, Any]]:
         yield name, getattr(module, name, None)
 
 
-def _reached(name: str, value: Any, steps: list[Any], at: int, written: Written) -> Iterator[tuple[str, Any]]:
+def _reached(name: str, value: Any, steps: list[Any], at: int) -> Iterator[tuple[str, Any]]:
     """What a name stands for, with the attributes that follow it where it is a module or a class."""
-    root = name
-    while isinstance(value, (ModuleType, type)) and at + 1 < len(steps):
-        following = steps[at + 1]
-        if following.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+    while at + 1 < len(steps) and steps[at + 1].opname in ("LOAD_ATTR", "LOAD_METHOD"):
+        attribute = steps[at + 1].argval
+        if isinstance(value, FunctionType) and attribute in vars(value):
+            raise Impure(f"it uses {name}.{attribute}, which may change")
+        if not isinstance(value, (ModuleType, type)):
             break
-        attribute = following.argval
-        if (root, attribute) in written.attributes:
-            raise Impure(f"it uses {name}.{attribute}, which other code changes")
         if isinstance(value, ModuleType):
             if _top(value.__name__) in sys.stdlib_module_names and _top(value.__name__) not in LIBRARIES:
                 raise Impure(f"it uses {name}.{attribute}")
@@ -210,19 +209,45 @@ def _reached(name: str, value: Any, steps: list[Any], at: int, written: Written)
             raise Impure(f"it uses {name}.{attribute}, which answers otherwise each time")
         elif is_of_library(value):
             break
+        if _is_written(value, attribute):
+            raise Impure(f"it uses {name}.{attribute}, which other code changes")
         at, name = at + 1, f"{name}.{attribute}"
-        if isinstance(value, type):
-            yield from ((name, owner) for owner in _who_answers(value, attribute))
+        yield from ((name, owner) for owner in _who_answers(value, attribute))
         if not hasattr(value, attribute):
             break
         value = getattr(value, attribute)
     yield name, value
 
 
-def _who_answers(cls: type, attribute: str) -> Iterator[type]:
-    """The classes whose code runs when *attribute* of *cls* is asked for: a descriptor's, or that of *cls*."""
-    found = next((vars(base)[attribute] for base in cls.__mro__ if attribute in vars(base)), None)
-    asked = type(cls) if found is None else type(found)
+def _is_written(owner: ModuleType | type, attribute: str) -> bool:
+    if isinstance(owner, ModuleType):
+        if is_library(owner.__name__):
+            return False
+        return attribute in written_in(vars(owner)).names or is_attribute_written(vars(owner), attribute)
+    return is_attribute_written(owner, attribute)
+
+
+def _hybrids_of(value: Any, code: CodeType) -> Iterator[tuple[str, Any]]:
+    """The functions behind those attributes of a model that are made anew each time they are asked for, as far as
+    *code* names them, of the model itself or of an alias."""
+    if not hasattr(value, "__mapper__"):
+        return
+    for name in code.co_names:
+        found = next((vars(base)[name] for base in value.__mro__ if name in vars(base)), None)
+        if module_of(type(found)) == "sqlalchemy.ext.hybrid":
+            parts = (getattr(found, part, None) for part in ("fget", "expr", "func"))
+            yield from ((f"{value.__name__}.{name}", part) for part in parts if part is not None)
+
+
+def _who_answers(owner: ModuleType | type, attribute: str) -> Iterator[Any]:
+    """Whose code runs when *attribute* of *owner* is asked for: a descriptor's, that of a class's class, or what a
+    module has for names that it does not have."""
+    if isinstance(owner, ModuleType):
+        if attribute not in vars(owner) and "__getattr__" in vars(owner) and not is_library(owner.__name__):
+            yield vars(owner)["__getattr__"]
+        return
+    found = next((vars(base)[attribute] for base in owner.__mro__ if attribute in vars(base)), None)
+    asked = type(owner) if found is None else type(found)
     if hasattr(asked, "__get__") or found is None:
         yield asked
 
