@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from library import TABLES, author, book
-from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, Text, insert
+from sqlalchemy import Column, Connection, Index, Integer, MetaData, String, Table, Text, func, insert
 
 from toque.cache.capture import faults, install
 from toque.cache.change import Change
@@ -324,6 +324,84 @@ async def test_another_equality_in_the_file_is_noticed(library: Store) -> None:
     await install(library.url, [table])
 
     assert "collation" in (await faults(library.url, [table]))["loose"][0]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("declared", "is_equal"),
+    [("VARCHAR(20)", True), ("", True), ("STRING", False), ("NUMERIC", False), ("INTEGER", False)],
+)
+async def test_a_column_that_takes_texts_for_numbers_is_noticed(library: Store, declared: str, is_equal: bool) -> None:
+    await _run(library.url, _statements([f"CREATE TABLE loose (id INTEGER PRIMARY KEY, name {declared})"]))
+    table = Table("loose", MetaData(), Column("id", Integer, primary_key=True), Column("name", String, index=True))
+    await install(library.url, [table])
+
+    assert (await faults(library.url, [table]) == {}) is is_equal
+
+
+def _letters() -> Table:
+    """Unique by what is no column, in some of its rows, and by another equality than its column's."""
+    letters = Table(
+        "letter",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("name", String),
+        Column("place", Integer),
+        Column("word", String),
+    )
+    Index("by_name", func.lower(letters.c.name), letters.c.word, unique=True)
+    Index("by_place", letters.c.place, unique=True, sqlite_where=letters.c.place > 0)
+    Index("by_word", letters.c.word.collate("NOCASE"), unique=True)
+    return letters
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "REPLACE INTO letter VALUES (9, 'ANN', NULL, 'x')",
+        "REPLACE INTO letter VALUES (9, NULL, 1, NULL)",
+        "REPLACE INTO letter VALUES (9, NULL, NULL, 'X')",
+        "UPDATE OR REPLACE letter SET name = 'Ann', word = 'X' WHERE id = 2",
+    ],
+)
+async def test_rows_that_replace_removes_by_any_index_are_told(library: Store, statement: str) -> None:
+    letters = _letters()
+    await create_missing(library.url, letters.metadata)
+    await install(library.url, [letters])
+    await _run(library.url, _statements(["INSERT INTO letter VALUES (1, 'ann', 1, 'x'), (2, 'bob', 2, 'y')"]))
+    changes = changes_of(library, [letters])
+    before = await changes.look(None)
+    await _run(library.url, _statements([statement]))
+    told = [image["id"] for change in (await changes.look(before.snapshot)).changes for image in change.images or ()]
+
+    assert await faults(library.url, [letters]) == {}
+    assert 1 in told
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_looking_for_what_replace_removes_takes_an_index(library: Store) -> None:
+    letters = _letters()
+    await create_missing(library.url, letters.metadata)
+    await install(library.url, [letters])
+
+    def plan(connection: Connection) -> list[str]:
+        sql = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'toque_change_replace_letter'")
+        asked = sql.scalar_one().partition(" FROM ")[2].removesuffix("; END")
+        for column in letters.c:
+            asked = asked.replace(f'NEW."{column.name}"', "'1'").replace(f"NEW.{column.name}", "'1'")
+        return [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN SELECT 1 FROM {asked}")]
+
+    steps = await asyncio.to_thread(with_connection, library.url, plan)
+    assert not [step for step in steps if step.startswith("SCAN")], steps
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("on", ["shelf", "note", "lower(note)", "code COLLATE NOCASE"])
+async def test_what_makes_rows_unique_by_hand_is_noticed(library: Store, on: str) -> None:
+    await _run(library.url, _statements([f"CREATE UNIQUE INDEX by_hand ON book ({on})"]))
+
+    assert "by_hand" in (await faults(library.url, TABLES))["book"][0]
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import Column, Index, PrimaryKeyConstraint, Table, UniqueConstraint, literal_column
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql.elements import TextClause
+from sqlalchemy.sql.visitors import iterate, replacement_traverse
 
 from toque.cache.column_list import column_list
 from toque.cache.keys import TEXT_MAX, keys_of
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["faults", "install"]
 
-_preparer: Any = sqlite.dialect().identifier_preparer
+_dialect: Any = sqlite.dialect()
+_preparer: Any = _dialect.identifier_preparer
 
 
 def install(connection: Connection, tables: Sequence[Table]) -> list[str]:
@@ -61,13 +64,69 @@ def faults(connection: Connection, table: Table) -> list[str]:
         faults.append("it has not the triggers that capture its changes")
     if "collate" in found.sql.lower():
         faults.append("it has a column with a collation, by which different texts may be equal")
-    return faults
+    return [*faults, *_inexact(connection, table), *_untold(connection, table)]
 
 
 def _lacking(connection: Connection, table: Table) -> list[str]:
-    rows = connection.exec_driver_sql(f"PRAGMA table_xinfo({_preparer.quote(table.name)})")
-    there = {row.name for row in rows}
+    there = {row.name for row in _columns_of(connection, table)}
     return [name for name in keys_of(table, "sqlite") if name not in there]
+
+
+def _columns_of(connection: Connection, table: Table) -> Sequence[Any]:
+    return connection.exec_driver_sql(f"PRAGMA table_xinfo({_preparer.quote(table.name)})").all()
+
+
+def _inexact(connection: Connection, table: Table) -> Iterator[str]:
+    """Columns that hold their values in another way than the model says: they are equal to others than it says."""
+    there = {row.name: row.type for row in _columns_of(connection, table)}
+    for name, key in keys_of(table, "sqlite").items():
+        if _affinity(there[name]) not in _AFFINITIES[key.kind]:
+            yield f"{name} is {there[name] or 'of no type'} there, whose equality is not that of the model's {key.kind}"
+
+
+def _affinity(declared_type: str) -> str:
+    """How a column of this type holds its values. Source: datatype3.html, 3.1."""
+    name = declared_type.upper()
+    for found, words in _WORDS:
+        if any(word in name for word in words):
+            return found
+    return "NUMERIC" if name else "BLOB"
+
+
+_WORDS = (
+    ("INTEGER", ("INT",)),
+    ("TEXT", ("CHAR", "CLOB", "TEXT")),
+    ("BLOB", ("BLOB",)),
+    ("REAL", ("REAL", "FLOA", "DOUB")),
+)
+"""In the order in which they count."""
+
+_AFFINITIES = {
+    "integer": {"INTEGER", "NUMERIC"},
+    "boolean": {"INTEGER", "NUMERIC"},
+    "date": {"TEXT", "BLOB", "NUMERIC"},
+    "uuid": {"TEXT", "BLOB"},
+    "text": {"TEXT", "BLOB"},
+    "enum": {"TEXT", "BLOB"},
+}
+"""For each kind of key, those that keep its values what they are. No date looks like a number; a text may, and is one
+then where the column is NUMERIC (as `STRING` is)."""
+
+
+def _untold(connection: Connection, table: Table) -> Iterator[str]:
+    """What makes rows unique by more than the model says: REPLACE removes rows by it, and nobody is told."""
+    known = {frozenset(names) for names in _constraints(table)}
+    indexes = {str(index.name) for index in _unique_indexes(table)}
+    primary = frozenset(row.name for row in _columns_of(connection, table) if row.pk)
+    if primary and primary not in known:
+        yield f"its primary key is {', '.join(sorted(primary))} there"
+    for index in connection.exec_driver_sql(f"PRAGMA index_list({_preparer.quote(table.name)})").all():
+        if not index.unique or index.name in indexes:
+            continue
+        rows = connection.exec_driver_sql(f"PRAGMA index_xinfo({_preparer.quote(index.name)})").all()
+        is_plain = all(row.cid >= 0 and row.coll == "BINARY" for row in rows if row.key)
+        if not is_plain or frozenset(row.name for row in rows if row.key) not in known:
+            yield f"it has the unique index {index.name}, of which its model says too little"
 
 
 def _is_walled(table: Table) -> bool:
@@ -112,29 +171,54 @@ def _triggers(table: Table) -> dict[str, str]:
 def _replaced(table: Table, keys: Any) -> str:
     """What tells the rows that have a key of the new row; empty where none can."""
     conditions = [
-        "(" + " AND ".join(f"there.{_preparer.quote(name)} = NEW.{_preparer.quote(name)}" for name in names) + ")"
-        for names in _uniques(table)
+        " AND ".join(f"there.{_preparer.quote(name)} = NEW.{_preparer.quote(name)}" for name in names)
+        for names in _constraints(table)
     ]
+    for index in _unique_indexes(table):
+        parts = [f"{_of_row('there', each)} = {_of_row('NEW', each)}" for each in index.expressions]
+        # Without its condition, a partial index is of no use, and each INSERT would look at all rows.
+        where = index.dialect_options["sqlite"]["where"]
+        conditions.append(" AND ".join(parts if where is None else [*parts, _of_row("there", where)]))
     if not conditions:
         return ""
     return (
         f"INSERT INTO toque_change (name, columns, images) "  # noqa: S608 - names that are quoted
         f"SELECT '{_text(table.fullname)}', '{_columns(keys)}', '[' || {_image('there', keys)} || ']' "
-        f"FROM {_preparer.quote(table.name)} AS there WHERE {' OR '.join(conditions)}"
+        f"FROM {_preparer.quote(table.name)} AS there WHERE {' OR '.join(f'({condition})' for condition in conditions)}"
     )
 
 
-def _uniques(table: Table) -> Iterator[list[str]]:
+def _constraints(table: Table) -> Iterator[list[str]]:
     for constraint in table.constraints:
         if isinstance(constraint, (PrimaryKeyConstraint, UniqueConstraint)) and len(constraint.columns):
             yield [column.name for column in constraint.columns]
-    for index in table.indexes:
-        if index.unique and len(index.columns) == len(index.expressions):
-            yield [column.name for column in index.columns]
+
+
+def _unique_indexes(table: Table) -> list[Index]:
+    """Those whose SQL is known; a text could be about any row."""
+    found = (index for index in table.indexes if index.unique and all(map(_is_known, index.expressions)))
+    return sorted(found, key=lambda index: str(index.name))
+
+
+def _is_known(expression: Any) -> bool:
+    parts = list(iterate(expression))
+    is_text = any(isinstance(part, TextClause) or getattr(part, "is_literal", False) for part in parts)
+    return not is_text and any(isinstance(part, Column) for part in parts)
+
+
+def _of_row(row: str, expression: Any) -> str:
+    """*expression* as the SQL of one row's value."""
+
+    def named(element: Any, **_: Any) -> Any:
+        return literal_column(f"{row}.{_preparer.quote(element.name)}") if isinstance(element, Column) else None
+
+    replaced = replacement_traverse(expression, {}, named)
+    return str(replaced.compile(dialect=_dialect, compile_kwargs={"literal_binds": True}))
 
 
 def _unique_columns(table: Table) -> str:
-    names = dict.fromkeys(name for names in _uniques(table) for name in names)
+    names = dict.fromkeys(name for names in _constraints(table) for name in names)
+    names.update(dict.fromkeys(column.name for index in _unique_indexes(table) for column in index.columns))
     return ", ".join(map(_preparer.quote, names))
 
 
