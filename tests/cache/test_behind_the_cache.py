@@ -160,6 +160,77 @@ async def test_a_partition_that_comes_or_goes_is_seen(database_url: str) -> None
         assert await prices(kitchen) == []
 
 
+@pytest.fixture
+def modest_url(postgres: PrivatePostgres, database_url: str) -> Iterator[str]:
+    """The database belongs to a role for which policies hold."""
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    postgres.sql("CREATE ROLE modest LOGIN")
+    postgres.sql(f"ALTER DATABASE {name} OWNER TO modest")
+    yield database_url.replace("postgres@", "modest@")
+    postgres.drop_database(database_url)
+    postgres.sql("DROP ROLE modest")
+
+
+@ON_POSTGRES
+async def test_nothing_is_kept_of_a_table_with_a_policy_of_somebody_else(modest_url: str) -> None:
+    async with running(make_app(), database_url=modest_url) as kitchen:
+        await kitchen.call("kitchen.add_dish", id=1, name="soup", price=5)
+        await is_kept(kitchen)
+        await run(
+            modest_url,
+            [
+                "CREATE TABLE menu (dish_id integer)",
+                "CREATE POLICY on_menu ON dish USING (id IN (SELECT dish_id FROM menu))",
+                "ALTER TABLE dish ENABLE ROW LEVEL SECURITY",
+                "ALTER TABLE dish FORCE ROW LEVEL SECURITY",
+            ],
+        )
+        cache = kitchen.serving.system.cache
+        assert cache is not None
+        async with asyncio.timeout(30):
+            while "dish" not in cache.blind:
+                await asyncio.sleep(0.01)
+        assert "on_menu" in cache.blind["dish"][0]
+        for statement, seen in (
+            ("INSERT INTO menu VALUES (1)", [5]),
+            ("DELETE FROM menu", []),
+            ("ALTER POLICY on_menu ON dish USING (true)", [5]),
+        ):
+            await run(modest_url, [statement])
+            assert await prices(kitchen) == seen, statement
+
+
+@ON_POSTGRES
+@pytest.mark.parametrize(
+    "act",
+    [
+        "ALTER POLICY toque_read ON dish USING (price > 5)",
+        "DROP POLICY toque_read ON dish",
+        "CREATE POLICY toque_more ON dish AS RESTRICTIVE USING (price > 5)",
+        "ALTER TYPE mood RENAME VALUE 'good' TO 'fine'",
+    ],
+)
+async def test_what_is_in_no_table_is_a_change_of_the_schema(modest_url: str, act: str) -> None:
+    async with running(make_app(), database_url=modest_url) as kitchen:
+        await run(
+            modest_url,
+            [
+                "CREATE TYPE mood AS ENUM ('good')",
+                "CREATE POLICY toque_read ON dish USING (true)",
+                "ALTER TABLE dish ENABLE ROW LEVEL SECURITY",
+                "ALTER TABLE dish FORCE ROW LEVEL SECURITY",
+            ],
+        )
+        cache = kitchen.serving.system.cache
+        assert cache is not None
+        assert await cache.runner.barrier()
+        before = cache.runner.epoch
+        await run(modest_url, [act])
+
+        assert await cache.runner.barrier()
+        assert cache.runner.epoch != before
+
+
 async def test_a_server_that_was_put_back_to_yesterday_is_another_one(own_server: PrivatePostgres) -> None:
     url = own_server.create_database()
     async with kitchen_at(url) as kitchen:

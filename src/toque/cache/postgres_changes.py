@@ -27,8 +27,9 @@ Fetch = Callable[..., Awaitable[Sequence[Sequence[Any]]]]
 # transactions of the same numbers), whose tables these are (the database), and whether the log was emptied by a crash
 # or a standby's promotion (the generation). And all by which rows may change without a word: which tables have triggers
 # that are on, by whom those and the tables themselves were last touched (a trigger may have been off for a transaction;
-# another table may have got the name; ALTER TABLE may have written all rows anew), and which partitions hang on which
-# table. VACUUM and ANALYZE touch them in place, which leaves xmin as it was.
+# another table may have got the name; ALTER TABLE may have written all rows anew), which partitions hang on which
+# table, which policies there are, and what the values of enums are called. VACUUM and ANALYZE touch them in place,
+# which leaves xmin as it was.
 _LOOK = Prepared(
     """
     WITH now AS MATERIALIZED (
@@ -42,9 +43,13 @@ _LOOK = Prepared(
                 ), 0) FROM pg_trigger AS trigger JOIN pg_class ON pg_class.oid = tgrelid
                 WHERE tgname LIKE 'toque_change_%') AS triggers,
                (SELECT coalesce(sum(hashint8extended(inhrelid::bigint, pg_inherits.xmin::text::bigint)::numeric), 0)
-                FROM pg_inherits) AS partitions
+                FROM pg_inherits) AS partitions,
+               (SELECT coalesce(sum(hashint8extended(oid::bigint, xmin::text::bigint)::numeric), 0) FROM (
+                    SELECT oid, xmin FROM pg_policy UNION ALL SELECT oid, xmin FROM pg_enum
+                ) AS words) AS words
     )
-    SELECT now.snapshot, now.place || ':' || now.triggers || ':' || now.partitions || ':' || state.generation,
+    SELECT now.snapshot,
+           now.place || ':' || now.triggers || ':' || now.partitions || ':' || now.words || ':' || state.generation,
            state.lost::text, found.name, found.columns, found.images::text, found.xid::text
     FROM now LEFT JOIN toque.change_state AS state ON true LEFT JOIN LATERAL (
         SELECT name, columns, images, xid FROM toque.change

@@ -137,6 +137,14 @@ _COLUMNS = text(
     """
 )
 
+# Toque's own say what the models say, which the compiler writes into each statement anyway (`store/row_security.py`).
+_POLICIES = text(
+    r"""
+    SELECT polname FROM pg_policy
+    WHERE polrelid = to_regclass(:name) AND row_security_active(polrelid) AND polname NOT LIKE 'toque\_%'
+    """
+)
+
 _preparer: Any = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
 
 
@@ -176,6 +184,8 @@ def faults(connection: Connection, table: Table) -> list[str]:
             found.append(f"{name} is no table, and what lies behind it is not watched")
         elif _lacks(connection, name, function):
             found.append(f"{name} has not the triggers that capture its changes")
+    for policy in connection.execute(_POLICIES, {"name": _preparer.format_table(table)}).scalars():
+        found.append(f"it has the policy {policy}, and nobody knows what that reads")
     return found + list(_inexact(connection, table))
 
 
