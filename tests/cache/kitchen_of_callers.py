@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sqlalchemy import MetaData, delete, insert, select, update
+from sqlalchemy import BigInteger, MetaData, delete, func, insert, literal, select, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from toque import App, Database, Principal, Struct, authenticated, public
@@ -68,6 +68,14 @@ def make_app() -> App:
         dishes = await db.all(DishView, select(Dish).order_by(Dish.id))
         await asyncio.sleep(0.05)
         return dishes
+
+    @app.query("/guess", allow=public)
+    async def guess(db: Database) -> int:
+        """Answers although its statement fails: there is no such number."""
+        try:
+            return int(await db.scalar(select(func.abs(literal(-(2**63), BigInteger))).select_from(Dish)))
+        except Exception:
+            return -1
 
     @app.query("/strict", allow=public, freshness="strict")
     async def list_strictly(db: Database) -> list[DishView]:

@@ -196,3 +196,10 @@ async def test_a_session_is_not_looked_into_unless_its_author_vouches_for_it(kit
     cache = kitchen.serving.system.cache
     assert cache is not None
     assert "session" in cache.queries["kitchen.by_session"].why_not
+
+
+async def test_an_answer_in_spite_of_a_failure_is_not_kept(kitchen: Harness) -> None:
+    """The next run may have more luck, though no row changes."""
+    for _ in range(3):
+        answer = await kitchen.get("/guess")
+        assert (answer.json(), answer.headers["cache-status"]) == (-1, "toque; fwd=miss")

@@ -30,6 +30,8 @@ class Noting:
         """What was asked about the caller."""
         self.why_not = ""
         """Why nobody can tell when this answer changes; empty where one can."""
+        self.has_failed = False
+        """Whether a statement failed: the next run may have more luck, though no row changes."""
         self._readings = readings
         self._captured = captured
         self._caller = caller
@@ -60,6 +62,9 @@ class Noting:
         facts = (_fact_of(value) for value in arguments)
         self.asked |= {(fact.about, fact.names) for fact in facts if fact is not None}
         self._refuse("it uses a session, whose statements are not looked into")
+
+    def failed(self) -> None:
+        self.has_failed = True
 
     def _refuse(self, why: str) -> None:
         self.why_not = self.why_not or why

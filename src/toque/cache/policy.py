@@ -275,6 +275,8 @@ class CachedQuery:
         except Unfit as error:
             self._give_up(str(error))
             return Landing(_Plain(value), is_lasting=False, is_shared=False)
+        if noting.has_failed:
+            return Landing(_Plain(value), is_lasting=False, is_shared=False)
         is_personal = not self._is_public or self.knowledge.is_about_caller or bool(noting.asked)
         self._address(kept, key, is_personal=is_personal)
         return Landing(kept, is_lasting=is_same, is_shared=is_told)

@@ -273,8 +273,11 @@ class PostgresTransaction:
         self._has_begun = True
         try:
             connection = await self._pool.take(self.context)
-        except FAILURES as error:
-            raise translate(error) from error
+        except BaseException as error:
+            self.has_failed = True
+            if isinstance(error, FAILURES):
+                raise translate(error) from error
+            raise
         if self._is_closed:
             self._pool.give(connection)
             raise RuntimeError(ENDED)

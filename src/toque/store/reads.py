@@ -19,3 +19,6 @@ class Reads(Protocol):
 
     def untracked(self, arguments: Iterable[Any]) -> None:
         """Another one is: of what it reads nothing is known but the facts among its *arguments*."""
+
+    def failed(self) -> None:
+        """A statement failed, and the operation answers all the same."""

@@ -77,6 +77,8 @@ class Snapshots:
             else:
                 await reading.close(None)
                 if not reading.must_restart or not is_repeatable:
+                    if reading.has_failed and context.reads is not None:
+                        context.reads.failed()
                     return result
             if reading.cause is not None:
                 await asyncio.sleep(pause_s(attempt))

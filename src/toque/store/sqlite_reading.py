@@ -32,7 +32,7 @@ STREAM_ROWS = 256
 class SqliteReading:
     """A query's statements; without a snapshot there can be only one."""
 
-    is_command = has_failed = False
+    is_command = False
     cause = None
 
     __slots__ = (
@@ -46,6 +46,7 @@ class SqliteReading:
         "after",
         "attached",
         "context",
+        "has_failed",
         "must_restart",
         "plans",
     )
@@ -55,7 +56,7 @@ class SqliteReading:
         self.context = context
         self.after: list[AfterCommit] = []
         self.attached: list[Attached] = []
-        self.must_restart = False
+        self.must_restart = self.has_failed = False
         self._readers = readers
         self._reader: Reader | None = None
         self._has_snapshot = has_snapshot
@@ -88,6 +89,7 @@ class SqliteReading:
             act = partial(fetch, reader.connection, sql, arguments, rows_max)
             return await self._in_thread(reader, lambda: build(act()))
         except (sqlite3.Error, OverflowError, UnicodeError) as error:
+            self.has_failed = True
             raise translate(error) from error
 
     async def execute(self, prepared: Prepared, arguments: Sequence[Any]) -> int:
@@ -107,6 +109,7 @@ class SqliteReading:
                 # Its reader may have run something else meanwhile.
                 self._admitted(reader, prepared)
         except (sqlite3.Error, OverflowError, UnicodeError) as error:
+            self.has_failed = True
             raise translate(error) from error
         finally:
             if cursor is not None and not self._is_closed:
@@ -149,7 +152,11 @@ class SqliteReading:
             raise RestartInSnapshot
         is_first, self._has_begun = not self._has_begun, True
         if self._reader is None:
-            reader = await self._readers.take(self.context)
+            try:
+                reader = await self._readers.take(self.context)
+            except BaseException:
+                self.has_failed = True
+                raise
             if self._is_closed:
                 self._readers.give(reader)
                 raise RuntimeError(ENDED)
