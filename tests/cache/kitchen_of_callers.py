@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
 from sqlalchemy import BigInteger, MetaData, delete, func, insert, literal, select, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from toque import App, Database, Principal, Struct, authenticated, public
+from toque import App, Database, Header, Principal, Struct, authenticated, public
 from toque.contract.errors import NotFound
 from toque.store import SHARED
 from toque.store.models import NAMES, Conventions
@@ -68,6 +69,10 @@ def make_app() -> App:
         dishes = await db.all(DishView, select(Dish).order_by(Dish.id))
         await asyncio.sleep(0.05)
         return dishes
+
+    @app.query("/greeting", allow=public, stale_while_revalidate_s=30)
+    async def greet(language: Annotated[str, Header("accept-language")], db: Database) -> str:
+        return f"{language}: {await db.scalar(select(Dish.name).where(Dish.id == 1))}"
 
     @app.query("/guess", allow=public)
     async def guess(db: Database) -> int:

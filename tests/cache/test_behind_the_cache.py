@@ -104,6 +104,12 @@ ACTS = {
         "ALTER TABLE dish RENAME TO dish_old",
         "ALTER TABLE dish_new RENAME TO dish",
     ],
+    "another schema of that name": [
+        "CREATE SCHEMA next",
+        "CREATE TABLE next.dish AS SELECT id, name, price + 1 AS price FROM dish",
+        "ALTER SCHEMA public RENAME TO former",
+        "ALTER SCHEMA next RENAME TO public",
+    ],
     "made anew": [
         "CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM dish",
         "DROP TABLE dish",

@@ -50,6 +50,14 @@ async def test_each_format_and_coding_has_a_tag_of_its_own(kitchen: Harness) -> 
     assert _figures(kitchen, "list_dishes").runs == 1
 
 
+async def test_an_answer_varies_by_the_headers_that_are_its_inputs(kitchen: Harness) -> None:
+    for language in ("de", "fr", "de"):
+        answer = await kitchen.get("/greeting", headers={"accept-language": language})
+        assert answer.json() == f"{language}: soup"
+        assert answer.headers["cache-control"].startswith("public")
+        assert answer.headers["vary"] == "accept, accept-language"
+
+
 async def test_what_was_asked_about_the_caller_is_private(kitchen: Harness) -> None:
     await kitchen.call("kitchen.add_note", id=1, text="of ann", principal=ANN)
     await kitchen.call("kitchen.add_note", id=2, text="of bob", principal=BOB)

@@ -28,8 +28,8 @@ Fetch = Callable[..., Awaitable[Sequence[Sequence[Any]]]]
 # or a standby's promotion (the generation). And all by which rows may change without a word: which tables have triggers
 # that are on, by whom those and the tables themselves were last touched (a trigger may have been off for a transaction;
 # another table may have got the name; ALTER TABLE may have written all rows anew), which partitions hang on which
-# table, which policies there are, and what the values of enums are called. VACUUM and ANALYZE touch them in place,
-# which leaves xmin as it was.
+# table, which policies there are, and what the values of enums and the schemas are called. VACUUM and ANALYZE touch
+# them in place, which leaves xmin as it was.
 _LOOK = Prepared(
     """
     WITH now AS MATERIALIZED (
@@ -46,6 +46,7 @@ _LOOK = Prepared(
                 FROM pg_inherits) AS partitions,
                (SELECT coalesce(sum(hashint8extended(oid::bigint, xmin::text::bigint)::numeric), 0) FROM (
                     SELECT oid, xmin FROM pg_policy UNION ALL SELECT oid, xmin FROM pg_enum
+                    UNION ALL SELECT oid, xmin FROM pg_namespace WHERE NOT starts_with(nspname, 'pg_')
                 ) AS words) AS words
     )
     SELECT now.snapshot,

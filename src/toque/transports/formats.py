@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from toque.call.plan import Plan
 from toque.codecs.codec import CODECS, StreamEncoder
 from toque.contract.operation import Kind
+from toque.contract.signature import Place
 from toque.transports.file_types import is_compressible
 from toque.transports.pages import Pages
 from toque.transports.replies import DATA_HEADERS, Headers, Offer, Offers
@@ -57,8 +58,9 @@ def _data(plan: Plan) -> Iterator[Offer]:
 def _headers(plan: Plan) -> Headers:
     """What every answer carries. What depends on the caller is kept by nobody (RFC 9111, 5.2.2.5)."""
     headers = list(DATA_HEADERS)
+    if plan.operation.kind is Kind.QUERY:
+        inputs = (found.wire_name.lower() for found in plan.signature.inputs if found.place is Place.HEADER)
+        headers.append(("vary", ", ".join(("accept", *inputs))))
     if plan.reads_credential:
         headers.append(("cache-control", "no-store"))
-    elif plan.operation.kind is Kind.QUERY:
-        headers.append(("vary", "accept"))
     return headers

@@ -80,7 +80,7 @@ def freshness_of(cache_control: str | None) -> Freshness | None:
 
 def _form(kept: KeptAnswer, offer: Offer, body: bytes, coding: str | None, has_codings: bool) -> Form:
     etag = tag(body)
-    vary = ["accept"]
+    vary = [value for name, value in offer.headers if name == "vary"]
     if has_codings:
         vary.append("accept-encoding")
     if kept.is_personal:
