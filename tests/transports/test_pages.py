@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,9 +13,11 @@ import pytest
 from jinja2 import UndefinedError
 from msgspec import Struct, field
 
+from toque.cache.kept import Canonical
 from toque.contract.access import public
 from toque.contract.module import Module
 from toque.contract.signature import read_signature
+from toque.transports.kept_forms import form_of
 from toque.transports.pages import Pages
 
 
@@ -170,8 +173,6 @@ def test_the_first_folder_that_has_a_template_wins(tmp_path: Path) -> None:
 def test_a_changed_template_is_read_again_only_in_development(
     templates: Path, is_development: bool, shown: bytes
 ) -> None:
-    import os
-
     (templates / "page.html").write_text("before")
     offered = offer(Pages([templates], is_development=is_development), None)
     assert offered.encode(None) == b"before"
@@ -180,3 +181,37 @@ def test_a_changed_template_is_read_again_only_in_development(
     os.utime(templates / "page.html", (1, 1))
 
     assert offered.encode(None) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "is_lasting"),
+    [
+        ("{{ it }}", True),
+        ("{% include 'other.html' %}", True),
+        ("{% include ['none.html', 'other.html'] %}", True),
+        ("{{ [1, 2] | random }}", False),
+        ("{{ lipsum() }}", False),
+        ("{% include 'dice.html' %}", False),
+        ("{% include it %}", False),
+    ],
+)
+def test_what_a_template_chooses_by_chance_does_not_last(templates: Path, text: str, is_lasting: bool) -> None:
+    (templates / "page.html").write_text(text)
+    (templates / "other.html").write_text("other")
+    (templates / "dice.html").write_text("{{ [1, 2] | random }}")
+
+    assert offer(Pages([templates], is_development=False), None).is_lasting is is_lasting
+
+
+def test_a_kept_answer_is_shown_by_the_template_of_now(templates: Path) -> None:
+    (templates / "page.html").write_text("before {{ it }}")
+    offered = offer(Pages([templates], is_development=True), str)
+    kept = Canonical(str).kept("x")
+    before = form_of(kept, offered, {}, 1000)
+
+    (templates / "page.html").write_text("after! {{ it }}")
+    os.utime(templates / "page.html", (1, 1))
+    after = form_of(kept, offered, {}, 1000)
+
+    assert (before.body, after.body) == (b"before x", b"after! x")
+    assert before.etag != after.etag

@@ -37,21 +37,25 @@ class Form(NamedTuple):
 
 
 def form_of(kept: KeptAnswer, offer: Offer, asked: Any, compress_from: int) -> Form:
-    """*kept* as *offer* has it, in the content coding that the headers *asked* prefer: made once."""
-    plain = kept.form(offer.media_type)
+    """*kept* as *offer* has it, in the content coding that the headers *asked* prefer: made once, if it lasts."""
+    plain: Form | None = kept.form(offer.media_type)
     if plain is None:
         body = offer.encode(kept.value())
-        plain = kept.add_form(offer.media_type, _form(kept, offer, body, None, len(body) >= compress_from), len(body))
+        plain = _form(kept, offer, body, None, len(body) >= compress_from)
+        if offer.is_lasting:
+            kept.add_form(offer.media_type, plain, len(body))
     if len(plain.body) < compress_from:
-        return plain  # type: ignore[no-any-return]
+        return plain
     coding = choose_coding(asked.get("accept-encoding") or "", compression.AVAILABLE)
     if coding is None:
-        return plain  # type: ignore[no-any-return]
+        return plain
     key = (offer.media_type, coding)
     found: Form | None = kept.form(key)
     if found is None:
         body = compression.compress(plain.body, coding)
-        found = kept.add_form(key, _form(kept, offer, body, coding, True), len(body))
+        found = _form(kept, offer, body, coding, True)
+        if offer.is_lasting:
+            kept.add_form(key, found, len(body))
     return found
 
 

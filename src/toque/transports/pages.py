@@ -27,8 +27,9 @@ class Pages:
     def __init__(self, folders: Sequence[Path], is_development: bool) -> None:
         import jinja2
 
+        self._loader = jinja2.FileSystemLoader(list(folders))
         self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(list(folders)),
+            loader=self._loader,
             autoescape=True,
             undefined=jinja2.StrictUndefined,
             auto_reload=is_development,
@@ -67,9 +68,35 @@ class Pages:
         def render(value: Any) -> bytes:
             return environment.get_template(name).render(_variables(value)).encode()
 
+        is_lasting = not environment.auto_reload and not self._is_by_chance(name)
         own = {key for key, _ in PAGE_HEADERS}
         others = [header for header in headers or () if header[0] not in own and header[0] != "content-type"]
-        return Offer(PAGE_TYPE, [("content-type", PAGE_TYPE), *PAGE_HEADERS, *others], render)
+        return Offer(PAGE_TYPE, [("content-type", PAGE_TYPE), *PAGE_HEADERS, *others], render, is_lasting=is_lasting)
+
+    def _is_by_chance(self, name: str) -> bool:
+        """Whether the template *name*, or one that it takes in, uses what Jinja chooses by chance."""
+        from jinja2 import TemplateNotFound, meta, nodes
+
+        waiting: list[str | None] = [name]
+        seen = set()
+        while waiting:
+            name_or_any = waiting.pop()
+            if name_or_any is None:
+                return True  # Its name is found out when it is rendered.
+            if name_or_any in seen:
+                continue
+            seen.add(name_or_any)
+            try:
+                source = self._loader.get_source(self._environment, name_or_any)[0]
+            except TemplateNotFound:
+                continue  # One of several, or `ignore missing`.
+            tree = self._environment.parse(source)
+            if any(each.name == "random" for each in tree.find_all(nodes.Filter)):
+                return True
+            if any(each.name == "lipsum" for each in tree.find_all(nodes.Name)):
+                return True
+            waiting += meta.find_referenced_templates(tree)
+        return False
 
 
 def _variables(value: Any) -> dict[str, Any]:

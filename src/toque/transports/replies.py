@@ -61,6 +61,8 @@ class Offer(Struct, frozen=True):
     encode: Callable[[Any], bytes]
     stream: StreamEncoder | None = None
     """How items are sent one by one, where the answer is a stream of them."""
+    is_lasting: bool = True
+    """Whether a value has the same bytes each time."""
 
 
 EVENTS = "text/event-stream"
