@@ -13,12 +13,14 @@ from sqlalchemy import (
     Column,
     Date,
     ForeignKey,
+    Index,
     Integer,
     MetaData,
     Numeric,
     String,
     Table,
     Uuid,
+    func,
     select,
 )
 from sqlalchemy import Enum as EnumType
@@ -57,6 +59,7 @@ book = Table(
     Column("note", String(40)),
 )
 member = Table("member", metadata, Column("id", Integer, primary_key=True), Column("subject", String(20), unique=True))
+Index("member_by_lower_subject", func.lower(member.c.subject), unique=True)
 loan = Table(
     "loan",
     metadata,
@@ -90,7 +93,7 @@ declare(
     ),
 )
 
-NAMES = ("ann", "bob", "cat")
+NAMES = ("ann", "bob", "cat", "Ann")
 BRANCHES = ("north", "south")
 UUIDS = tuple(UUID(int=n) for n in range(3))
 DATES = tuple(date(2020, 1, day) for day in (1, 2, 3))

@@ -264,7 +264,13 @@ class Selects:
 
 
 def write(choose: Choose) -> Any:
-    """A random write of one or a few rows."""
+    """A random write of one or a few rows. On SQLite some remove whatever stands in their way."""
+    written = _written(choose)
+    is_replacing = not written.is_delete and choose(4) == 0
+    return written.prefix_with("OR REPLACE", dialect="sqlite") if is_replacing else written
+
+
+def _written(choose: Choose) -> Any:
     table = TABLES[choose(len(TABLES))]
     kind = choose(8)
     if kind > 4:

@@ -22,7 +22,7 @@ from toque.store.guard import guard_of
 from toque.store.plans import Plans
 from toque.store.sql import Sql
 
-CASES = 300
+CASES = 400
 TOGETHER = 12
 """Selects that are watched at a time."""
 WRITES = 8
