@@ -28,6 +28,8 @@ METRICS: dict[Metric, Measure] = {
     "first_answer_s": Measure("first answer", "s"),
     "memory_mb": Measure("memory", "MB"),
     "stale_reads": Measure("stale reads", ""),
+    "queries": Measure("queries of a change", ""),
+    "last_ms": Measure("time until all have it", "ms"),
 }
 
 

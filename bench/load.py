@@ -29,15 +29,15 @@ class Load:
     max_ms: float
 
 
-def compiled() -> Path:
-    """Return the generator's program, compiling it if its source is newer."""
-    program = BUILD / "load"
-    if program.exists() and program.stat().st_mtime >= SOURCE.stat().st_mtime:
+def compiled(source: Path = SOURCE) -> Path:
+    """Return the program of *source*, compiling it if that is newer."""
+    program = BUILD / source.stem
+    if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
         return program
     if compiler() is None:
         raise RuntimeError("the load generator is written in C: install a C compiler (cc)")
     BUILD.mkdir(exist_ok=True)
-    subprocess.run([str(compiler()), "-O2", "-o", program, SOURCE], check=True)
+    subprocess.run([str(compiler()), "-O2", "-o", program, source], check=True)
     return program
 
 

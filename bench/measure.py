@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from statistics import median
+from shutil import copyfile
+from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 
 from bench import load, program
+from bench.cache import following
 from bench.machine import Cores, cpu_seconds, memory_mb, tree
 from bench.postgres import DURABLE, Postgres, postgres
 from bench.redis import Broker, redis
@@ -42,6 +44,8 @@ class Figures:
     first_answer_s: float | None = None
     memory_mb: float | None = None
     stale_reads: float | None = None
+    queries: float | None = None
+    last_ms: float | None = None
     errors: int | None = None
 
 
@@ -80,6 +84,9 @@ class Kitchen:
                 places["kept_url"] = stack.enter_context(self.postgres.database("kept"))
                 places["kept_address"] = places["kept_url"].removeprefix("postgresql://")
                 self.postgres.execute(script(), "kept")
+            if contender.wants("kept_file"):
+                folder = stack.enter_context(TemporaryDirectory(prefix="toque-bench-kept-"))
+                places["kept_file"] = copyfile(self.sqlite_file, str(Path(folder) / "kept.db"))
             if contender.wants("redis_url"):
                 if self.broker is None:
                     raise Unfit("no redis-server or valkey-server to start: install Debian's redis-server")
@@ -149,6 +156,8 @@ def turn(work: Work, contender: Contender, effort: Effort, kitchen: Kitchen) -> 
                 return figures
             prove(server, work.exchange)
             prove_asked(server, contender)
+            if work.measured == "followed":
+                return followed(server, work, contender, effort, kitchen)
             return under_load(server, work, contender, effort, kitchen)
 
 
@@ -216,7 +225,40 @@ def under_load(server: Server, work: Work, contender: Contender, effort: Effort,
     )
 
 
-WORST = ("errors", "stale_reads")
+def followed(server: Server, work: Work, contender: Contender, effort: Effort, kitchen: Kitchen) -> Figures:
+    """The memory is what the followers take together; what is counted are the states that they were sent."""
+    watched = [server.pid, *kitchen.helpers(contender)]
+    before: list[float] = []
+
+    def used_mb() -> float:
+        return sum(map(memory_mb, tree(server.pid)))
+
+    alone_mb, with_all_mb = used_mb(), [0.0]
+    found = following.run(
+        server.port,
+        work.keys,
+        warm_up_s=effort.warm_up_s,
+        seconds=effort.seconds,
+        on_ready=lambda: with_all_mb.append(used_mb()),
+        on_measuring=lambda: before.extend(map(cpu_seconds, watched)),
+    )
+    states = len(found.delays_s)
+    used = [(cpu_seconds(pid) - start) / states * 1e6 for pid, start in zip(watched, before, strict=True)]
+    cuts = quantiles(found.delays_s, n=100)
+    return Figures(
+        requests_per_s=states / found.seconds,
+        cpu_us_per_request=used[0],
+        p50_ms=cuts[49] * 1000,
+        p99_ms=cuts[98] * 1000,
+        database_cpu_us_per_request=used[1] if len(used) > 1 else None,
+        memory_mb=with_all_mb[-1] - alone_mb,
+        queries=found.queries / found.changes,
+        last_ms=median(found.last_s) * 1000,
+        errors=0,
+    )
+
+
+WORST = ("errors", "stale_reads", "queries")
 
 
 def merged(rounds: list[Figures]) -> Figures:

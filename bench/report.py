@@ -23,6 +23,8 @@ FIGURES_HEAD: Row = (
     "first answer s",
     "memory MB",
     "stale",
+    "queries",
+    "all ms",
     "errors",
 )
 GOALS_HEAD: Row = ("work", "goal for toque", "measured", "by CPU", "")
@@ -76,7 +78,7 @@ def figures_rows(results: list[Result]) -> list[Row]:
 
 def figures_cells(result: Result) -> Row:
     if result.failure:
-        return (*[""] * 8, "not measured")
+        return (*[""] * (len(FIGURES_HEAD) - 3), "not measured")
     figures = result.figures
     columns = (
         (figures.requests_per_s, ",.0f"),
@@ -87,6 +89,8 @@ def figures_cells(result: Result) -> Row:
         (figures.first_answer_s, ".3f"),
         (figures.memory_mb, ".0f"),
         (figures.stale_reads, ".0f"),
+        (figures.queries, ".2f"),
+        (figures.last_ms, ",.1f"),
         (figures.errors, "d"),
     )
     return tuple("" if value is None else format(value, form) for value, form in columns)

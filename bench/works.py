@@ -12,7 +12,15 @@ from bench import requests
 from bench.requests import NOTHING, Exchange
 
 Metric = Literal[
-    "requests_per_s", "cpu_us_per_request", "p50_ms", "p99_ms", "first_answer_s", "memory_mb", "stale_reads"
+    "requests_per_s",
+    "cpu_us_per_request",
+    "p50_ms",
+    "p99_ms",
+    "first_answer_s",
+    "memory_mb",
+    "stale_reads",
+    "queries",
+    "last_ms",
 ]
 Compare = Literal["times", "times less", "share", "more", "fewer", "alone"]
 
@@ -58,9 +66,11 @@ class Work:
     goals: tuple[Goal, ...]
     exchange: Exchange = NOTHING
     connections: int = 64
-    measured: Literal["under load", "at start", "by itself"] = "under load"
+    measured: Literal["under load", "at start", "by itself", "followed"] = "under load"
     unit: str = "request"
     """What is counted."""
+    keys: int = 0
+    """How many rows are followed."""
 
     def wants(self, place: str) -> bool:
         """Whether any contender does."""

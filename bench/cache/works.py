@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bench import requests
+from bench.cache import following
 from bench.works import DURABLE, PRODUCTION, RSGI, TOQUE, UVICORN, Contender, Goal, Work
 
 __all__ = ["WORKS"]
@@ -17,6 +18,20 @@ TOQUE_KEPT = Contender(
     ("python", "toque_kept.py"),
 )
 ALCHEMY_KEPT = ("BENCH_SQLALCHEMY_URL", "postgresql+asyncpg://{kept_address}")
+FOLLOWED = (
+    *PRODUCTION,
+    ("TOQUE_OBSERVE_METRICS", "true"),
+    ("TOQUE_HTTP_CONNECTIONS_MAX", "11000"),
+)
+TOQUE_FOLLOWED = Contender(
+    "toque",
+    TOQUE,
+    "toque_live.py",
+    (*FOLLOWED, ("TOQUE_DATABASE_URL", "{kept_url}")),
+    ("python", "toque_live.py"),
+)
+ON_SQLITE = (*FOLLOWED, ("TOQUE_DATABASE_URL", "sqlite:///{kept_file}"))
+BOTH_FOLLOWED = (TOQUE_FOLLOWED, replace(TOQUE_FOLLOWED, name="toque-sqlite", environment=ON_SQLITE))
 PEERS = ("cashews", "aiocache", "dogpile")
 
 
@@ -122,5 +137,25 @@ WORKS = (
         (Goal("p99_ms", "alone", 60),),
         measured="by itself",
         unit="commit",
+    ),
+    Work(
+        "live_one",
+        "10 000 follow one row that changes",
+        BOTH_FOLLOWED,
+        (Goal("queries", "alone", 1), Goal("cpu_us_per_request", "alone", 15)),
+        requests.ROW,
+        measured="followed",
+        unit="state",
+        keys=1,
+    ),
+    Work(
+        "live_many",
+        "10 000 follow a row each, one changes",
+        BOTH_FOLLOWED,
+        (Goal("queries", "alone", 1), Goal("p99_ms", "alone", 25)),
+        requests.ROW,
+        measured="followed",
+        unit="state",
+        keys=following.FOLLOWERS,
     ),
 )
