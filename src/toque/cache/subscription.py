@@ -26,7 +26,8 @@ class Subscription:
 
     Args:
         stands: looks whether the caller would still be let in; None where nobody is kept out.
-        on_news: told, in the middle of something else, that `take` has something to say.
+        on_news: told, in the middle of something else, that `take` has something to say. Who takes it right then spares
+            `next` from being woken. It raises nothing.
     """
 
     __slots__ = (
@@ -63,6 +64,11 @@ class Subscription:
         return self._slot is not None or self._taken is not None
 
     @property
+    def offered(self) -> KeptAnswer | None:
+        """What `take` would give."""
+        return self._slot
+
+    @property
     def has_ended(self) -> bool:
         return self._error is not None
 
@@ -96,10 +102,10 @@ class Subscription:
         if self._taken is not None and (state is self._taken or state.body == self._taken.body):
             self._slot, self.offered_at = None, 0.0
             return
-        if self._slot is None:
-            self.offered_at = monotonic()
         self._slot = state
         self._tell()
+        if self._slot is state and not self.offered_at:
+            self.offered_at = monotonic()
 
     def look(self, now: float, lag_s: float) -> bool:
         """Whether it may go on; else it has ended by now."""
@@ -127,9 +133,10 @@ class Subscription:
         self._tell()
 
     def _tell(self) -> None:
-        self._wake()
         if self.on_news is not None:
             self.on_news()
+        if self._slot is not None or self._error is not None:
+            self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from random import uniform
 from typing import Any, NamedTuple
 
@@ -82,17 +83,20 @@ class Events:
         stream = open_events(scope, proto, LIVE.headers, self._live.limits.lag_s)
         before = b"retry: %d\n\n" % _retry_ms(1.0)
         knows = scope.headers.get("last-event-id")
+        news = partial(self._send_at_once, stream, subscription)
         try:
             await stream.send_bytes(before)
             while True:
                 state = await subscription.next(HEARTBEAT_S)
                 if state is None:
+                    # Though something may have been sent meanwhile: who is woken for each state costs more than this.
                     await stream.send_bytes(HEARTBEAT)
                     continue
                 frame = self._frame(state)
                 if not _is_known(scope, frame.etag, knows):
                     await stream.send_bytes(frame.data)
                 scope = knows = None
+                subscription.on_news = news
         except (CallerLeft, Spent):
             pass
         except Exception as error:
@@ -100,6 +104,16 @@ class Events:
                 await stream.send_bytes(_last(error))
         finally:
             stream.close()
+
+    def _send_at_once(self, stream: Any, subscription: Subscription) -> None:
+        """Send a new state in the very step that offers it, where its client need not be waited for: to wake ten thousand
+        tasks would take more than to send them all what there is."""
+        state = subscription.offered
+        try:
+            if state is not None and stream.send_at_once(self._frame(state).data):
+                subscription.take()
+        except Exception:  # noqa: S110 - not in the step of somebody else: its own task is woken, and fails
+            pass
 
     def _frame(self, state: KeptAnswer) -> _Frame:
         """*state* as an event, encoded once for all who follow it."""

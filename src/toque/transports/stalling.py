@@ -41,7 +41,8 @@ class Spent(Exception):
 
 
 def open_events(scope: Any, proto: Any, headers: Any, stalled_s: float) -> Any:
-    """Begin to answer; returns what has `send_bytes`, which waits for the client, and `close`.
+    """Begin to answer; returns what has `send_bytes`, which waits for the client, and `close`; and `send_at_once`, which
+    does not wait: it returns whether it has sent, and a client who is gone it leaves to whoever watches for that.
 
     `send_bytes` raises CallerLeft, for a client too that takes nothing for *stalled_s* seconds, and Spent.
     """
@@ -59,6 +60,9 @@ class _Waiting:
     def __init__(self, stream: Any, stalled_s: float) -> None:
         self._stream: Any = stream
         self._stalled_s = stalled_s
+
+    def send_at_once(self, data: bytes) -> bool:
+        return False
 
     async def send_bytes(self, data: bytes) -> None:
         try:
@@ -81,6 +85,14 @@ class _Asking:
         self._stalled_s = stalled_s
         self._client = client
         self._sent = 0
+
+    def send_at_once(self, data: bytes) -> bool:
+        if self._stream is None or self._sent > FREE_BYTES:
+            return False
+        # It is sent when it is called, and not when it is awaited (granian 2.8: `rsgi/io.rs`).
+        self._stream.send_bytes(data)
+        self._sent += len(data)
+        return True
 
     async def send_bytes(self, data: bytes) -> None:
         if self._sent > FREE_BYTES:
