@@ -70,7 +70,7 @@ def list_works(works: tuple[Work, ...]) -> None:
         print(f"{work.name}: {work.title}")
         print(f"    by {', '.join(each.name for each in work.contenders)}")
         for goal in work.goals:
-            print(f"    goal: {goals.wording(goal)}")
+            print(f"    goal: {goals.wording(goal, work.unit)}")
 
 
 if __name__ == "__main__":

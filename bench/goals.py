@@ -79,10 +79,10 @@ def judge(goal: Goal, ours: Result, theirs: Result | None) -> Verdict:
     our_figure = getattr(ours.figures, goal.metric)
     their_figure = getattr(theirs.figures, goal.metric) if theirs else None if goal.against else 0.0
     if our_figure is None or their_figure is None:
-        return Verdict(ours.work.title, wording(goal), None, False)
+        return Verdict(ours.work.title, wording(goal, ours.work.unit), None, False)
     measured = comparison.of(our_figure, their_figure)
     met = measured >= goal.bound if comparison.at_least else measured <= goal.bound
-    return Verdict(ours.work.title, wording(goal), measured, met, rate_by_cpu(goal, ours, theirs))
+    return Verdict(ours.work.title, wording(goal, ours.work.unit), measured, met, rate_by_cpu(goal, ours, theirs))
 
 
 def rate_by_cpu(goal: Goal, ours: Result, theirs: Result | None) -> float | None:
@@ -94,11 +94,12 @@ def rate_by_cpu(goal: Goal, ours: Result, theirs: Result | None) -> float | None
     return their_us / our_us
 
 
-def wording(goal: Goal) -> str:
+def wording(goal: Goal, what: str) -> str:
     metric = METRICS[goal.metric]
+    unit = metric.unit.format(what=what)
     return (
         COMPARISONS[goal.compare]
-        .wording.format(bound=f"{goal.bound:g}", metric=metric.word, unit=metric.unit, against=goal.against)
+        .wording.format(bound=f"{goal.bound:g}", metric=metric.word, unit=unit, against=goal.against)
         .rstrip()
     )
 

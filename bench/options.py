@@ -24,11 +24,12 @@ ROUNDS_MAX, SECONDS_MAX = 20, 60.0
 ABOUT = "Measure Toque beside its peers: same machine, same run, same load, interleaved rounds."
 
 EXAMPLES = """examples:
-  python -m bench                            everything, about 14 minutes and 20 at most; writes build/bench.json
-  python -m bench --quick                    everything once and briefly, about 4 minutes: for a first look
+  python -m bench                            everything, about 17 minutes and 23 at most; writes build/bench.json
+  python -m bench --quick                    everything once and briefly, about 5 minutes: for a first look
   python -m bench --work hello,body          two works only
   python -m bench --work enqueue,enqueue_many,work,step     jobs beside Procrastinate, Celery and DBOS
   python -m bench --work hit,not_modified,stale,stale_strict,strict_join,capture,tracking,eviction,eviction_psql
+  python -m bench --work live_one,live_many                 10 000 who follow, on PostgreSQL and on SQLite
   python -m bench --work row_sqlite --contender toque,raw --rounds 5
   python -m bench --write-docs               everything, and renew docs/benchmarks.md
   python -m bench --list                     the works, who does them, and the goals

@@ -85,8 +85,9 @@ class Http(Struct, frozen=True, kw_only=True):
     header_bytes_max: HeaderBytes = 16 * KIB
     """Largest head of a request."""
 
-    # Four thousand that send slowly take 130 MB (32 kB each, measured); a thousand of them must keep nobody out.
-    connections_max: Positive = 4096
+    # All followers that a worker takes (`live.subscriptions_max`), each on a connection of its own, and two thousand
+    # others. Each takes 32 kB, as does one that sends slowly (measured): 130 MB for four thousand.
+    connections_max: Positive = 12_288
     """Most open connections of a worker; more wait in the kernel."""
 
     # Kubernetes kills 30 s after SIGTERM; five remain for what ends after the last answer.
@@ -221,7 +222,7 @@ class Cache(Struct, frozen=True, kw_only=True):
 class Live(Struct, frozen=True, kw_only=True):
     """Live queries: answers that are sent again whenever they change."""
 
-    # Two and a half times `http.connections_max`: a WebSocket carries many. Ten thousand take 25 MB (tests/cache).
+    # Ten thousand take 25 MB (tests/cache), and with a connection each 330 MB (`python -m bench --work live_one`).
     subscriptions_max: Positive = 10_000
     """Most subscriptions of a worker; more are refused."""
 
