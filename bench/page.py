@@ -81,11 +81,11 @@ text in `bench/page.py`.
   before it was asked for: in `stale` for more than a second, in `stale_strict` at all. The peers keep answers in Redis
   and delete them after the commit, as their documentation advises, with their locks on. `strict_join`, `capture`,
   `tracking` and `eviction` are programs in `bench/cache/`.
-- `live_one` and `live_many`: ten thousand clients (`bench/cache/followers.c`) follow one row, or one of ten thousand rows
-  each, as server-sent events on connections of their own. A command of the app changes a row; the next follows when all
-  who follow that row have its state. A delay runs from the commit, as the store tells it, to the client that has read
-  the state; "queries" are those that `/metrics` counts, for each change; "all ms" is the time until the last of its
-  followers has it; memory is what all ten thousand take together, connections and all.
+- `live_one` and `live_many`: ten thousand clients (`bench/cache/followers.c`) follow one row, or a row each of ten
+  thousand, as server-sent events on connections of their own. A command of the app changes a row; the next follows when
+  all who follow that row have its state. A delay runs from the commit, as the store tells it, to the client that has
+  read the state; "queries" are those that `/metrics` counts, for each change; "all ms" is the time until the last of
+  its followers has it; memory is what all ten thousand take together, connections and all.
 - p99 runs from sending a request to having its whole answer, with all connections busy.
 - First answer is the time from starting the command to its first 200; memory is the PSS of the server's whole
   process tree after it, with one worker.

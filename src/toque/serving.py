@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from msgspec import structs
 
-from toque.cache.counts import counts, gauges
+from toque.cache.counts import counts, gauges, live_counts, live_gauges
 from toque.cache.live import why_not_live
 from toque.call import logs
 from toque.call.context import Context
@@ -39,6 +39,7 @@ from toque.transports.jsonrpc import JsonRpc
 from toque.transports.metrics import Metrics, metrics_endpoint
 from toque.transports.mounted import Mounted, mounted
 from toque.transports.repeats import Repeated, Repeats
+from toque.transports.replies import EVENTS
 from toque.transports.router import REST, Endpoint, Router
 from toque.transports.rpc import http_endpoint
 from toque.transports.rsgi import STOPPING, Edge, HostRule
@@ -129,7 +130,7 @@ class Serving:
     def _http_endpoint(self, plan: Plan) -> Endpoint:
         live = self.system.live
         why_not = why_not_live(plan, self.system.cache) if plan.operation.method == "GET" else ""
-        events = Events(live, plan) if live is not None and not why_not and plan.operation.method == "GET" else None
+        events = Events(live, plan) if live is not None and self._is_live(plan) else None
         offers = offers_of(plan, self._pages, why_not_live=why_not if events is None else None)
         read_plain = plain_reader(plan.signature, plan.operation.path)
         limits = BodyLimits(self._body_bytes_max(plan), self._limits.seconds_max)
@@ -156,6 +157,11 @@ class Serving:
         if operation.allow.needs_principal or tells_of_each:
             return None
         return Repeated(self._repeats, cache.queries[operation.name], self.system.figures[operation.name])
+
+    def _is_live(self, plan: Plan) -> bool:
+        """Whether its answer can be followed at its URL."""
+        is_get = plan.operation.method == "GET"
+        return is_get and self.system.live is not None and not why_not_live(plan, self.system.cache)
 
     def _own_endpoints(self) -> Iterator[tuple[str, Endpoint]]:
         gate = self.system.gate
@@ -195,10 +201,12 @@ class Serving:
 
     def _counts(self) -> list[Count]:
         found = [] if self.system.messages is None else self.system.messages.counts()
-        return found if self.system.cache is None else [*found, *counts(self.system.cache)]
+        found += [] if self.system.cache is None else counts(self.system.cache)
+        return found + ([] if self.system.live is None else list(live_counts(self.system.live)))
 
     def _gauges(self) -> list[Count]:
-        return [] if self.system.cache is None else list(gauges(self.system.cache))
+        found = [] if self.system.cache is None else list(gauges(self.system.cache))
+        return found + ([] if self.system.live is None else list(live_gauges(self.system.live)))
 
     # What it says of itself.
 
@@ -207,6 +215,8 @@ class Serving:
         from toque.transports.offered import offered
 
         media_types = offers_of(plan, self._pages).media_types
+        if plan.operation.path is not None and self._is_live(plan):
+            media_types = (*media_types, EVENTS)
         return offered(plan, media_types, self._body_bytes_max(plan))
 
     def manifest(self) -> Manifest:
@@ -321,7 +331,8 @@ class Serving:
             self._end_tracing = start_tracing(self.app.name)
         await self.system.start()
         self.metrics.begin()
-        if self.system.messages is not None and self.figures_folder is not None:
+        counts_between_calls = self.system.messages is not None or self.system.live is not None
+        if counts_between_calls and self.figures_folder is not None:
             self._telling = asyncio.get_running_loop().create_task(self._tell())
         self.system.gate.on_tick = self._flush_metrics
         for _, application in self._mounted:
@@ -359,7 +370,7 @@ class Serving:
             ends.push_async_callback(self._sockets.stop, SOCKETS_S)
 
     async def _tell(self) -> None:
-        """Write what is counted of messages: no call ends with it."""
+        """Write what is counted of messages and subscriptions: no call ends with it."""
         while True:
             await asyncio.sleep(TELL_S)
             self.metrics.flush_if_due()
@@ -385,7 +396,8 @@ class Serving:
 
 
 TELL_S = 5.0
-"""Within this time the other workers know what this one counted of messages: scrapes come every 15 s or less often."""
+"""Within this time the other workers know what this one counted beside its calls: scrapes come every 15 s or less
+often."""
 
 SOCKETS_S = 5.0
 """How long the calls on open sockets may go on when the server stops: they are as short as any others, and

@@ -232,6 +232,39 @@ async def test_who_is_kept_out_ends_and_the_others_go_on(shop: Harness, live: Li
         assert await anext(his) == [JarView(jar.id, "figs")]
 
 
+async def test_what_is_followed_is_counted(shop: Harness, live: Live) -> None:
+    jar = await shop.call("shop.fill", shelf=1, content="plums")
+    async with (
+        shop.live("shop.kept", shelf=1, principal=ANA) as hers,
+        shop.live("shop.kept", shelf=1, principal=BO) as his,
+    ):
+        await anext(hers)
+        await anext(his)
+        before = await _figures(shop)
+        await shop.call("shop.refill", id=jar.id, content="figs")
+        await settle(shop)
+        BANNED.add("ana")
+        await shop.call("shop.refill", id=jar.id, content="pears")
+        await settle(shop)
+        after = await _figures(shop)
+    left = await _figures(shop)
+
+    assert (before["subscriptions"], before["answers"]) == (2, 1)
+    assert before["bytes"] > 0
+    assert after["runs_total"] - before["runs_total"] == 2
+    # Both are given the first state, and one the second.
+    assert after["states_total"] - before["states_total"] == 3
+    assert after['ended_total{code="forbidden"}'] == 1
+    assert (left["subscriptions"], left["answers"], left["bytes"]) == (0, 0, 0)
+    assert set(left) >= {"runs_total", "states_total"}
+
+
+async def _figures(shop: Harness) -> dict[str, float]:
+    lines = (await shop.get("/metrics")).text.splitlines()
+    split = (line.removeprefix("toque_live_").rpartition(" ") for line in lines if line.startswith("toque_live_"))
+    return {name: float(value) for name, _, value in split}
+
+
 async def test_there_is_room_for_so_many(database_url: str) -> None:
     settings = Settings(live=Limits(subscriptions_max=2))
     async with running(app, settings=settings, database_url=database_url) as shop, AsyncExitStack() as stack:

@@ -144,9 +144,19 @@ async def test_what_could_not_be_said_is_said_later(database_url: str, target: t
         cache.status = "503 Service Unavailable"
         await kitchen.call("kitchen.set_price", id=1, price=6)
         await kitchen.call("kitchen.set_price", id=1, price=7)
+        purging = kitchen.serving.system.cache.purging  # type: ignore[union-attr]
+        await _until(lambda: purging.failures)  # type: ignore[union-attr]
+        meanwhile = (await kitchen.get("/metrics")).text
         cache.requests.clear()
         cache.status = "204 No Content"
         await _until(lambda: fine in cache.names)
+        later = (await kitchen.get("/metrics")).text
+
+    assert "toque_cache_purge_waiting 0.0" not in meanwhile
+    assert "toque_cache_purge_waiting 0.0" in later
+    for name in ("purge_failures", "purged"):
+        assert f"toque_cache_{name}_total 0.0" not in later
+        assert f"toque_cache_{name}_total" in later
 
 
 async def test_private_answers_bear_no_names(database_url: str, target: tuple[Target, str]) -> None:

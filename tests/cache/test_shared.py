@@ -117,6 +117,23 @@ async def test_what_one_process_found_out_another_takes_over(start: Start) -> No
     assert (_figures(second, "list_dishes").runs, _figures(second, "list_dishes").shared) == (0, 1)
 
 
+async def test_what_was_shared_is_counted_beyond_its_end(start: Start) -> None:
+    first, second = _first(start), await start()
+    await _asked_and_sent(first, "/dishes")
+    await second.get("/dishes")
+    cache = second.serving.system.cache
+    assert cache is not None
+
+    told = (await second.get("/metrics")).text
+    await cache.stop()
+
+    # What a worker counted is written once more when it has stopped.
+    for text in (told, second.serving.metrics.expose()[0].decode()):
+        assert 'toque_cache_shared_total{outcome="taken"} 1.0' in text
+        assert 'toque_cache_shared_total{outcome="refused"} 0.0' in text
+        assert "toque_cache_shared_failures_total 0.0" in text
+
+
 async def test_a_process_that_has_just_started_takes_over_what_was_found_before(start: Start) -> None:
     first = _first(start)
     await _asked_and_sent(first, "/dishes/1")

@@ -150,6 +150,18 @@ async def test_what_cannot_be_followed_is_refused(url: str, path: str, status: i
     assert words in json.loads(body).get("detail", "")
 
 
+async def test_the_document_says_what_can_be_followed(shop: Harness) -> None:
+    paths = (await shop.get("/openapi.json")).json()["paths"]
+
+    def described(path: str) -> tuple[bool, bool]:
+        get = paths[path]["get"]
+        names = [parameter["name"] for parameter in get["parameters"]]
+        return "text/event-stream" in get["responses"]["200"]["content"], "Last-Event-ID" in names
+
+    assert described("/shelves/{shelf}") == described("/kept/{shelf}") == (True, True)
+    assert described("/clock") == described("/whole") == (False, False)
+
+
 async def test_a_browser_that_takes_anything_gets_one_answer(shop: Harness, url: str) -> None:
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"{url}/shelves/1", headers={"accept": "*/*"})

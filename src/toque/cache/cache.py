@@ -96,6 +96,9 @@ class Cache:
         """Where answers of other processes are found; None where they are not, or nothing is kept here."""
         self.purging: Purging | None = None
         """Who tells the cache in front what has changed; None where nobody does."""
+        self.counted_shared: Shared | None = None
+        self.counted_purging: Purging | None = None
+        """Those of the two whose counts are shown: after their end too, for a count does not fall."""
         self._share = share
         self._purge = purge
         self._looker = self._looker_of(store, tail)
@@ -154,9 +157,9 @@ class Cache:
         if self.is_on:
             self._trim()
         if self._share is not None:
-            self.shared = self._share(self.runner)
+            self.shared = self.counted_shared = self._share(self.runner)
         if self._purge is not None:
-            self.purging = self._purge()
+            self.purging = self.counted_purging = self._purge()
             self.purging.start()
 
     async def _end(self) -> None:

@@ -1,4 +1,4 @@
-"""What is counted of answers from memory, for `/metrics`."""
+"""What is counted of answers from memory, and of those who follow them, for `/metrics`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from toque.call.counts import Count
 
 if TYPE_CHECKING:
     from toque.cache.cache import Cache
+    from toque.cache.live import Live
 
-__all__ = ["HELP", "counts", "gauges"]
+__all__ = ["HELP", "counts", "gauges", "live_counts", "live_gauges"]
 
 HELP: Mapping[str, str] = {
     "cache_calls": "Calls of queries that may be answered from memory: from memory (hit), by the run of another call "
@@ -21,6 +22,18 @@ HELP: Mapping[str, str] = {
     "cache_bytes": "What answers in memory take.",
     "cache_answers": "Answers in memory.",
     "cache_workers": "Workers that answer from memory at present.",
+    "cache_shared": "Answers of other processes that were taken over (taken), or that did not hold (refused), and answers "
+    "that were left for others (sent).",
+    "cache_shared_failures": "How often the server of shared answers did not answer.",
+    "cache_purged": "Names that the cache in front was told to forget.",
+    "cache_purge_failures": "How often it could not be told.",
+    "cache_purge_waiting": "Names that it has yet to be told.",
+    "live_subscriptions": "Subscriptions that are open.",
+    "live_answers": "Different answers that are followed.",
+    "live_bytes": "What followed answers take in memory.",
+    "live_runs": "Queries that were run because a followed answer had changed, or somebody came.",
+    "live_states": "States that followers were given.",
+    "live_ended": "Subscriptions that were ended, and not by their client, by the code of the error.",
 }
 """Each figure's meaning, by its name without the prefix `toque_`."""
 
@@ -45,6 +58,13 @@ def counts(cache: Cache) -> Iterator[Count]:
     yield Count("cache_gone", {"reason": "changed"}, cache.entries.dropped)
     yield Count("cache_gone", {"reason": "room"}, cache.entries.evicted)
     yield Count("cache_looks", {}, cache.runner.looks)
+    if (shared := cache.counted_shared) is not None:
+        for outcome, value in (("taken", shared.found), ("refused", shared.refused), ("sent", shared.sent)):
+            yield Count("cache_shared", {"outcome": outcome}, value)
+        yield Count("cache_shared_failures", {}, shared.circuit.opened)
+    if (purging := cache.counted_purging) is not None:
+        yield Count("cache_purged", {}, purging.said)
+        yield Count("cache_purge_failures", {}, purging.failures)
 
 
 def gauges(cache: Cache) -> Iterator[Count]:
@@ -52,3 +72,20 @@ def gauges(cache: Cache) -> Iterator[Count]:
     yield Count("cache_bytes", {}, cache.entries.bytes)
     yield Count("cache_answers", {}, len(cache.entries))
     yield Count("cache_workers", {}, int(cache.is_on))
+    if cache.purging is not None:
+        yield Count("cache_purge_waiting", {}, cache.purging.waiting)
+
+
+def live_counts(live: Live) -> Iterator[Count]:
+    """What only grows."""
+    yield Count("live_runs", {}, live.runs)
+    yield Count("live_states", {}, live.states)
+    for code, count in live.ended.items():
+        yield Count("live_ended", {"code": code}, count)
+
+
+def live_gauges(live: Live) -> Iterator[Count]:
+    """What there is at this moment."""
+    yield Count("live_subscriptions", {}, live.subscriptions)
+    yield Count("live_answers", {}, live.topics)
+    yield Count("live_bytes", {}, live.bytes)

@@ -13,7 +13,7 @@ import asyncio
 import copy
 import logging
 from asyncio import Task
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextvars import Context as Variables
 from time import monotonic
@@ -23,6 +23,7 @@ from toque.cache.kept import KeptAnswer
 from toque.cache.subscription import Subscription
 from toque.cache.topic import Topic
 from toque.call.context import Context
+from toque.call.observation import CallerLeft
 from toque.call.plan import Arguments, Plan
 from toque.call.receive import Pending
 from toque.call.tasks import cancel
@@ -87,6 +88,10 @@ class Live:
         self.limits = limits
         self.runs = 0
         """How many runs were begun because something had changed, or a follower came."""
+        self.states = 0
+        """How many states followers were given after their first."""
+        self.ended: Counter[str] = Counter()
+        """How many subscriptions were ended, by the code of what they were told."""
         self._cache = cache
         self._at_once = max(1, connections // AT_ONCE_SHARE)
         self._topics: dict[Key, Topic] = {}
@@ -107,6 +112,11 @@ class Live:
     def topics(self) -> int:
         """How many different answers are followed."""
         return len(self._topics)
+
+    @property
+    def bytes(self) -> int:
+        """What the answers take that are followed."""
+        return self._cache.entries.held_bytes
 
     @property
     def is_idle(self) -> bool:
@@ -159,8 +169,7 @@ class Live:
             self._timer.cancel()
             self._timer = None
         for subscription in list(self._followers):
-            subscription.end(_stopping())
-        self._followers.clear()
+            self._end_one(subscription, _stopping())
         self._looks.clear()
         await cancel(*self._running)
 
@@ -249,6 +258,7 @@ class Live:
         for count, follower in enumerate(list(topic.followers), 1):
             # Who came meanwhile waits for a run that began after that.
             if number > follower.after and (is_other or not follower.is_told) and self._stands(follower):
+                self.states += 1
                 follower.offer(answer)
             if count % SLICE == 0:
                 await asyncio.sleep(0)
@@ -280,21 +290,31 @@ class Live:
             context = Context.within(topic.plan.operation.name, 0, follower.principal)
             key = query.key_of(context, topic.arguments)
             if key is None:
-                follower.end(Unavailable("it cannot be followed any more", retry_after_s=BACK_S))
+                self._end_one(follower, Unavailable("it cannot be followed any more", retry_after_s=BACK_S))
             else:
                 self._topic(topic.plan, topic.arguments, key).join(follower, None)
 
     def _end(self, topic: Topic, error: Exception) -> None:
         for follower in list(topic.followers):
-            follower.end(error)
-            self._followers.pop(follower, None)
+            self._end_one(follower, error)
+
+    def _end_one(self, follower: Subscription, error: Exception) -> None:
+        follower.end(error)
+        self._forget(follower)
+
+    def _forget(self, follower: Subscription) -> None:
+        """It has ended, for a reason that is counted unless its client had left."""
+        error = follower.error
+        if follower in self._followers and not isinstance(error, CallerLeft):
+            self.ended[error.code if isinstance(error, Error) else Internal.code] += 1
+        self._followers.pop(follower, None)
 
     # Who may go on.
 
     def _stands(self, follower: Subscription) -> bool:
         is_standing = follower.look(monotonic(), self.limits.lag_s)
         if not is_standing:
-            self._followers.pop(follower, None)
+            self._forget(follower)
         return is_standing
 
     def _begin_tick(self) -> None:

@@ -69,6 +69,8 @@ class Purging:
     ) -> None:
         self.said = 0
         """How many names were said."""
+        self.failures = 0
+        """How often it could not."""
         self._changes = changes
         self._tables = tables
         self._all = frozenset(map(table_group, tables))
@@ -92,6 +94,11 @@ class Purging:
         await cancel(self._following)
         await self._target.close()
 
+    @property
+    def waiting(self) -> int:
+        """How many names are to be said now."""
+        return len(self._due)
+
     def wake(self) -> None:
         """There may be news."""
         self._alarm.set()
@@ -111,6 +118,7 @@ class Purging:
                     log.warning("the cache in front hears again what changed")
                 pause = AGAIN_S
             except Error as error:
+                self.failures += 1
                 if pause == AGAIN_S:
                     log.warning("the cache in front could not be told what changed: %s; trying until it can", error)
                 await asyncio.sleep(pause)

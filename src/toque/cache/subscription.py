@@ -69,6 +69,11 @@ class Subscription:
         return self._slot
 
     @property
+    def error(self) -> Exception | None:
+        """What it ended with."""
+        return self._error
+
+    @property
     def has_ended(self) -> bool:
         return self._error is not None
 

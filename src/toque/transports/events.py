@@ -106,8 +106,8 @@ class Events:
             stream.close()
 
     def _send_at_once(self, stream: Any, subscription: Subscription) -> None:
-        """Send a new state in the very step that offers it, where its client need not be waited for: to wake ten thousand
-        tasks would take more than to send them all what there is."""
+        """Send a new state in the very step that offers it, where its client need not be waited for: to wake ten
+        thousand tasks takes more than to send what there is to all."""
         state = subscription.offered
         try:
             if state is not None and stream.send_at_once(self._frame(state).data):

@@ -14,6 +14,7 @@ from toque.contract.idempotency import KEY_LENGTH_MAX
 from toque.contract.manifest import ErrorEntry, InputEntry, Manifest, OperationEntry
 from toque.contract.signature import Place, path_names
 from toque.contract.text import INT_DIGITS_MAX
+from toque.transports.replies import EVENTS
 
 __all__ = ["openapi"]
 
@@ -35,7 +36,20 @@ IDEMPOTENCY_KEY: Json = {
     "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX},
 }
 
+LAST_EVENT_ID: Json = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "With `text/event-stream`: the state that the client has. An equal one is not sent again.",
+    "schema": {"type": "string"},
+}
+
 FORM = "application/x-www-form-urlencoded"
+
+FOLLOWED = (
+    "Server-sent events: the answer now, as JSON in `data` with its ETag as `id`, and again whenever it changes. "
+    "An event `end` has a problem document, and is the last."
+)
 
 LARGEST = 10**INT_DIGITS_MAX - 1
 
@@ -90,6 +104,7 @@ def _operation(entry: OperationEntry, names: Mapping[str, str], schemas: Json, r
         "parameters": [
             *(parameter for found in entry.inputs for parameter in _parameters(found, names, schemas)),
             *([IDEMPOTENCY_KEY] if entry.is_idempotent else []),
+            *([LAST_EVENT_ID] if EVENTS in entry.gives else []),
         ],
         "requestBody": _request_body(entry, schemas),
         "responses": _responses(entry, responses),
@@ -277,6 +292,8 @@ def _responses(entry: OperationEntry, shared: Json) -> Json:
 
 def _answer(entry: OperationEntry, media_type: str) -> Json:
     """The schema of an answer in *media_type*; of a stream, that of all its items."""
+    if media_type == EVENTS:
+        return {"type": "string", "description": FOLLOWED}
     if entry.output is None or media_type.startswith("text/"):
         return {"type": "string"}
     if entry.output.is_stream and not entry.output.is_binary:

@@ -6,8 +6,11 @@ import { limits, sample, typeWord } from "./schema.js";
 import { field, formatChoice } from "./field.js";
 import { TEXTS } from "./formats.js";
 
+// What does not end is not for a form, nor is what goes with it.
+const EVENTS = "text/event-stream";
+
 export function httpForm(api, operation) {
-  const fields = operation.parameters.map((parameter) => {
+  const fields = operation.parameters.filter(({ name }) => name !== "Last-Event-ID").map((parameter) => {
     const schema = { ...resolve(api, parameter.schema), ...parameter.schema };
     const isList = schema.type === "array";
     const item = isList ? resolve(api, schema.items) : schema;
@@ -16,7 +19,7 @@ export function httpForm(api, operation) {
       hint: [typeWord(api, parameter.schema), parameter.in, limits(schema)].filter(Boolean).join(" · ") }) };
   });
   const body = operation.body ? bodyField(api, operation) : null;
-  const accept = formatChoice("Answer as", Object.keys(operation.success.content ?? {}));
+  const accept = formatChoice("Answer as", Object.keys(operation.success.content ?? {}).filter((type) => type !== EVENTS));
 
   const values = (place) => fields.filter(({ parameter }) => parameter.in === place)
     .flatMap(({ parameter, isList, value }) =>
