@@ -247,7 +247,7 @@ class Live:
             return
         await self._tell(topic, answer, number, is_other=topic.found(answer))
         if len(self._stale) > SPLAY_ABOVE:
-            await asyncio.sleep(SPLAY_S)
+            await self._give_way(SPLAY_S)
         topic.end()
 
     async def _tell(self, topic: Topic, answer: KeptAnswer, number: int, *, is_other: bool) -> None:
@@ -261,7 +261,10 @@ class Live:
                 self.states += 1
                 follower.offer(answer)
             if count % SLICE == 0:
-                await asyncio.sleep(0)
+                await self._give_way()
+
+    async def _give_way(self, seconds: float = 0.0) -> None:
+        await asyncio.sleep(seconds)
 
     def _failed(self, topic: Topic, error: Exception) -> None:
         """A run brought no answer: an error of its own is one, and ends what follows it; what befell the run alone is

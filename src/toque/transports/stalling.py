@@ -43,7 +43,8 @@ class Spent(Exception):
 def open_events(scope: Any, proto: Any, headers: Any, stalled_s: float) -> Any:
     """Begin to answer; returns what has `send_bytes`, which waits for the client, `send_at_once`, and `close`.
 
-    `send_at_once` says whether it has sent; that a client is gone is for others to find out. `send_bytes` raises CallerLeft, for a client too that takes nothing for *stalled_s* seconds, and Spent.
+    `send_at_once` says whether it has sent; that a client is gone is for others to find out. `send_bytes` raises
+    CallerLeft, for a client too that takes nothing for *stalled_s* seconds, and Spent.
     """
     stream = proto.response_stream(200, headers)
     if not type(scope).__module__.startswith("granian"):
