@@ -48,7 +48,7 @@ REMOVED = (
         (
             (
                 '        try:\n            self.connection.execute("COMMIT',
-                "        for command in ended:\n            command.done(None)\n        time.sleep(0.003)\n"
+                "        self._tell(ended, None)\n        time.sleep(0.003)\n"
                 '        try:\n            self.connection.execute("COMMIT',
             ),
         ),

@@ -7,6 +7,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 from textwrap import dedent
@@ -16,7 +17,7 @@ import pytest
 from kitchen_models import Account, Dish, KitchenModel, Tag
 from sqlalchemy import func, insert, select, text, update
 
-from toque.contract.errors import Conflict
+from toque.contract.errors import Conflict, Unavailable
 from toque.store import sqlite_writer
 from toque.store.schema import create_missing
 from toque.store.sqlite import SqliteStore, copy_file
@@ -214,7 +215,8 @@ async def test_reads_by_key_run_in_the_loop_and_others_in_threads(sqlite: Sqlite
 
 
 async def test_a_statement_that_outgrows_the_loop_is_sent_to_a_thread(sqlite: SqliteStore) -> None:
-    from toque.store.sqlite_readers import OverBudget, Reader
+    from toque.store.sqlite_plan import OverBudget
+    from toque.store.sqlite_readers import Reader
 
     reader = Reader(sqlite.path, None)
     endless = "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r) SELECT count(*) FROM r"
@@ -233,3 +235,59 @@ async def test_commands_in_one_batch_see_one_another_in_order(sqlite: SqliteStor
     counts = await asyncio.gather(*(sqlite.command(lambda db, i=i: create(db, i)) for i in range(100)))
 
     assert sorted(counts) == list(range(1, 101))
+
+
+async def test_cheap_writes_run_in_the_loop_once_their_transaction_is_open(sqlite: SqliteStore) -> None:
+    threads: list[int] = []
+    sqlite.writer._batch.connection.create_function("here", 0, lambda: threads.append(threading.get_ident()))
+    cheap = text("INSERT INTO tag (word) VALUES (coalesce(here(), :word))")
+    dear = text("UPDATE tag SET word = coalesce(here(), word) WHERE word LIKE :word")
+
+    async def write(db: Any) -> None:
+        await db.execute(cheap, {"word": "one"})
+        await db.execute(cheap, {"word": "two"})
+        await db.execute(dear, {"word": "t%"})
+        await db.execute(dear, {"word": "tw%"})
+
+    await sqlite.command(write)
+
+    in_loop = [thread == threading.get_ident() for thread in threads]
+    assert in_loop == [False, True, False, False]
+
+
+async def test_a_write_that_outgrows_the_loop_is_run_again_in_the_thread(
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite undoes the whole transaction when it stops a write: those before it in the batch are run again."""
+    monkeypatch.setattr(sqlite_writer, "BATCH_AGE_S", 60.0)
+    monkeypatch.setattr(sqlite_writer, "PART_AFTER_S", 60.0)
+    slow = """CREATE TRIGGER slow AFTER INSERT ON note WHEN new.word = 'slow' BEGIN INSERT INTO counted
+        WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 300000) SELECT count(*) FROM r; END"""
+    for made in ("CREATE TABLE note (word TEXT)", "CREATE TABLE counted (count INTEGER)", slow):
+        await sqlite.command(lambda db, made=made: db.execute(text(made)))
+    write = text("INSERT INTO note (word) VALUES (:word)")
+    await sqlite.command(lambda db: db.execute(write, {"word": "first"}))
+
+    await asyncio.gather(
+        *(sqlite.command(lambda db, w=word: db.execute(write, {"word": w})) for word in ("a", "b", "slow", "c", "d"))
+    )
+
+    noted = await sqlite.query(lambda db: db.all(str, text("SELECT word FROM note ORDER BY word")))
+    assert noted == ["a", "b", "c", "d", "first", "slow"]
+    assert sqlite.repeats == {"undone": 1}
+
+
+async def test_a_full_disk_fails_the_command_that_met_it(sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It too undoes the whole transaction, in the loop as in the thread."""
+    monkeypatch.setattr(sqlite_writer, "BATCH_AGE_S", 60.0)
+    monkeypatch.setattr(sqlite_writer, "PART_AFTER_S", 60.0)
+    await add(sqlite, "before")
+    pages = sqlite.writer._batch.connection.execute("PRAGMA page_count").fetchone()[0]
+    sqlite.writer._batch.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+
+    results = await asyncio.gather(
+        *(add(sqlite, word) for word in ("a", "b", "x" * 100_000, "c")), return_exceptions=True
+    )
+
+    assert [type(result) for result in results] == [int, int, Unavailable, int]
+    assert await words(sqlite) == {"before", "a", "b", "c"}

@@ -216,7 +216,7 @@ async def test_a_batch_that_sqlite_undid_is_run_again(kitchen: Store) -> None:
         runs.append(1)
         await db.execute(insert(Account).values(id=7, balance=1))
         if len(runs) == 2:
-            kitchen.writer._jobs.put(lambda: _roll_back(kitchen))
+            kitchen.writer._give(lambda: _roll_back(kitchen))
         await db.execute(insert(Account).values(id=8, balance=1))
 
     def _roll_back(store: SqliteStore) -> None:

@@ -169,7 +169,7 @@ async def test_a_key_of_a_sensitive_table_can_be_referred_to(walled: Store) -> N
 
 
 async def test_a_read_by_key_still_runs_in_the_loop(walled: Store) -> None:
-    from toque.store.sqlite_reading import IN_LOOP
+    from toque.store.sqlite_plan import IN_LOOP
 
     lanes = []
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from toque.contract.errors import Unavailable
@@ -20,6 +20,7 @@ from toque.store.sqlite_errors import is_busy
 __all__ = ["Act", "Batch", "Command", "Lost"]
 
 Act = Callable[[sqlite3.Connection], Any]
+Tell = Callable[[Sequence["Command"], BaseException | None], None]
 
 # How long another process may hold the file before a command gives up: SQLite's own customary 5 s.
 BUSY_TIMEOUT_S = 5.0
@@ -32,7 +33,7 @@ class Command:
 
     def __init__(self, done: Callable[[BaseException | None], None]) -> None:
         self.done = done
-        """Called in the writer thread when it is committed, or never will be."""
+        """Called in the loop when it is committed, or never will be."""
         self.notes: list[tuple[Act, Any]] = []
         self.has_begun = False
         self.is_abandoned = False
@@ -41,11 +42,18 @@ class Command:
 
 
 class Batch:
-    """The open transaction and the commands in it. Only the writer thread calls it."""
+    """The open transaction and the commands in it. One thread at a time calls it.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    Args:
+        tell: hears which commands are committed, or why they never will be.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, tell: Tell) -> None:
         self.connection = connection
         self.commits = 0
+        self.commit_s = 0.0
+        """How long the last COMMIT took."""
+        self._tell = tell
         self._ended: list[Command] = []
 
     def run(self, command: Command, act: Act) -> Any:
@@ -70,7 +78,7 @@ class Batch:
         if not command.is_lost:
             self._close_savepoint(command, "RELEASE command")
         if command.is_lost:
-            command.done(lost())
+            self._tell([command], lost())
         else:
             self._ended.append(command)
 
@@ -92,20 +100,22 @@ class Batch:
         if not self.connection.in_transaction:
             return
         ended, self._ended = self._ended, []
+        began = time.monotonic()
         try:
             self.connection.execute("COMMIT" if ended else "ROLLBACK")
+            self.commit_s = time.monotonic() - began
         except sqlite3.Error as error:
             self._roll_back_all()
             # A deferred constraint, say, which one of them broke: each for itself, so that only that one
             # fails.
             if len(ended) == 1:
-                ended[0].done(error)
+                self._tell(ended, error)
             else:
                 self._repeat(ended)
             return
         self.commits += bool(ended)
-        for command in ended:
-            command.done(None)
+        if ended:
+            self._tell(ended, None)
 
     def part(self, current: Command) -> None:
         """Commit what has ended although *current* still runs: what it did so far moves into a new
@@ -147,10 +157,10 @@ class Batch:
                 self._repeat_one(command)
             except BaseException as error:
                 self._roll_back_all()
-                command.done(error)
+                self._tell([command], error)
             else:
                 self.commits += 1
-                command.done(None)
+                self._tell([command], None)
 
     def _repeat_one(self, command: Command) -> None:
         if not command.is_repeatable:

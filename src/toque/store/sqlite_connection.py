@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote
@@ -29,6 +31,18 @@ class Connection(sqlite3.Connection):
     """A connection of the module's, which knows the wall that is up on it."""
 
     walled: Walled | None = None
+
+    @contextmanager
+    def own_work(self) -> Iterator[None]:
+        """Let the store itself look at the schema, which a wall hides."""
+        walled = self.walled
+        if walled is not None:
+            walled.is_own_work = True
+        try:
+            yield
+        finally:
+            if walled is not None:
+                walled.is_own_work = False
 
 
 def open_writer(path: Path, *, is_durable: bool, wall: Wall | None = None) -> Connection:

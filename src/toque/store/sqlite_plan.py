@@ -1,8 +1,9 @@
-"""Whether a SELECT is proven cheap, and may so run in the event loop's own thread.
+"""Whether a statement is proven cheap, and may so run in the event loop's own thread.
 
-A read by key takes microseconds; handing it to a thread would cost several times that. The proof is SQLite's
+A statement by key takes microseconds; handing it to a thread would cost several times that. The proof is SQLite's
 own plan: every table is searched by its whole primary key or a whole unique index, or by an index under a
-LIMIT, and nothing is scanned or sorted. Source: https://www.sqlite.org/eqp.html.
+LIMIT, and nothing is scanned or sorted; an INSERT of values has no plan at all. What the plan does not show, triggers
+say, `Budget` stops. Source: https://www.sqlite.org/eqp.html.
 """
 
 from __future__ import annotations
@@ -10,22 +11,71 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Any
 
-__all__ = ["is_cheap"]
+__all__ = ["IN_LOOP", "IN_THREAD", "Budget", "OverBudget", "is_cheap", "lane_of"]
+
+# Where a statement runs, kept in `Prepared.lane`.
+IN_LOOP, IN_THREAD = 1, 2
+# How long a statement may hold up the loop before it is stopped and sent to a thread, for good: below the 5
+# ms that Python lets a thread hold the interpreter anyway.
+BUDGET_S = 0.002
+# SQLite looks at the clock every so many instructions of its virtual machine. A read by key has about 15.
+INSTRUCTIONS_PER_LOOK = 1000
 
 # `IN (...)` by key is one search per value: this many are still far below a millisecond.
 ARGUMENTS_MAX = 64
 
 _ROWID = re.compile(r"SEARCH \S+ USING INTEGER PRIMARY KEY \(rowid=\?\)( LEFT-JOIN)?$")
 _INDEX = re.compile(r"SEARCH \S+ USING (?:COVERING )?INDEX (\S+) \((.*)\)( LEFT-JOIN)?$")
+_ROWS = re.compile(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
+_INSERT = re.compile(r"\s*INSERT\b", re.IGNORECASE)
 _LIMIT = re.compile(r"\bLIMIT (\?|\d+)")
 
 
+class OverBudget(Exception):
+    """A statement took longer than the loop can spare."""
+
+
+class Budget:
+    """Stops what *connection* runs in the loop when it takes too long."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._is_on = False
+        self._looked_at = 0.0
+
+    def begin(self) -> None:
+        """The next statement is run in the loop."""
+        self._looked_at = 0.0
+        if not self._is_on:
+            self._connection.set_progress_handler(self._look, INSTRUCTIONS_PER_LOOK)
+            self._is_on = True
+
+    def end(self) -> None:
+        """The next one is not: in a thread it would only fight for the interpreter lock."""
+        if self._is_on:
+            self._connection.set_progress_handler(None, 0)
+            self._is_on = False
+
+    def _look(self) -> bool:
+        now = perf_counter()
+        if not self._looked_at:
+            self._looked_at = now
+        return now - self._looked_at > BUDGET_S
+
+
+def lane_of(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> int:
+    return IN_LOOP if is_cheap(connection, sql, arguments) else IN_THREAD
+
+
 def is_cheap(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> bool:
-    if len(arguments) > ARGUMENTS_MAX:
+    if len(arguments) > ARGUMENTS_MAX or _ROWS.match(sql) is None:
         return False
     plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", arguments)]
+    if not plan:
+        return _INSERT.match(sql) is not None
     is_limited = _LIMIT.search(sql) is not None
     return all(_is_bounded(connection, step, is_limited) for step in plan)
 

@@ -5,38 +5,28 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from toque.call.context import UNCALLED, Context
 from toque.call.waiting import Waiting
 from toque.store.sqlite_connection import open_reader
 from toque.store.sqlite_errors import is_interrupted
+from toque.store.sqlite_plan import Budget, OverBudget
 
 if TYPE_CHECKING:
     from toque.store.sqlite_wall import Wall
 
-__all__ = ["OverBudget", "Reader", "Readers", "fetch", "stop_statement"]
+__all__ = ["Reader", "Readers", "fetch", "stop_statement"]
 
 T = TypeVar("T")
 
 # Reads that are no reads by key: SQLite's work gives up the interpreter lock, so a few can use a second core.
 THREADS = 4
-# How long a statement may hold up the loop before it is stopped and sent to a thread, for good: below the 5
-# ms that Python lets a thread hold the interpreter anyway.
-BUDGET_S = 0.002
-# SQLite looks at the clock every so many instructions of its virtual machine. A read by key has about 15.
-INSTRUCTIONS_PER_LOOK = 1000
 # A thread may be between two instructions when it is told to stop, and miss it: it is told again.
 STOP_AGAIN_S = 0.005
-
-
-class OverBudget(Exception):
-    """A statement took longer than the loop can spare."""
 
 
 class Reader:
@@ -44,27 +34,11 @@ class Reader:
 
     def __init__(self, path: Path, wall: Wall | None) -> None:
         self.connection = open_reader(path, wall)
-        self._is_guarded = False
-        self._looked_at = 0.0
-
-    @contextmanager
-    def own_work(self) -> Iterator[None]:
-        """Let the store itself look at the schema, which a wall hides."""
-        walled = self.connection.walled
-        if walled is not None:
-            walled.is_own_work = True
-        try:
-            yield
-        finally:
-            if walled is not None:
-                walled.is_own_work = False
+        self._budget = Budget(self.connection)
 
     def fetch_here(self, sql: str, arguments: Sequence[Any], rows_max: int) -> list[Any]:
         """Run it in this thread. Raises OverBudget when that takes too long."""
-        if not self._is_guarded:
-            self.connection.set_progress_handler(self._look, INSTRUCTIONS_PER_LOOK)
-            self._is_guarded = True
-        self._looked_at = 0.0
+        self._budget.begin()
         try:
             return fetch(self.connection, sql, arguments, rows_max)
         except sqlite3.OperationalError as error:
@@ -73,16 +47,8 @@ class Reader:
             raise
 
     def leave_loop(self) -> None:
-        """Take the guard off: in a thread it would only fight for the interpreter lock."""
-        if self._is_guarded:
-            self.connection.set_progress_handler(None, 0)
-            self._is_guarded = False
-
-    def _look(self) -> bool:
-        now = perf_counter()
-        if not self._looked_at:
-            self._looked_at = now
-        return now - self._looked_at > BUDGET_S
+        """What follows runs in a thread."""
+        self._budget.end()
 
 
 def fetch(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any], rows_max: int) -> list[Any]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from toque.store.closing import Attached
 from toque.store.prepared import Prepared
 from toque.store.sqlite_errors import translate
-from toque.store.sqlite_plan import is_cheap
-from toque.store.sqlite_readers import OverBudget, Reader, Readers, fetch, stop_statement
+from toque.store.sqlite_plan import IN_LOOP, IN_THREAD, OverBudget, lane_of
+from toque.store.sqlite_readers import Reader, Readers, fetch, stop_statement
 from toque.store.transaction import ENDED, READS, AfterCommit, Build, RestartInSnapshot
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ __all__ = ["SqliteReading"]
 
 T = TypeVar("T")
 
-# Where a statement runs, kept in `Prepared.lane`.
-IN_LOOP, IN_THREAD = 1, 2
 # Rows that a stream holds at a time: enough that a thread's turn is worth its price.
 STREAM_ROWS = 256
 
@@ -176,8 +174,8 @@ class SqliteReading:
 
     def _lane(self, reader: Reader, prepared: Prepared, sql: str, arguments: Sequence[Any]) -> int:
         if not prepared.lane:
-            with reader.own_work():
-                prepared.lane = IN_LOOP if is_cheap(reader.connection, sql, arguments) else IN_THREAD
+            with reader.connection.own_work():
+                prepared.lane = lane_of(reader.connection, sql, arguments)
         return prepared.lane
 
     async def _in_thread(self, reader: Reader, act: Callable[[], T]) -> T:

@@ -14,6 +14,7 @@ from toque.store.prepared import Prepared
 from toque.store.savepoints import NOT_INNERMOST
 from toque.store.sqlite_batch import Act, Command, Lost
 from toque.store.sqlite_errors import is_busy, translate
+from toque.store.sqlite_plan import lane_of
 from toque.store.sqlite_readers import fetch
 from toque.store.sqlite_reading import STREAM_ROWS
 from toque.store.sqlite_writer import Writer
@@ -43,7 +44,7 @@ class SqliteWriting:
         self._wall = wall
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self._loop.create_future()
-        self._command = Command(self._tell)
+        self._command = Command(partial(_end, self._done))
         self._has_turn = False
         # SQLite would go on after a failed statement, PostgreSQL cannot: what works on one must work on the
         # other.
@@ -58,11 +59,11 @@ class SqliteWriting:
         """A command is one transaction whatever it runs."""
 
     async def fetch(self, prepared: Prepared, arguments: Sequence[Any], rows_max: int, build: Build) -> Any:
-        rows = await self._run(prepared, partial(_fetch, self._text(prepared), arguments, rows_max))
+        rows = await self._run(prepared, partial(_fetch, self._text(prepared), arguments, rows_max), arguments)
         return build(rows)
 
     async def execute(self, prepared: Prepared, arguments: Sequence[Any]) -> int:
-        affected: int = await self._run(prepared, partial(_execute, self._text(prepared), arguments))
+        affected: int = await self._run(prepared, partial(_execute, self._text(prepared), arguments), arguments)
         return affected
 
     async def execute_many(self, prepared: Prepared, rows: Sequence[Sequence[Any]]) -> int:
@@ -122,7 +123,8 @@ class SqliteWriting:
             self._has_turn = False
             self._writer.roll_back(self._command)
 
-    async def _run(self, prepared: Prepared, act: Act) -> Any:
+    async def _run(self, prepared: Prepared, act: Act, arguments: Sequence[Any] | None = None) -> Any:
+        """Run *act*; with *arguments* it is *prepared* once, which may be cheap."""
         if self._is_closed:
             raise RuntimeError(ENDED)
         if self.has_failed:
@@ -130,13 +132,17 @@ class SqliteWriting:
         self._tables = prepared.tables or self._tables
         if self._wall is not None:
             act = partial(_admitted, prepared, self.context.caller, act)
-        return await self._act(act, prepared.tables)
+        if arguments is None:
+            return await self._act(act, prepared.tables)
+        if not prepared.lane:
+            act = partial(_looked_at, prepared, self._text(prepared), arguments, act)
+        return await self._act(act, prepared.tables, prepared)
 
-    async def _act(self, act: Act, tables: tuple[Any, ...] = ()) -> Any:
+    async def _act(self, act: Act, tables: tuple[Any, ...] = (), prepared: Prepared | None = None) -> Any:
         try:
             if not self._has_turn:
                 await self._take_turn()
-            return await self._writer.run(self._command, act)
+            return await self._writer.run(self._command, act, prepared)
         except asyncio.CancelledError:
             # Nobody knows whether it was still run: a command that goes on from here must not be kept.
             self.has_failed = True
@@ -154,9 +160,6 @@ class SqliteWriting:
             if not self._has_turn:
                 await self._writer.take_turn(self._command, self.context)
                 self._has_turn = True
-
-    def _tell(self, failure: BaseException | None) -> None:
-        self._loop.call_soon_threadsafe(_end, self._done, failure)
 
 
 _SAVEPOINT = Prepared("SAVEPOINT")
@@ -189,6 +192,14 @@ def _admitted(prepared: Prepared, caller: Principal, act: Act, connection: Any) 
     """Run *act* when the writer's wall knows on whose behalf; also when it is run again from the notes of a batch."""
     connection.walled.admit(prepared, caller)
     return act(connection)
+
+
+def _looked_at(prepared: Prepared, sql: str, arguments: Sequence[Any], act: Act, connection: Any) -> Any:
+    """Run *act* in the thread, and find out where *prepared* is run from now on."""
+    result = act(connection)
+    with connection.own_work():
+        prepared.lane = lane_of(connection, sql, arguments)
+    return result
 
 
 def _fetch(sql: str, arguments: Sequence[Any], rows_max: int, connection: sqlite3.Connection) -> list[Any]:
