@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.autogenerate import produce_migrations
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Computed,
+    Connection,
     Enum,
+    Float,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     MetaData,
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 
 from toque.store.migrations import Refused, Steps, checking, revision, rules, squawk, upgrade
 from toque.store.migrations.checking import Finding, findings, of_step
 from toque.store.migrations.questions import Questions
+from toque.store.migrations.session import in_session
+from toque.testing.postgres import PrivatePostgres
 
 SAMPLES = {
     "require-concurrent-index-creation": "CREATE INDEX i ON t (a);",
@@ -103,9 +114,6 @@ SAMPLES = {
 }
 """Every rule of squawk, and a statement that it is about."""
 
-# squawk has a name for it, and says nothing of VACUUM FULL, CLUSTER or REINDEX under it.
-NEVER_SAID = {"prefer-repack"}
-
 FILE = """
 from alembic import op
 import sqlalchemy as sa
@@ -134,8 +142,8 @@ def told(
 ) -> list[Finding]:
     """What is said of a hand-written file."""
     Steps(folder)
-    text = FILE.format(phase=phase, up=up, down=down, more=more)
-    (folder / "versions" / "1_one.py").write_text(text)
+    source = FILE.format(phase=phase, up=up, down=down, more=more)
+    (folder / "versions" / "1_one.py").write_text(source)
     return of_step(MetaData(), Steps(folder).all[0])
 
 
@@ -148,7 +156,7 @@ def as_op(sql: str) -> str:
     return "; ".join(f"op.execute({part.strip()!r})" for part in sql.split(";") if part.strip())
 
 
-@pytest.mark.parametrize("rule", sorted(SAMPLES.keys() - squawk.LEFT_OUT.keys() - NEVER_SAID))
+@pytest.mark.parametrize("rule", sorted(SAMPLES.keys() - squawk.LEFT_OUT.keys()))
 def test_every_danger_that_squawk_knows_is_caught_in_a_written_revision(folder: Path, rule: str) -> None:
     if rule in ("require-lock-timeout", "require-statement-timeout"):
         # The runner sets both before each step, so that a file cannot be without.
@@ -266,6 +274,17 @@ CHANGES: dict[str, Any] = {
     "a table gone": lambda: (shop(), shop(name="others"), {"nothing_renamed": True}),
     "a rename": lambda: (shop(Column("a", String)), shop(Column("b", String)), {"renames": ["orders.a=b"]}),
     "a table renamed": lambda: (shop(), shop(name="others"), {"renames": ["orders=others"]}),
+    "a computed default": lambda: (
+        shop(),
+        shop(Column("n", Float, nullable=False, server_default=text("(random())"))),
+        {},
+    ),
+    "a check gone": lambda: (
+        shop(Column("n", Integer), CheckConstraint("n > 0", name="some")),
+        shop(Column("n", Integer)),
+        {},
+    ),
+    "a reference gone": lambda: (who(ForeignKey("person.id", name="who")), who(), {}),
     "an index": lambda: (shop(Column("note", String)), indexed(), {}),
     "an index gone": lambda: (indexed(), shop(Column("note", String)), {}),
     "a new reference": lambda: (shop(), who(ForeignKey("person.id", name="who")), {}),
@@ -293,6 +312,177 @@ async def test_what_is_generated_is_not_dangerous(database_url: str, folder: Pat
     assert await revision(database_url, after, folder, "then", Questions(**answers))
 
     assert await findings(database_url, after, folder) == []
+
+
+DECLARED = {
+    "null allowed": (
+        lambda: (shop(Column("n", Integer, nullable=False)), shop(Column("n", Integer))),
+        "ban-drop-not-null",
+    ),
+    "a larger text": (
+        lambda: (shop(Column("s", String(10))), shop(Column("s", String(20)))),
+        "changing-column-type",
+    ),
+    "a computed column": (
+        lambda: (shop(Column("n", Integer)), shop(Column("n", Integer), Column("c", Integer, Computed("n * 2")))),
+        "adding-field-with-default",
+    ),
+}
+"""What has no safe way, so that whoever wants it gives a reason."""
+
+
+@pytest.mark.parametrize("change", DECLARED)
+async def test_what_is_dangerous_however_it_is_written_is_found(
+    postgres: PrivatePostgres, folder: Path, change: str
+) -> None:
+    make, rule = DECLARED[change]
+    before, after = make()
+    url = postgres.create_database()
+    await revision(url, before, folder, "first")
+    await upgrade(url, before, folder)
+    await revision(url, after, folder, "then")
+
+    assert rule in {finding.rule for finding in await findings(url, after, folder)}
+
+
+FROM_MODELS = {
+    "require-concurrent-index-creation": "an index",
+    "require-concurrent-index-deletion": "an index gone",
+    "constraint-missing-not-valid": "a reference",
+    "adding-field-with-default": "a computed default",
+    "adding-foreign-key-constraint": "a reference",
+    "changing-column-type": "a type",
+    "adding-not-nullable-field": "no null",
+    "adding-required-field": "a required column",
+    "disallowed-unique-constraint": "a new unique column",
+    "ban-new-write-restriction": "a new reference",
+    "ban-drop-column": "a rename",
+    "ban-drop-table": "a table renamed",
+    "ban-drop-default": "a default gone",
+    "ban-drop-index": "an index gone",
+    "ban-drop-constraint": "a reference gone",
+}
+"""Rules that the revision breaks which Alembic alone would write for a change, and ours does not."""
+
+ELSEWHERE = {
+    "ban-drop-not-null": "`DECLARED`",
+    "ban-alter-generated-expression": "`DECLARED`; computed otherwise, it is refused",
+    "ban-alter-identity": "refused: test_an_identity_is_not_changed_in_silence",
+    "identifier-too-long": "SQLAlchemy refuses the name; what it names itself it shortens",
+    "adding-serial-primary-key-field": "a key for a table that has rows is asked for: --value",
+    "renaming-column": "written on purpose, in the phase `switch`, where a rename was answered: `CHANGES`, 'a rename'",
+    "renaming-table": "the same, 'a table renamed'",
+    "renaming-object": "the same, for what is named after them",
+    "require-enum-value-ordering": "every value is written with AFTER or BEFORE: `CHANGES`, 'an enum value'",
+    "ban-drop-type": "in the phase `contract`: `CHANGES`, 'an enum value gone'",
+    "ban-concurrent-index-creation-in-transaction": "indexes stand in a file without a transaction: 'an index'",
+    **dict.fromkeys(
+        (
+            "ban-create-policy",
+            "ban-drop-policy",
+            "ban-alter-row-level-security",
+            "ban-disable-trigger",
+            "ban-drop-function",
+        ),
+        "sensitive tables, written with the reason: tests/walls/test_moving.py",
+    ),
+    **dict.fromkeys(("require-lock-timeout", "require-statement-timeout"), "set by the runner before each step"),
+    **dict.fromkeys(("transaction-nesting", "ban-uncommitted-transaction"), "the runner begins and commits"),
+}
+"""Rules that a change of models meets otherwise."""
+
+BY_HAND = {
+    **dict.fromkeys(
+        (
+            "ban-drop-database",
+            "ban-alter-database-options",
+            "ban-alter-role-options",
+            "ban-alter-system-options",
+            "ban-revoke",
+            "prefer-repack",
+            "require-concurrent-reindex",
+            "ban-truncate-cascade",
+        ),
+        "an operator's work on a server, its roles or a table's pages",
+    ),
+    **dict.fromkeys(
+        (
+            "ban-drop-view",
+            "ban-replace-view-function",
+            "ban-alter-view-options",
+            "ban-alter-function-options",
+            "ban-drop-trigger",
+            "ban-drop-sequence",
+            "ban-alter-sequence-values",
+            "ban-drop-extension",
+            "ban-alter-extension",
+            "ban-create-domain-with-constraint",
+            "ban-alter-domain-with-add-constraint",
+            "ban-drop-domain",
+            "ban-replica-identity",
+            "ban-detach-inheritance",
+            "require-concurrent-partition-detach",
+        ),
+        "views, functions, triggers, sequences, extensions, domains and partitions are not compared",
+    ),
+    **dict.fromkeys(("ban-drop-schema", "ban-set-schema"), "a schema that no model names any more is left alone"),
+    **dict.fromkeys(
+        ("ban-alter-policy-condition", "ban-alter-policy-roles"), "a policy is dropped and created, not altered"
+    ),
+    "ban-drop-generated-expression": "refused: give the column a successor",
+}
+"""Rules that no revision breaks which was written from models, and why; one written by hand is checked all the same."""
+
+
+def test_each_rule_of_squawk_is_met_from_models_or_cannot_be() -> None:
+    groups = (FROM_MODELS, ELSEWHERE, BY_HAND, squawk.LEFT_OUT)
+
+    assert sorted(SAMPLES) == sorted(rule for group in groups for rule in group)
+    assert {*FROM_MODELS.values()} <= CHANGES.keys()
+
+
+@pytest.mark.parametrize("rule", FROM_MODELS)
+async def test_a_plain_revision_would_break_the_rule(postgres: PrivatePostgres, folder: Path, rule: str) -> None:
+    """Else `test_what_is_generated_is_not_dangerous` would show nothing of it."""
+    before, after, _ = CHANGES[FROM_MODELS[rule]]()
+    url = postgres.create_database()
+    await revision(url, before, folder, "first")
+    await upgrade(url, before, folder)
+
+    sql = await in_session(url, lambda connection: plain(connection, after))
+
+    assert rule in {said.rule_name for said in squawk.squawk(sql, "expand")}
+
+
+def plain(connection: Connection, models: MetaData) -> str:
+    """What Alembic itself would write."""
+    found = produce_migrations(MigrationContext.configure(connection, opts={"compare_server_default": True}), models)
+    out = StringIO()
+    written = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True, "output_buffer": out})
+
+    def write(step: Any) -> None:
+        for inner in step.ops:
+            if hasattr(inner, "ops"):
+                write(inner)
+            else:
+                Operations(written).invoke(inner)
+
+    write(found.upgrade_ops)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("is_given_up", [False, True])
+async def test_an_identity_is_not_changed_in_silence(
+    postgres: PrivatePostgres, folder: Path, is_given_up: bool
+) -> None:
+    kinds = [shop(Column("n", BigInteger, nullable=False)), shop(Column("n", BigInteger, Identity()))]
+    before, after = reversed(kinds) if is_given_up else kinds
+    url = postgres.create_database()
+    await revision(url, before, folder, "first")
+    await upgrade(url, before, folder)
+
+    with pytest.raises(Refused, match=r"orders\.n is an identity otherwise"):
+        await revision(url, after, folder, "then")
 
 
 async def test_a_type_in_an_index_is_changed_in_its_place_and_found(database_url: str, folder: Path) -> None:

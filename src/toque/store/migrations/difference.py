@@ -200,6 +200,12 @@ def _split_defaults(splitting: Splitting, table: Table, key: Key, before: Facts,
                 f"{table.name}.{name} is computed otherwise than before, which rewrites the table: "
                 "give the new expression a new column, and drop the old one."
             )
+        if there.identities.get(name) != aimed.identities.get(name):
+            raise Refused(
+                f"{table.name}.{name} is an identity otherwise than before, and whether its numbers go on nobody can "
+                "tell from the models: give it a new column, or write this one by hand, in a file of its phase: "
+                f'op.execute("ALTER TABLE {table.name} ALTER COLUMN {name} ...").'
+            )
         old, new = there.defaults.get(name), aimed.defaults.get(name)
         # A sequence keeps the name of the table as it was.
         is_sequence = "nextval(" in (old or "") and "nextval(" in (new or "")

@@ -41,6 +41,8 @@ class TableFacts:
 
     defaults: dict[str, str | None] = field(default_factory=dict)
     computed: dict[str, str] = field(default_factory=dict)
+    identities: dict[str, bool] = field(default_factory=dict)
+    """Columns that PostgreSQL numbers as an identity, and whether always."""
     types: dict[str, str] = field(default_factory=dict)
     nullable: dict[str, bool] = field(default_factory=dict)
     checks: dict[str, str] = field(default_factory=dict)
@@ -113,6 +115,8 @@ def _table(inspector: Inspector, name: str, schema: str | None) -> TableFacts:
         found.defaults[column["name"]] = None if "computed" in column else column.get("default")
         found.types[column["name"]] = str(column["type"])
         found.nullable[column["name"]] = column["nullable"]
+        if "identity" in column:
+            found.identities[column["name"]] = column["identity"]["always"]
         if "computed" in column:
             found.computed[column["name"]] = column["computed"]["sqltext"] or generated_as(
                 inspector, name, column["name"]

@@ -107,7 +107,6 @@ _WITHOUT_TRACE = {
     "validate_constraint",
     "add_enum_value",
     "create_schema",
-    "execute_if",
     "backfill_type_change",
 }
 

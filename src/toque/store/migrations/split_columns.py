@@ -22,6 +22,8 @@ __all__ = ["SplitColumns"]
 _CONSTANT = re.compile(
     r"(?i)\(?\s*(-?[\d.]+|'(?:[^']|'')*'(::[\w ]+)?|true|false|null|now\(\)|current_timestamp|current_date)\s*\)?"
 )
+# PostgreSQL scans for NULLs under no lock that anybody waits for where a check says that there are none (`SetNotNull`).
+_DEFAULTED = "a check of its own says for a while that there is no NULL; a default writes what others leave out"
 # What a new value needs to be read from an old one of another type.
 _CAST = "CAST({{value}} AS {type})"
 
@@ -77,6 +79,8 @@ class SplitColumns(Dealing):
             return
         if keeps_default:
             self._set_not_null("backfill", found, column)
+            self._restricts("backfill", False, _DEFAULTED)
+            self.drafts["backfill"].allowed["ban-drop-constraint"] = _DEFAULTED
         else:
             # What the release before has written since then has no value yet.
             self.put("settle", fill)

@@ -6,6 +6,7 @@ would notice, and hold in the phases that do not wait for it.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -20,6 +21,8 @@ __all__ = ["LEFT_OUT", "OPT_IN", "UNTIL_CONTRACT", "Said", "is_installed", "squa
 
 # Ten thousand statements take it less than a second.
 TIMEOUT_S = 60
+
+_REWRITES = re.compile(r"(?i)\b(VACUUM|CLUSTER)\b")
 
 _TYPES = "a matter of taste, and the models' own; nothing is locked, nothing lost"
 _ADDED = "an older release does not see what is added"
@@ -101,6 +104,14 @@ def squawk(sql: str, phase: Phase) -> list[Said]:
         raise Refused("squawk reads the SQL of migrations, and is not installed: pip install 'toque[migrations]'.")
     off = {*LEFT_OUT, *(UNTIL_CONTRACT if is_guarded(phase) else ())}
     flags = [f"--exclude={','.join(sorted(off))}", f"--include={','.join(sorted(OPT_IN - off))}"]
+    said = _said(program, sql, *flags)
+    if _REWRITES.search(sql):
+        # Said for the release that has REPACK alone (PostgreSQL 19), and a danger in all of them.
+        said += [one for one in _said(program, sql, *flags, "--pg-version=19") if one.rule_name == "prefer-repack"]
+    return said
+
+
+def _said(program: str, sql: str, *flags: str) -> list[Said]:
     done = subprocess.run(  # noqa: S603 - the program of an installed package
         [program, "--reporter=json", *flags], input=sql, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
