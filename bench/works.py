@@ -163,6 +163,8 @@ ON_SQLITE = (
 )
 
 PUBLISH_TABLES = ("python", "toque_publish.py")
+PUBLISHES = ("BENCH_PUBLISH", "1")
+RAW_ON_DURABLE = (("BENCH_POSTGRES_URL", "{durable_url}"), ("TOQUE_DATABASE_URL", "{durable_url}"))
 
 # ---------------------------------------------------------------- goals
 
@@ -269,8 +271,11 @@ WORKS = (
         "publish",
         "a command that publishes an event, fsync on",
         (
-            Contender("toque", TOQUE, "toque_publish.py", (*TOQUE_ON_DURABLE, ("BENCH_PUBLISH", "1")), PUBLISH_TABLES),
+            Contender("toque", TOQUE, "toque_publish.py", (*TOQUE_ON_DURABLE, PUBLISHES), PUBLISH_TABLES),
             Contender("toque-silent", TOQUE, "toque_publish.py", TOQUE_ON_DURABLE, PUBLISH_TABLES),
+            # What of it is PostgreSQL's own.
+            Contender("raw", RSGI, "raw_publish:app", (*RAW_ON_DURABLE, PUBLISHES), PUBLISH_TABLES),
+            Contender("raw-silent", RSGI, "raw_publish:app", RAW_ON_DURABLE, PUBLISH_TABLES),
         ),
         (Goal("requests_per_s", "times", 0.8, "toque-silent"),),
         requests.NOTE,

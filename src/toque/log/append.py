@@ -51,18 +51,23 @@ def slot_of(at: float) -> int:
 
 def uuid7() -> UUID:
     """A UUID of version 7 (RFC 9562, 5.7): milliseconds, then chance, so that ids of one moment lie together."""
-    return uuid7s(1)[0]
+    bits = int.from_bytes(os.urandom(10), "big")
+    return UUID(int=_head() | bits >> 68 << 64 | bits & _RAND_B)
 
 
 def uuid7s(count: int) -> list[UUID]:
     """As many of them, of this moment, in no order among themselves."""
-    head = (time.time_ns() // 1_000_000 & (1 << 48) - 1) << 80 | 7 << 76 | 2 << 62
+    head = _head()
     chance = os.urandom(10 * count)
     found = []
     for place in range(0, 10 * count, 10):
         bits = int.from_bytes(chance[place : place + 10], "big")
         found.append(UUID(int=head | bits >> 68 << 64 | bits & _RAND_B))
     return found
+
+
+def _head() -> int:
+    return (time.time_ns() // 1_000_000 & (1 << 48) - 1) << 80 | 7 << 76 | 2 << 62
 
 
 _RAND_B = (1 << 62) - 1

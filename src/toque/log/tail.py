@@ -157,7 +157,8 @@ class Tail:
                 for value, probe in zip(found, self._probes, strict=True)
             ):
                 self._is_alert = False
-                pause = ALERT_S
+                if self._listeners:  # A process that only publishes is told of nothing sooner for looking.
+                    pause = ALERT_S
             await self._wait(min([pause, *(value for value in found if value is not None and value > 0)]))
 
     async def _wait(self, seconds: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from toque.call.context import Context
-from toque.contract.principal import Principal
+from toque.contract.principal import ANONYMOUS, Principal
 
 __all__ = ["headers_of", "principal_of"]
 
@@ -15,16 +15,20 @@ TRACEPARENT, CAUSE = "traceparent", "cause"
 def headers_of(context: Context) -> dict[str, str]:
     """What a message that *context*'s call sends says of it: the caller, the trace, and the message that caused it."""
     caller = context.caller
-    headers = {
-        "subject": caller.subject,
-        "tenant": caller.tenant,
-        "roles": " ".join(sorted(caller.roles)),
-        "scopes": " ".join(sorted(caller.scopes)),
-        CAUSE: "" if context.delivery is None else context.delivery.id,
-    }
+    headers = {}
+    if caller is not ANONYMOUS:
+        headers = {
+            "subject": caller.subject,
+            "tenant": caller.tenant,
+            "roles": " ".join(sorted(caller.roles)),
+            "scopes": " ".join(sorted(caller.scopes)),
+        }
+        headers = {name: value for name, value in headers.items() if value}
+    if context.delivery is not None:
+        headers[CAUSE] = context.delivery.id
     if context.traceparent is not None or context.known_trace is not None:
         headers[TRACEPARENT] = context.trace.traceparent()
-    return {name: value for name, value in headers.items() if value}
+    return headers
 
 
 def principal_of(headers: Mapping[str, str]) -> Principal:

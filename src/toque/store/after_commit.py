@@ -32,7 +32,7 @@ async def run_all(functions: list[AfterCommit], context: Context) -> None:
     for function in functions:
         try:
             result = function()
-            if inspect.isawaitable(result):
+            if result is not None and inspect.isawaitable(result):
                 await result
         except CancelledError:
             # Stopped at the deadline, or because the caller has left: the change stands all the same. Any other

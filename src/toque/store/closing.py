@@ -128,7 +128,11 @@ class Insert:
 
 def sql(attached: Sequence[Attached], session: Session) -> str:
     """PostgreSQL's text for all of *attached*, in their order, each statement ended."""
-    return "".join(f"{closing.sql(rows, session)};" for closing, rows in _together(attached))
+    if len(attached) == 1:
+        # What most have, without the price of looking for its like.
+        closing, row = attached[0]
+        return f"{closing.sql((row,), session)};"
+    return "".join([f"{closing.sql(rows, session)};" for closing, rows in _together(attached)])
 
 
 def run(attached: Sequence[Attached], connection: sqlite3.Connection) -> None:
