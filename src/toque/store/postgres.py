@@ -21,7 +21,7 @@ from toque.store.plans import Plans
 from toque.store.pool import Pool
 from toque.store.postgres_connection import Connection, connect
 from toque.store.postgres_outcome import find_out
-from toque.store.postgres_together import Together
+from toque.store.together import Together
 from toque.store.postgres_transaction import COMMANDS, SINGLE, SNAPSHOTS, PostgresTransaction
 from toque.store.release import Release
 from toque.store.replicas import STALE_S, Replica, Replicas

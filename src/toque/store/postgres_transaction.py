@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from toque.call.context import Context, Mark
     from toque.contract.operation import Isolation
     from toque.store.plans import Plans
-    from toque.store.postgres_together import Together
+    from toque.store.together import Together
     from toque.store.row_security import Caller
 
 __all__ = ["COMMANDS", "SINGLE", "SNAPSHOTS", "PostgresTransaction"]

@@ -8,6 +8,7 @@ import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from toque.store.sqlite_reading import SqliteReading
 from toque.store.sqlite_writer import Writer
 from toque.store.sqlite_writing import SqliteWriting
 from toque.store.store import StatementObserver
+from toque.store.together import Together
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -91,6 +93,7 @@ class SqliteStore:
         self._is_durable = is_durable and path is not None
         self.writer = Writer(self._open_writer, waiting_max)
         self._snapshots = Snapshots(self._reading, observer)
+        self._together = Together(lambda: self._writing(Context("", inf), None, is_alone=True))
         self._attempts = Attempts(self._writing, observer)
         self.query = self._snapshots.query
         self.command = self._attempts.command
@@ -160,5 +163,6 @@ class SqliteStore:
     def _reading(self, context: Context, isolation: Isolation | None, needs_snapshot: bool) -> SqliteReading:
         return SqliteReading(self._readers, self._plans, context, needs_snapshot)
 
-    def _writing(self, context: Context, isolation: Isolation | None) -> SqliteWriting:
-        return SqliteWriting(self.writer, self._plans, context, self._wall)
+    def _writing(self, context: Context, isolation: Isolation | None, *, is_alone: bool = False) -> SqliteWriting:
+        together = None if is_alone else self._together
+        return SqliteWriting(self.writer, self._plans, context, self._wall, together)

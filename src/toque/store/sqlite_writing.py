@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from toque.contract.principal import Principal
     from toque.store.plans import Plans
     from toque.store.sqlite_wall import Wall
+    from toque.store.together import Together
 
 __all__ = ["SqliteWriting"]
 
@@ -34,7 +35,14 @@ class SqliteWriting:
 
     is_command = True
 
-    def __init__(self, writer: Writer, plans: Plans, context: Context, wall: Wall | None = None) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        plans: Plans,
+        context: Context,
+        wall: Wall | None = None,
+        together: Together | None = None,
+    ) -> None:
         self.plans = plans
         self.context = context
         self.after: list[AfterCommit] = []
@@ -42,6 +50,7 @@ class SqliteWriting:
         self.cause: Cause | None = None
         self._writer = writer
         self._wall = wall
+        self._together = together
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._command = Command(partial(_end, self._done))
@@ -101,6 +110,17 @@ class SqliteWriting:
         self.has_failed = True
 
     async def commit(self) -> None:
+        if self._together is None or self._has_turn or self.has_failed or not self.attached:
+            await self.commit_alone()
+        else:
+            await self._together.commit(self)
+
+    def join(self, whole: SqliteWriting) -> None:
+        """It was committed as a part of *whole*."""
+        self.written, self._is_closed = whole.written, True
+
+    async def commit_alone(self) -> None:
+        """Commit, with the writer's batch. Raises: as `commit` does."""
         if self.attached:
             await self._run(_CLOSING, partial(closing.run, self.attached))
         self._is_closed = True
