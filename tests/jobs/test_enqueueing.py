@@ -8,6 +8,8 @@ from uuid import UUID
 
 import pytest
 from job_looks import is_empty, rows, until
+from msgspec import Raw
+from msgspec.json import decode
 
 from toque import AllRows, App, Database, Jobs, Struct, public
 from toque.contract.complaints import SetupError
@@ -71,6 +73,26 @@ async def test_inputs_come_as_they_were_given(database_url: str) -> None:
 
     assert (dish, when, ids) in done
     assert "ü' \\ $$ 鍋" in done
+
+
+async def test_many_inputs_come_as_they_were_given_and_in_their_order(database_url: str) -> None:
+    app, done = App("desk"), list[Any]()
+    given = ["", "a\nb", "ü' \\ $$ 鍋", '"', "\r\t\x7f", "plain"]
+
+    @app.job()
+    async def note(text: str, more: Raw) -> None:
+        done.append((text, decode(more)))
+
+    @app.command(allow=public)
+    async def ask(jobs: Jobs) -> None:
+        # What is encoded already may have line breaks.
+        jobs.enqueue_many(note, [(text, Raw(b'[1,\n\n "x"]')) for text in given])
+
+    async with running(app, settings=ONE_AT_A_TIME, database_url=database_url) as harness:
+        await harness.call("desk.ask")
+        await until(lambda: len(done) == len(given))
+
+    assert done == [(text, [1, "x"]) for text in given]
 
 
 @pytest.mark.parametrize(

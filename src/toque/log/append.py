@@ -51,23 +51,22 @@ def slot_of(at: float) -> int:
 
 def uuid7() -> UUID:
     """A UUID of version 7 (RFC 9562, 5.7): milliseconds, then chance, so that ids of one moment lie together."""
-    bits = int.from_bytes(os.urandom(10), "big")
-    return UUID(int=_head() | bits >> 68 << 64 | bits & _RAND_B)
+    return UUID(int=_head() | int.from_bytes(os.urandom(10), "big") & _CHANCE)
 
 
 def uuid7s(count: int) -> list[UUID]:
     """As many of them, of this moment, in no order among themselves."""
     head = _head()
     chance = os.urandom(10 * count)
-    found = []
-    for place in range(0, 10 * count, 10):
-        bits = int.from_bytes(chance[place : place + 10], "big")
-        found.append(UUID(int=head | bits >> 68 << 64 | bits & _RAND_B))
-    return found
+    return [
+        UUID(int=head | int.from_bytes(chance[place : place + 10], "big") & _CHANCE)
+        for place in range(0, 10 * count, 10)
+    ]
 
 
 def _head() -> int:
     return (time.time_ns() // 1_000_000 & (1 << 48) - 1) << 80 | 7 << 76 | 2 << 62
 
 
-_RAND_B = (1 << 62) - 1
+_CHANCE = (1 << 76) - 1 & ~(3 << 62)
+"""The bits that are neither time, version nor variant."""

@@ -165,9 +165,9 @@ def literal(value: Any) -> str:
 
 
 def _text(value: str) -> str:
-    # ASCII that is printed, but neither ' nor \: nothing here can end a literal, whatever `standard_conforming_strings`
-    # says, and most JSON is made of it.
-    if value.isascii() and value.isprintable() and "'" not in value and "\\" not in value:
+    # ASCII, but neither ' nor \, nor what ends a message: nothing here can end a literal, whatever
+    # `standard_conforming_strings` says, and most JSON is made of it.
+    if value.isascii() and "'" not in value and "\\" not in value and "\0" not in value:
         return f"'{value}'"
     return f"convert_from(decode('{value.encode().hex()}', 'hex'), 'UTF8')"
 
