@@ -18,7 +18,7 @@ import httpx
 import pytest
 from shell import SHOP, process, write
 
-from toque.cli.serve import YOUNG_MAX
+from toque.cli.garbage import YOUNG_MAX
 
 GIVE_UP_S = 30
 

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import gc
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
 
 from toque.app import App
+from toque.cli import garbage
 from toque.cli.failures import Failure
 from toque.cli.target import load_app
 from toque.serving import Serving
 from toque.settings import Settings, load
 
 __all__ = ["listen", "serve", "settings_for"]
-
-YOUNG_MAX = 20_000
-"""So many more objects may have been made than have gone before the garbage collector looks at the new ones. A call
-makes some twenty, and while as many are under way as a worker takes (`calls.in_flight_max`) none of them is garbage.
-Python's own 700 is reached by 64 calls that wait for their bodies: one look for every 45 of them."""
-
 
 def serve(
     target: str = ".",
@@ -43,23 +35,12 @@ def serve(
     """
     flags = {"http.host": host, "http.port": port, "http.workers": workers}
     with TemporaryDirectory(prefix="toque-") as figures:
-        with _uncollected():
+        with garbage.uncollected():
             app = load_app(target)
             settings = settings_for(app, {name: str(value) for name, value in flags.items() if value is not None})
             serving = Serving(app, settings, figures_folder=Path(figures))
         serving.prepare()
         _serve(serving, target, fd)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keep the garbage collector from what is made here: an app lives as long as its processes, and looking at a
-    thousand operations again and again is a tenth of their start."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _serve(serving: Serving, target: str, fd: int | None) -> None:
@@ -75,9 +56,8 @@ def _serve(serving: Serving, target: str, fd: int | None) -> None:
     shown = f"[{address}]" if ":" in address else address
     print(f"{app.name} {app.version} on {scheme}://{shown}:{taken} ({settings.app.environment})", flush=True)
     # A worker's own collector would touch, and so copy, the memory that it shares with us (Python's manual, gc.freeze):
-    # 17 MB of a thousand operations. And it would look at all of it again and again, for nothing.
-    gc.freeze()
-    gc.set_threshold(YOUNG_MAX, *gc.get_threshold()[1:])
+    # 17 MB of a thousand operations.
+    garbage.spare()
     server.serve(listener, settings, _Loader(serving, target), is_last=fd is None)
 
 

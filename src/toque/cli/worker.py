@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 
+import uvloop
 from msgspec import structs
 
+from toque.cli import garbage
 from toque.cli.failures import Failure
 from toque.cli.parameters import Target
 from toque.cli.serve import settings_for
@@ -41,7 +43,9 @@ def worker(target: Target = ".", /, *, metrics_port: int | None = None) -> None:
         raise Failure(f"{app.name} has no events and no jobs; declare one with @app.on(...) or @app.job()")
     logs.configure(settings.log.level, settings.log.format)
     serving.prepare()
-    asyncio.run(_work(serving, metrics_port))
+    garbage.spare()
+    # The loop that a served process has too.
+    uvloop.run(_work(serving, metrics_port))
 
 
 async def _work(serving: Serving, metrics_port: int | None) -> None:

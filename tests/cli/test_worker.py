@@ -1,0 +1,37 @@
+"""`toque worker`: a process of its own for what is served by others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from shell import write
+from test_run import started
+
+from toque.cli.garbage import YOUNG_MAX
+
+APP = """
+import asyncio, gc, json
+from toque import App
+
+app = App("collector")
+
+
+@app.every("1s")
+async def collect() -> None:
+    loop = type(asyncio.get_running_loop()).__module__
+    print(json.dumps([gc.get_freeze_count(), gc.get_threshold()[0], loop]), flush=True)
+"""
+
+
+def test_a_worker_has_the_loop_and_the_garbage_collector_of_a_served_process(tmp_path: Path) -> None:
+    write(tmp_path, {"collector.py": APP})
+
+    with started("worker", "collector.py", cwd=tmp_path) as running:
+        said = running.line(r"^\[.*\]$")[0]
+
+    frozen, young_max, loop = json.loads(said)
+    # Toque's own modules alone are tens of thousands of objects.
+    assert frozen > 10_000
+    assert young_max == YOUNG_MAX
+    assert loop == "uvloop"
