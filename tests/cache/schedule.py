@@ -134,6 +134,9 @@ class Schedule:
         self.flying: list[Flying] = []
         self.unacked: list[tuple[Writing, int]] = []
         self.acked: list[Acked] = []
+        self.sharing: dict[int, tuple[tuple[Groups, int | None], int]] = {}
+        """Who waits for a look with others: under which key, and for which."""
+        self.shared_hits = 0
         self.tickets = 0
         self.values = 0
         self.strict_floor = 0
@@ -162,6 +165,8 @@ class Schedule:
                 self.look_taken() if self.look is None else self.look_applied()
             elif self.flying:
                 self.fly(self.flying[0], fails=False)
+            elif self.sharing:
+                self.share_look()
             else:
                 break
         if self.asked:
@@ -192,7 +197,7 @@ class Schedule:
         flights: list[Callable[[], None]] = [lambda f=flight: self.fly(f) for flight in self.flying for _ in (1, 2)]
         if self.asked:
             flights += [self.leave, self.hurry]
-        return flights
+        return flights + ([self.share_look, self.share_look] if self.sharing else [])
 
     # Writers.
 
@@ -246,6 +251,27 @@ class Schedule:
     def put(self, asked: Asked) -> None:
         self.asked[asked.ticket] = asked
         key = (asked.key, asked.who if asked.key in self.about_callers else None)
+        look = self.cache.look_for(key, asked.need, self.now)
+        if look is None or self.choose(3) < 2:
+            self.place(asked, key)
+            return
+        self.sharing[asked.ticket] = key, look
+        self.do(self.cache.await_look(look, self.now))
+
+    def share_look(self) -> None:
+        """One of those who wait for a look goes on: some time after it, or tired of waiting."""
+        ticket = list(self.sharing)[self.choose(len(self.sharing))]
+        asked, (key, look) = self.asked[ticket], self.sharing.pop(ticket)
+        value = self.cache.at_once(key, asked.need, self.now, look)
+        if value is not None:
+            self.shared_hits += 1
+            self.do([Hit(ticket, value)])
+            return
+        self.place(asked, key)
+        if not self.cache.has_applied(look):
+            self.do(self.cache.hurry(ticket, self.now))
+
+    def place(self, asked: Asked, key: tuple[Groups, int | None]) -> None:
         at_once = self.cache.at_once(key, asked.need, self.now)
         decisions = self.cache.ask(asked.ticket, key, asked.need, self.now)
         if decisions[:1] != ([] if at_once is None else [Hit(asked.ticket, at_once)]) and at_once is not None:
@@ -283,6 +309,7 @@ class Schedule:
     def leave(self) -> None:
         ticket = list(self.asked)[self.choose(len(self.asked))]
         del self.asked[ticket]
+        self.sharing.pop(ticket, None)
         self.flying = [flight for flight in self.flying if flight.ticket != ticket]
         self.do(self.cache.leave(ticket, self.now))
 

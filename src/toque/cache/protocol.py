@@ -100,12 +100,33 @@ class Coherence:
         self._flights.close(flight)
         return list(self._hand_over(flight, now))
 
-    def at_once(self, key: Hashable, need: Need, now: float) -> Any | None:
-        """What `ask` would answer from memory this moment, without a ticket; None where it would not."""
-        value = self._kept.find(key)
-        if value is None or self._look_for(need) > self._looks.applied:
+    def at_once(self, key: Hashable, need: Need, now: float, look: int | None = None) -> Any | None:
+        """What `ask` would answer from memory this moment, without a ticket; None where it would not.
+
+        Args:
+            look: what `look_for` said when the request arrived; None for one that arrives now.
+        """
+        if (self._look_for(need) if look is None else look) > self._looks.applied:
             return None
-        return value if rules.is_fresh(self._looks.as_of, now, need.bound_s) else None
+        return self._kept.find(key) if rules.is_fresh(self._looks.as_of, now, need.bound_s) else None
+
+    def look_for(self, key: Hashable, need: Need, now: float) -> int | None:
+        """The look after which what is kept under *key* is an answer to a request that arrives now. None where nothing
+        is kept, or looks fail: only `ask` finds an answer then."""
+        if self._looks.is_lost or self._kept.find(key) is None:
+            return None
+        if rules.is_fresh(self._looks.as_of, now, need.bound_s):
+            return self._look_for(need)
+        # A look costs less than the query.
+        return max(self._own_look, rules.next_look(self._looks.started))
+
+    def await_look(self, look: int, now: float) -> list[Decision]:
+        """Somebody waits for *look*, with all others who do."""
+        return [Look()] if self._looks.started < look and self._looks.want(now) else []
+
+    def has_applied(self, look: int) -> bool:
+        """Whether *look* was applied."""
+        return look <= self._looks.applied
 
     def adopt(self, key: Hashable, value: Any, reads: Sequence[Overlapping], at: Snapshot, epoch: str) -> bool:
         """Keep what another process has kept under *key*, if it is what this one might have: whether it was.
@@ -117,10 +138,6 @@ class Coherence:
             return False
         self._kept.keep(key, value, reads)
         return True
-
-    def is_late(self, need: Need, now: float) -> bool:
-        """Whether the last look is too long ago for *need*."""
-        return not rules.is_fresh(self._looks.as_of, now, need.bound_s)
 
     # Flights.
 
@@ -267,5 +284,4 @@ class Coherence:
 
     def _wait(self, request: _Request, now: float) -> Iterator[Decision]:
         self._waiting[request.ticket] = request
-        if self._looks.started < request.look and self._looks.want(now):
-            yield Look()
+        yield from self.await_look(request.look, now)

@@ -97,6 +97,13 @@ class Landed(NamedTuple):
     is_kept: bool = True
 
 
+class _ForLook(NamedTuple):
+    """Those who wait for one look."""
+
+    futures: list[Future[bool]]
+    hurry: asyncio.TimerHandle
+
+
 class Runner:
     """See the module.
 
@@ -124,6 +131,7 @@ class Runner:
         self._on_changes = on_changes
         self._tickets = 0
         self._waiting: dict[int, Future[Landed]] = {}
+        self._for_look: dict[int, _ForLook] = {}
         self._snapshot: Snapshot | None = None
         self._epoch = ""
         self._looking: Task[None] | None = None
@@ -184,17 +192,21 @@ class Runner:
 
     async def ask(self, key: Hashable, need: Need, fly: Fly) -> Landed:
         """The answer under *key*, which *fly* finds if nobody else does. Raises: what *fly* raises."""
+        look, is_looked = self._coherence.look_for(key, need, monotonic()), True
+        if look is not None:
+            is_looked = self._coherence.has_applied(look) or await self._look_shared(look)
+            value = self._coherence.at_once(key, need, monotonic(), look)
+            if value is not None:
+                return Landed(value, How.HIT)
         self._tickets = ticket = self._tickets + 1
         future: Future[Landed] = asyncio.get_running_loop().create_future()
         self._waiting[ticket] = future
         hurry: asyncio.TimerHandle | None = None
         try:
-            now = monotonic()
-            if self._coherence.is_late(need, now) and self.entries.find(key) is not None:
-                # A look costs less than the query.
-                need = Need(need.bound_s, is_strict=True, token=need.token)
-            self._do(self._coherence.ask(ticket, key, need, now))
-            if not future.done():
+            self._do(self._coherence.ask(ticket, key, need, monotonic()))
+            if not is_looked:
+                self._hurry(ticket)
+            elif not future.done():
                 hurry = asyncio.get_running_loop().call_later(HURRY_S, self._hurry, ticket)
             landed = await future
             if landed.how is not How.RUN:
@@ -212,6 +224,27 @@ class Runner:
         finally:
             if hurry is not None:
                 hurry.cancel()
+
+    def _look_shared(self, look: int) -> Future[bool]:
+        """Wait for *look* with all who do: whether it was applied. Who is one of a thousand costs a future, and no
+        timer of his own."""
+        loop = asyncio.get_running_loop()
+        waiting = self._for_look.get(look)
+        if waiting is None:
+            waiting = self._for_look[look] = _ForLook([], loop.call_later(HURRY_S, self._let_go, look))
+        future: Future[bool] = loop.create_future()
+        waiting.futures.append(future)
+        self._do(self._coherence.await_look(look, monotonic()))
+        return future
+
+    def _let_go(self, look: int) -> None:
+        """Have those who wait for *look* go on."""
+        waiting = self._for_look.pop(look)
+        waiting.hurry.cancel()
+        is_looked = self._coherence.has_applied(look)
+        for future in waiting.futures:
+            if not future.done():
+                future.set_result(is_looked)
 
     def begin(self, flight: int) -> None:
         """The snapshot of *flight* is about to be taken."""
@@ -316,12 +349,16 @@ class Runner:
         if self._on_changes is not None and (seen.changes or seen.is_gap):
             self._on_changes()
         self._do(self._coherence.looked(seen, monotonic()))
+        for look in [look for look in self._for_look if self._coherence.has_applied(look)]:
+            self._let_go(look)
 
     def _lost(self, error: BaseException) -> None:
         log.debug("the log of changes cannot be looked at: %s", error)
         now = monotonic()
         self.lost_since = self.lost_since or now
         self._do(self._coherence.lost(now))
+        for look in list(self._for_look):
+            self._let_go(look)
 
     def _hurry(self, ticket: int) -> None:
         self._do(self._coherence.hurry(ticket, monotonic()))
