@@ -27,10 +27,10 @@ Fetch = Callable[..., Awaitable[Sequence[Sequence[Any]]]]
 # transactions of the same numbers), whose tables these are (the database), and whether the log was emptied by a crash
 # or a standby's promotion (the generation). And all by which rows may change without a word: which tables have triggers
 # that are on, by whom those and the tables themselves were last touched (a trigger may have been off for a transaction;
-# another table may have got the name; ALTER TABLE may have written all rows anew), what their columns are called (two may
-# have changed names, of which the table's own row tells nothing), which partitions hang on which table, which policies
-# there are, and what the values of enums and the schemas are called. VACUUM and ANALYZE touch them in place, which leaves
-# xmin as it was. The columns cost 0.2 us each at every look, as measured.
+# another table may have got the name; ALTER TABLE may have written all rows anew), what their columns are called (two
+# may have changed names, of which the table's own row tells nothing), which partitions hang on which table, which
+# policies there are, and what the values of enums and the schemas are called. VACUUM and ANALYZE touch them in place,
+# which leaves xmin as it was. Columns cost 0.2 us each at every look, as measured.
 _LOOK = Prepared(
     """
     WITH now AS MATERIALIZED (

@@ -19,6 +19,7 @@ from toque.settings import Settings, load
 
 __all__ = ["listen", "serve", "settings_for"]
 
+
 def serve(
     target: str = ".",
     *,

@@ -21,12 +21,12 @@ from toque.store.plans import Plans
 from toque.store.pool import Pool
 from toque.store.postgres_connection import Connection, connect
 from toque.store.postgres_outcome import find_out
-from toque.store.together import Together
 from toque.store.postgres_transaction import COMMANDS, SINGLE, SNAPSHOTS, PostgresTransaction
 from toque.store.release import Release
 from toque.store.replicas import STALE_S, Replica, Replicas
 from toque.store.snapshot import Snapshots
 from toque.store.store import Run, StatementObserver
+from toque.store.together import Together
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from toque.call.context import Context, Mark
     from toque.contract.operation import Isolation
     from toque.store.plans import Plans
-    from toque.store.together import Together
     from toque.store.row_security import Caller
+    from toque.store.together import Together
 
 __all__ = ["COMMANDS", "SINGLE", "SNAPSHOTS", "PostgresTransaction"]
 

@@ -29,7 +29,8 @@ GATHER_S = 0.0005
 what a commit takes on a good disk."""
 
 MEMBERS_MAX = 64
-"""Commands of one transaction: as for the batches of SQLite's writer. More gain little, and all of them wait for the last."""
+"""Commands of one transaction: as for the batches of SQLite's writer. More gain little, and all of them wait for the
+last."""
 
 
 class Member(Protocol):
