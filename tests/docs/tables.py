@@ -14,7 +14,8 @@ from typing import Any
 from pages import ROOT
 
 import toque
-from toque import cli, testing
+from toque import testing
+from toque.cli.commands import cli
 from toque.contract.access import Access
 from toque.contract.errors import CODES, Error
 from toque.settings import Settings, describe
@@ -102,7 +103,7 @@ def _said_of(found: Any, name: str, home: str) -> str:
 
 
 def commands() -> Iterator[str]:
-    text = cli.cli.generate_docs(output_format="markdown", heading_level=2)
+    text = cli.generate_docs(output_format="markdown", heading_level=2)
     # In front of the first command stands a table of contents.
     yield text[text.index("\n### ") :]
 
