@@ -7,12 +7,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from shutil import copyfile
-from statistics import median, quantiles
+from statistics import median
 from tempfile import TemporaryDirectory
 
 from bench import load, program
 from bench.cache import following
 from bench.machine import Cores, cpu_seconds, memory_mb, tree
+from bench.messages.turn import delays
 from bench.postgres import DURABLE, Postgres, postgres
 from bench.redis import Broker, redis
 from bench.seed import script, seed_sqlite
@@ -244,12 +245,10 @@ def followed(server: Server, work: Work, contender: Contender, effort: Effort, k
     )
     states = len(found.delays_s)
     used = [(cpu_seconds(pid) - start) / states * 1e6 for pid, start in zip(watched, before, strict=True)]
-    cuts = quantiles(found.delays_s, n=100)
     return Figures(
         requests_per_s=states / found.seconds,
         cpu_us_per_request=used[0],
-        p50_ms=cuts[49] * 1000,
-        p99_ms=cuts[98] * 1000,
+        **delays(found.delays_s),
         database_cpu_us_per_request=used[1] if len(used) > 1 else None,
         memory_mb=with_all_mb[-1] - alone_mb,
         queries=found.queries / found.changes,

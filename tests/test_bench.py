@@ -83,6 +83,15 @@ def test_what_is_asked_of_one_contender_alone_is_answered_as_its_work_says(tmp_p
     assert row["requests_per_s"] > 0
 
 
+@pytest.mark.usefixtures("compiler")
+def test_of_ten_thousand_followed_rows_only_the_changed_one_is_asked_for(tmp_path: Path) -> None:
+    [row] = measured(tmp_path, "live_many", "--contender", "toque-sqlite")
+
+    assert (row["work"], row["contender"], row["errors"]) == ("live_many", "toque-sqlite", 0)
+    assert row["queries"] == 1
+    assert row["p99_ms"] > 0
+
+
 def test_strict_answers_of_three_processes_miss_nothing(tmp_path: Path) -> None:
     [row] = measured(tmp_path, "stale_strict", "--contender", "toque", seconds="1")
 

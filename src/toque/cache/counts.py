@@ -22,8 +22,8 @@ HELP: Mapping[str, str] = {
     "cache_bytes": "What answers in memory take.",
     "cache_answers": "Answers in memory.",
     "cache_workers": "Workers that answer from memory at present.",
-    "cache_shared": "Answers of other processes that were taken over (taken), or that did not hold (refused), and "
-    "those that were left for others (sent).",
+    "cache_shared": "Answers of other processes that were taken over (taken), or did not hold (refused), and answers "
+    "that were left for others (sent).",
     "cache_shared_failures": "How often the server of shared answers did not answer.",
     "cache_purged": "Names that the cache in front was told to forget.",
     "cache_purge_failures": "How often it could not be told.",
