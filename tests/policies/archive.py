@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -61,3 +62,26 @@ async def rows_of(db: Database, statement: Any, parameters: Any = None) -> list[
     transaction = db._transaction
     prepared, arguments = plan.arguments(binds, parameters, transaction.context.caller)
     return [tuple(row) for row in await transaction.fetch(prepared, arguments, 0, list)]
+
+
+def foreign(result: Any) -> list[Any]:
+    """What came back that Ann may never see."""
+    rows: Iterable[Any] = result if isinstance(result, list) else []
+    values = [
+        value for row in rows for value in (row if isinstance(row, Sequence) and not isinstance(row, str) else (row,))
+    ]
+    return [value for value in values if models.FOREIGN in str(value) or models.HIDDEN in str(value)]
+
+
+def touched(outcome: Outcome) -> dict[str, Any]:
+    """The rows that were changed and are not Ann's to change, and those that were put under another's name."""
+    found = {}
+    for table, before in outcome.before.items():
+        after = outcome.after[table]
+        lost = {key for key, row in before.items() if after.get(key) != row} - models.WRITABLE[table]
+        new = [row for key, row in after.items() if key not in before]
+        forged = [row for row in new if table in ("note", "member") and "acme" not in row]
+        forged += [row for row in new if table in ("note", "diary") and "ann" not in row]
+        if lost or forged:
+            found[table] = (lost, forged)
+    return found

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from archive import Outcome, attempt, rows_of
-from archive_models import FOREIGN, HIDDEN, WRITABLE
+from archive import Outcome, attempt, foreign, rows_of, touched
 from policy_forms import FORMS, Fails, Form, Reads, Writes
 
 from toque.store import Database, Store
@@ -21,8 +19,8 @@ async def test_a_statement_keeps_to_the_rules(archive: Store, form: Form) -> Non
 
     outcome = await attempt(archive, lambda db: _run(db, form))
 
-    assert _foreign(outcome.result) == []
-    assert _touched(outcome) == {}
+    assert foreign(outcome.result) == []
+    assert touched(outcome) == {}
     _assert_outcome(form.outcome, outcome)
 
 
@@ -50,26 +48,6 @@ def _assert_outcome(expected: Any, outcome: Outcome) -> None:
     else:
         rows = [row[0] if len(row) == 1 else row for row in outcome.result]
         assert Counter(map(repr, rows)) == Counter(map(repr, expected.rows))
-
-
-def _foreign(result: Any) -> list[Any]:
-    """What came back that Ann may never see."""
-    rows: Iterable[Any] = result if isinstance(result, list) else []
-    return [value for row in rows for value in row if FOREIGN in str(value) or HIDDEN in str(value)]
-
-
-def _touched(outcome: Outcome) -> dict[str, Any]:
-    """The rows that were changed and are not Ann's to change, and those that were put under another's name."""
-    touched = {}
-    for table, before in outcome.before.items():
-        after = outcome.after[table]
-        lost = {key for key, row in before.items() if after.get(key) != row} - WRITABLE[table]
-        new = [row for key, row in after.items() if key not in before]
-        forged = [row for row in new if table in ("note", "member") and "acme" not in row]
-        forged += [row for row in new if table in ("note", "diary") and "ann" not in row]
-        if lost or forged:
-            touched[table] = (lost, forged)
-    return touched
 
 
 @pytest.mark.parametrize("name", ["sqlite", "postgresql"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from archive import attempt
+from archive import attempt, foreign, touched
 from archive_models import ANN, FOREIGN, HIDDEN, SEEN, ZOE, Diary, Note, Topic
+from session_forms import FORMS
 from sqlalchemy import bindparam, delete, insert, select, text, update
 from sqlalchemy.orm import joinedload
 
@@ -168,3 +169,21 @@ async def test_shared_rows_are_shared(archive: Store) -> None:
     outcome = await _in_session(archive, lambda session: session.scalar(statement, {"it": 2}))
 
     assert outcome.result == "wine"
+
+
+@pytest.mark.parametrize("name", FORMS)
+async def test_whatever_a_session_is_made_to_say_it_keeps_to_the_rules(archive: Store, name: str) -> None:
+    act, expected = FORMS[name]
+
+    outcome = await _in_session(archive, act)
+
+    assert foreign(outcome.result) == []
+    assert touched(outcome) == {}
+    if isinstance(expected, type):
+        assert isinstance(outcome.error, expected), (outcome.error, outcome.result)
+    else:
+        assert outcome.error is None
+        is_list = isinstance(expected, list)
+        assert (sorted(outcome.result, key=repr) if is_list else outcome.result) == (
+            sorted(expected, key=repr) if is_list else expected
+        )

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import Integer, cast, delete, func, insert, select, text, update
 from vault import calling
 from vault_models import Diary, Ledger, Note, Reader, State, Topic
 
-from toque.contract.errors import Forbidden
+from toque.contract.errors import Forbidden, Invalid
 from toque.store import Store
 
 ANA = calling("ana", "north")
@@ -215,3 +215,15 @@ async def test_behind_the_compiler_the_wall_is_not_noticed(both: Store, raw: Sto
     for statement in (update(Note).where(Note.id == 3).values(text="x"), insert(Ledger).values(id=3, amount=1)):
         with pytest.raises(Forbidden):
             await both.command(lambda db, it=statement: db.execute(it), ANA)
+
+
+@pytest.mark.parametrize("vault_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("condition", [cast(Note.text, Integer) == 1, 1 / Note.level > 0], ids=["a cast", "by zero"])
+async def test_a_condition_that_fails_for_a_foreign_row_tells_nothing_of_it(both: Store, condition: Any) -> None:
+    """Nobody but PostgreSQL itself can have the rule asked first: the compiler's words stand beside the condition."""
+    foreign = select(Note.id).where(Note.id == 2, condition)
+    own = select(Note.id).where(Note.id == 1, condition)
+
+    assert await both.query(lambda db: db.all(int, foreign), ANA) == []
+    with pytest.raises(Invalid):
+        await both.query(lambda db: db.all(int, own), ANA)

@@ -39,6 +39,14 @@ class OverTransaction:
     def do_execute_no_params(self, cursor: Any, statement: str, context: Any = None) -> None:
         cursor.run(statement, (), context)
 
+    def _deliver_insertmanyvalues_batches(self, connection: Any, cursor: Any, *args: Any) -> Any:
+        batches: Any = super()
+        context = args[-1]
+        for batch in batches._deliver_insertmanyvalues_batches(connection, cursor, *args):
+            # What is to be run is compared with it (`session.py`).
+            context.statement = batch.replaced_statement
+            yield batch
+
     def do_savepoint(self, connection: Any, name: str) -> None:
         connection.connection.set_savepoint(name)
 

@@ -176,14 +176,26 @@ class Cursor:
     def close(self) -> None:
         self._rows = []
 
+    async def _async_soft_close(self) -> None:
+        """What SQLAlchemy asks of a driver's cursor whose rows it has not read yet: they are all here."""
+
 
 def _prepared(sql: str, context: Any, plans: Plans) -> Prepared:
     compiled = context.compiled
     if compiled is None or not hasattr(compiled, "_result_columns"):
         raise TypeError("a session runs statements that SQLAlchemy compiles; this one is text or DDL.")
+    # Another compiler's statement, from a cache of somebody's own, knows no rules; nor does what a listener of
+    # `before_cursor_execute` gives back. Where schemas are translated, a rule would be another table's.
+    is_own = compiled.dialect is context.dialect and type(compiled) is context.dialect.statement_compiler
+    is_guarded = hasattr(context.dialect, "guard")
+    if not is_own or sql != context.statement or (is_guarded and compiled.schema_translate_map):
+        raise TypeError(
+            "a session runs statements as its own dialect compiles them: without a cache, a listener or a map of "
+            "schemas that changes what they say."
+        )
     is_write = compiled.isinsert or compiled.isupdate or compiled.isdelete
     tables = (compiled.compile_state.dml_table,) if is_write else ()
     prepared = Prepared(sql, is_write, tables)
     prepared.is_system = plans.is_system and context.dialect is plans.dialect
-    prepared.is_guarded = hasattr(context.dialect, "guard")
+    prepared.is_guarded = is_guarded
     return prepared
