@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from toque.store.insight.advice import LOOKS_MIN, Advice, Report, advise
 from toque.store.insight.candidates import candidates
 from toque.store.insight.catalog import Table
 from toque.store.insight.statistics import Statistics, recorded
+from toque.store.schema import create_missing
+from toque.testing.postgres import PrivatePostgres
 
 ROWS = 5000
 
@@ -25,18 +28,19 @@ def metadata() -> Any:
     return Base.metadata
 
 
+async def fill(db: Database) -> None:
+    await db.execute(
+        insert(Customer),
+        [{"id": n, "email": f"{n}@x", "city": f"c{n % 500}", "shoe_size": n % 10} for n in range(ROWS)],
+    )
+    await db.execute(
+        insert(Purchase),
+        [{"id": n, "customer_id": n, "state": "ab"[n % 2], "day": n % 365, "code": n} for n in range(ROWS)],
+    )
+
+
 @pytest.fixture
 async def shop(store: Store) -> Store:
-    async def fill(db: Database) -> None:
-        await db.execute(
-            insert(Customer),
-            [{"id": n, "email": f"{n}@x", "city": f"c{n % 500}", "shoe_size": n % 10} for n in range(ROWS)],
-        )
-        await db.execute(
-            insert(Purchase),
-            [{"id": n, "customer_id": n, "state": "ab"[n % 2], "day": n % 365, "code": n} for n in range(ROWS)],
-        )
-
     await store.command(fill)
     await store.command(lambda db: db.execute(text("ANALYZE")))
     return store
@@ -156,21 +160,53 @@ async def test_advising_changes_nothing(shop: Store, tmp_path: Path) -> None:
     assert await shop.query(lambda db: db.scalar(text(query))) == before
 
 
-async def test_postgresql_own_statistics_come_first(shop: Store, tmp_path: Path) -> None:
-    if shop.dialect_name == "sqlite":
-        pytest.skip("SQLite has no such view")
-    # The extension is not in the wheel; a view of its shape stands in for it.
-    view = (
-        "CREATE VIEW pg_stat_statements AS SELECT 'SELECT id FROM customer WHERE city = $1'::text AS query, 7::bigint AS "
-        "calls, 70.0::float8 AS total_exec_time, 7::bigint AS rows, oid AS dbid FROM pg_database"
-    )
-    await shop.command(lambda db: db.execute(text(view)))
+@pytest.fixture
+def counting() -> Iterator[PrivatePostgres]:
+    """A server that counts statements by itself. The wheel has no such extension; a distribution's server does."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/lib/pg_stat_statements.so"))
+    if not found:
+        pytest.skip("no PostgreSQL with pg_stat_statements is installed")
+    options = {"shared_preload_libraries": "pg_stat_statements"}
+    server = PrivatePostgres(programs=found[-1].parents[1] / "bin", options=options)
+    server.start()
+    yield server
+    server.stop()
 
-    report = await advise(shop.url, tmp_path)
+
+async def test_postgresql_own_statistics_come_first(counting: PrivatePostgres, tmp_path: Path) -> None:
+    url = counting.create_database()
+    await create_missing(url, Base.metadata)
+    store = open_store(url)
+    await store.start()
+    await store.command(lambda db: db.execute(text("CREATE EXTENSION pg_stat_statements")))
+    await store.command(fill)
+    await store.command(lambda db: db.execute(text("ANALYZE")))
+    for n in range(7):
+        await store.query(lambda db, n=n: db.all(int, by_city(f"c{n}")))
+    await store.stop()
+
+    report = await advise(url, tmp_path)
 
     assert report.source == "pg_stat_statements"
     (found,) = about(report, "create", "customer")
-    assert "7 runs, 10.0 ms each" in found.why
+    assert "7 runs" in found.why
+    assert found.statement.startswith("CREATE INDEX")
+
+
+async def test_an_extension_that_the_server_was_not_started_with_is_no_error(
+    counting: PrivatePostgres, tmp_path: Path
+) -> None:
+    counting.terminate()
+    counting._options = {}
+    counting.start()
+    url = counting.create_database()
+    await create_missing(url, Base.metadata)
+    store = open_store(url)
+    await store.start()
+    await store.command(lambda db: db.execute(text("CREATE EXTENSION pg_stat_statements")))
+    await store.stop()
+
+    assert (await advise(url, tmp_path)).source == "recorded statements"
 
 
 async def test_what_is_recorded_has_no_values_and_adds_up_over_processes(shop: Store, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -33,16 +34,26 @@ class PrivatePostgres:
 
     Args:
         is_durable: whether a commit waits for the disk. Only tests that kill the server need it.
+        programs: the folder of another server's programs, that of a distribution say.
+        options: further settings of the server.
     """
 
-    def __init__(self, *, is_durable: bool = False, max_connections: int = 200) -> None:
+    def __init__(
+        self,
+        *,
+        is_durable: bool = False,
+        max_connections: int = 200,
+        programs: Path | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="toque-pg-"))
         self._user = _UNPRIVILEGED if os.geteuid() == 0 else None
         self._is_durable = is_durable
         self._max_connections = max_connections
         self._names = count()
         self._process: subprocess.Popen[bytes] | None = None
-        self._bin: Path | None = None
+        self._bin = programs
+        self._options = options or {}
         if self._user:
             shutil.chown(self._folder, self._user)
 
@@ -84,6 +95,7 @@ class PrivatePostgres:
             "full_page_writes": durability,
             "synchronous_commit": durability,
             "shared_buffers": "64MB",
+            **self._options,
         }
         flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         with (self._folder / "log").open("wb") as log:
