@@ -313,6 +313,18 @@ WORKS = (
         unit="job",
     ),
     Work(
+        "limited",
+        "empty jobs of queues with limits that hold nothing up, 10 at once, fsync on",
+        (
+            program("toque", "toque_jobs", "work", "at_once"),
+            program("toque-per-key", "toque_jobs", "work", "per_key"),
+            program("toque-free", "toque_jobs", "work", "free"),
+        ),
+        (),
+        measured="by itself",
+        unit="job",
+    ),
+    Work(
         "step",
         "durable steps of one job after the other, fsync on",
         (program("toque", "toque_jobs", "step"), program("dbos", "dbos_steps")),

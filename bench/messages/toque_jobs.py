@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import uvloop
 
@@ -20,6 +22,7 @@ URL = os.environ.get("BENCH_POSTGRES_URL", "")
 CALLERS, BATCH, SLOTS = 16, 500, 10
 FILLED_PER_S = 20_000  # Jobs that wait when a turn of `work` begins, for each of its seconds: more than it can do.
 FILLED_AT_ONCE = 10_000
+KEYS = 100
 STEPS, RECIPES = 100, 200  # Steps of one job, so that the job itself costs a hundredth; and jobs.
 WAITING = "SELECT count(*) FROM toque.job"
 
@@ -27,8 +30,21 @@ app = App("bench")
 taken = 0
 
 
+# Limits that hold nothing up, so that what is measured is their price.
+app.queue("at_once", at_once=1000, rate="1000000/1s")
+app.queue("per_key", at_once_per_key=1000)
+
+
 @app.job()
 async def cook(dish: str, portions: int) -> None: ...
+
+
+@app.job(queue="at_once")
+async def cook_within_limits(dish: str, portions: int) -> None: ...
+
+
+@app.job(queue="per_key")
+async def cook_by_key(dish: str, portions: int) -> None: ...
 
 
 async def stir(number: int) -> int:
@@ -51,6 +67,20 @@ async def order(dish: str, jobs: Jobs) -> None:
 @app.command(allow=public)
 async def order_many(dishes: int, jobs: Jobs) -> None:
     jobs.enqueue_many(cook, [("soup", number) for number in range(dishes)])
+
+
+COOKS: dict[str, tuple[Any, list[str]]] = {
+    "free": (cook, [""]),
+    "at_once": (cook_within_limits, [""]),
+    "per_key": (cook_by_key, [f"table {number}" for number in range(KEYS)]),
+}
+
+
+@app.command(allow=public)
+async def order_within(limits: str, dishes: int, jobs: Jobs) -> None:
+    job, keys = COOKS[limits]
+    for key in keys:
+        jobs.enqueue_many(job, [("soup", number) for number in range(dishes // len(keys))], key=key)
 
 
 @app.command(allow=public)
@@ -77,10 +107,10 @@ async def enqueue_many() -> None:
     said(found, errors=abs(await left(URL, WAITING) - callers.done))
 
 
-async def work() -> None:
+async def work(limits: str = "free") -> None:
     async with running(app, settings=settings(works=False), database_url=URL) as kitchen:
         for _ in range(int(FILLED_PER_S * (SECONDS + WARM_UP_S)) // FILLED_AT_ONCE):
-            await kitchen.call("bench.order_many", dishes=FILLED_AT_ONCE)
+            await kitchen.call("bench.order_within", limits=limits, dishes=FILLED_AT_ONCE)
     async with running(app, settings=settings(works=True), database_url=URL):
         found = await measured(lambda: left(URL, WAITING))
         has_run_dry = await left(URL, WAITING) == 0
@@ -100,4 +130,10 @@ async def steps_taken() -> int:
 
 
 if __name__ == "__main__":
-    uvloop.run({"enqueue": enqueue, "enqueue_many": enqueue_many, "work": work, "step": step}[sys.argv[1]]())
+    programs: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
+        "enqueue": enqueue,
+        "enqueue_many": enqueue_many,
+        "work": work,
+        "step": step,
+    }
+    uvloop.run(programs[sys.argv[1]](*sys.argv[2:]))

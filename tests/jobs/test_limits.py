@@ -17,7 +17,8 @@ from toque.contract.complaints import SetupError
 from toque.contract.limits import Limits, Rate
 from toque.messages.jobs.limited import KEYS_MAX, Limited
 from toque.messages.jobs.limited_statements import LIMITED
-from toque.messages.jobs.table import JobTable
+from toque.messages.jobs.statements import STATEMENTS
+from toque.messages.jobs.table import JOBS, JobTable
 from toque.settings import Messages, Settings
 from toque.store import Store
 from toque.store.database import transaction_of
@@ -200,7 +201,7 @@ def test_limits_are_given_once_and_for_a_queue_that_is_used() -> None:
 MANY = 100_000
 
 
-async def fill(store: Store, share: str) -> None:
+async def fill(store: Store, share: str, *, is_counted: bool = True) -> None:
     """So many waiting jobs of one queue, with *share* as SQL of `n`."""
     if store.dialect_name == "postgresql":
         numbers, id = f"generate_series(1, {MANY}) AS n", "gen_random_uuid()"
@@ -213,7 +214,8 @@ async def fill(store: Store, share: str) -> None:
         f"SELECT {id}, 'mail', 'send', 0, 0, {'now()' if store.dialect_name == 'postgresql' else '0'}, "
         f"'', '', '', {share} FROM {numbers}",
     )
-    await act(store, "ANALYZE toque.job")
+    if is_counted:
+        await act(store, "ANALYZE toque.job")
 
 
 NAMES = '["send"]'
@@ -236,21 +238,41 @@ ONE_KEY = '["k"]'
 async def test_a_claim_looks_at_few_of_many(other: Store, share: str, name: str, arguments: Any) -> None:
     await fill(other, share)
     statement = getattr(LIMITED[other.dialect_name], name)
-    if other.dialect_name == "postgresql":
-        looked_at = await _rows_of_plan(other, statement.sql, arguments)
-    else:
-        looked_at = await asyncio.to_thread(_steps_of_sqlite, other, statement.sql, arguments)
 
-    assert looked_at < 5000
+    assert await looked_at_by(other, statement.sql, arguments) < 5000
 
 
-async def _rows_of_plan(store: Store, sql: str, arguments: Any) -> int:
-    """The rows that all nodes of the plan gave or threw away when it ran."""
+async def looked_at_by(store: Store, sql: str, arguments: Any, *, without: str = "") -> int:
+    if store.dialect_name == "postgresql":
+        return await _rows_of_plan(store, sql, arguments, without)
+    return await asyncio.to_thread(_steps_of_sqlite, store, sql, arguments)
+
+
+async def test_a_look_looks_at_few_of_many_whatever_the_server_thinks_of_them(other: Store) -> None:
+    """PostgreSQL 18 takes a hash join, for which it reads the whole table, where it has not counted the rows yet; older
+    ones do where they are kept from the other join."""
+    await fill(other, "NULL", is_counted=False)
+    look = STATEMENTS[other.dialect_name].look.sql
+    assert await looked_at_by(other, look, ('["a", "mail", "z"]', NAMES, 1), without="enable_nestloop") < 5000
+
+
+async def test_a_look_does_not_go_through_all_of_a_queue_that_is_paused(other: Store) -> None:
+    await fill(other, "NULL")
+    await act(other, "INSERT INTO toque.job_queue (name, is_paused) VALUES ('mail', true)")
+    probe = JOBS.postgresql if other.dialect_name == "postgresql" else JOBS.sqlite
+
+    assert await looked_at_by(other, f"SELECT {probe}", ()) < 5000
+
+
+async def _rows_of_plan(store: Store, sql: str, arguments: Any, without: str) -> int:
+    """The rows that all nodes of the plan gave or threw away when it ran, kept from doing so in one way."""
     from toque.store.prepared import Prepared
 
     explained = Prepared(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", True)
 
     async def run(database: Any) -> Any:
+        if without:
+            await transaction_of(database).fetch(Prepared(f"SET LOCAL {without} = off"), (), 0, list)
         return await transaction_of(database).fetch(explained, arguments, 0, list)
 
     plan = (await store.command(run))[0][0]

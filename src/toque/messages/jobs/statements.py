@@ -74,12 +74,15 @@ _OPEN = "NOT EXISTS (SELECT FROM toque.job_queue AS q WHERE q.name = {} AND q.is
 
 _POSTGRESQL = Statements(
     number=_prepared("SELECT nextval('toque.job_worker')"),
+    # An order and a limit have the index used, whatever is known of the table: asked with EXISTS alone, a server that
+    # has not counted yet what was just enqueued reads all of it at every look.
     look=_prepared(
         f"""
         SELECT
             (SELECT coalesce(json_agg(wanted), '[]')::text FROM json_array_elements_text($1::json) AS wanted
-             WHERE EXISTS (SELECT FROM toque.job AS j WHERE j.state = {WAITING} AND j.queue = wanted
-                           AND j.name = ANY (ARRAY(SELECT json_array_elements_text($2::json))))
+             WHERE (SELECT true FROM toque.job AS j WHERE j.state = {WAITING} AND j.queue = wanted
+                    AND j.name = ANY (ARRAY(SELECT json_array_elements_text($2::json)))
+                    ORDER BY j.priority DESC, j.pos LIMIT 1)
                AND {_OPEN.format("wanted")}),
             (SELECT extract(epoch FROM min(due) - clock_timestamp())::float8 FROM toque.job WHERE state = {LATER}),
             (SELECT coalesce(json_agg(DISTINCT worker), '[]')::text FROM toque.job WHERE state = {RUNNING}),

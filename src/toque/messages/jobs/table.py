@@ -22,18 +22,29 @@ from toque.store.store import Store
 
 __all__ = ["JOBS", "Held", "JobTable", "Mine", "View"]
 
+# From one queue to the next along the index: the jobs of one that is paused may be many.
+_HAS_SOMETHING = f"""
+    EXISTS (
+        WITH RECURSIVE waiting(queue) AS (
+            SELECT (SELECT queue FROM toque.job WHERE state = {WAITING} ORDER BY queue LIMIT 1)
+            UNION ALL
+            SELECT (SELECT queue FROM toque.job WHERE state = {WAITING} AND queue > waiting.queue
+                    ORDER BY queue LIMIT 1)
+            FROM waiting WHERE waiting.queue IS NOT NULL
+        )
+        SELECT 1 FROM waiting WHERE queue IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM toque.job_queue AS q WHERE q.name = waiting.queue AND q.is_paused)
+    )
+"""
+
 JOBS = Probe(
     f"""
-    CASE WHEN EXISTS (SELECT FROM toque.job WHERE state = {RUNNING}) OR EXISTS (
-        SELECT FROM toque.job AS j WHERE state = {WAITING}
-        AND NOT EXISTS (SELECT FROM toque.job_queue AS q WHERE q.name = j.queue AND q.is_paused))
+    CASE WHEN EXISTS (SELECT FROM toque.job WHERE state = {RUNNING}) OR {_HAS_SOMETHING}
     THEN 0.0::float8
     ELSE (SELECT extract(epoch FROM min(due) - clock_timestamp())::float8 FROM toque.job WHERE state = {LATER}) END
     """,
     f"""
-    CASE WHEN EXISTS (SELECT 1 FROM toque_job WHERE state = {RUNNING}) OR EXISTS (
-        SELECT 1 FROM toque_job AS j WHERE state = {WAITING}
-        AND NOT EXISTS (SELECT 1 FROM toque_job_queue AS q WHERE q.name = j.queue AND q.is_paused))
+    CASE WHEN EXISTS (SELECT 1 FROM toque_job WHERE state = {RUNNING}) OR {_HAS_SOMETHING.replace("toque.", "toque_")}
     THEN 0.0
     ELSE (SELECT min(due) - ((julianday('now') - 2440587.5) * 86400.0) FROM toque_job WHERE state = {LATER}) END
     """,
