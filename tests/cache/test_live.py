@@ -14,6 +14,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from kitchen_of_callers import make_app
 
 from live_shop import ANA, BANNED, BO, JarView, LetterView, app, runs, settle
 from toque.cache.live import Live
@@ -63,6 +64,18 @@ async def test_the_answer_comes_at_once_and_again_when_it_changes(shop: Harness)
 
         await shop.call("shop.refill", id=jar.id, content="figs")
         assert await anext(states) == [JarView(jar.id, "figs")]
+
+
+async def test_who_follows_what_cannot_be_followed_any_more_is_told_so_at_once(database_url: str) -> None:
+    async with running(make_app(), database_url=database_url) as kitchen:
+        await kitchen.call("kitchen.add_dish", id=1, name="soup", price=5)
+        async with kitchen.live("kitchen.draw") as states:
+            assert await anext(states) is None
+
+            await kitchen.call("kitchen.set_price", id=1, price=100)
+            with pytest.raises(Unimplemented, match="random"):
+                async with asyncio.timeout(20):
+                    await anext(states)
 
 
 async def test_a_row_that_moves_out_is_seen_to_leave(shop: Harness) -> None:

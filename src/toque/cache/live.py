@@ -236,7 +236,9 @@ class Live:
         try:
             answer = await topic.plan.call(context, copy.deepcopy(topic.arguments))
             if not isinstance(answer, KeptAnswer):
-                raise Unavailable("nobody can say what changes now")
+                # While it is found out whose changes are told, nothing is said for good.
+                is_final = self._cache.captured and why_not_live(topic.plan, self._cache)
+                raise self._refusal(topic.plan) if is_final else Unavailable("nobody can say what changes now")
         except Exception as error:
             self._failed(topic, error)
             return

@@ -268,7 +268,8 @@ class CachedQuery:
     def _landing(self, value: Any, key: Key, noting: Noting, *, is_same: bool) -> Landing:
         is_told = self._tells(key, noting)
         if not self._is_tracked(noting):
-            self._give_up(noting.why_not)
+            if is_same:  # Else it was found out meanwhile whose changes are told.
+                self._give_up(noting.why_not)
             return Landing(_Plain(value), is_lasting=False, is_shared=False)
         try:
             kept = self._canonical.kept(value if self._shape is None else self._shape(value))
