@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
 import pytest
+from kitchen_of_callers import Dish, make_app
+from sqlalchemy import select
 from test_cached_queries import ANN, BOB, _figures, _settle, kitchens  # noqa: F401 - a fixture
 
+from toque import Database, Header, public
 from toque.contract.freshness import BYPASS, STRICT, Freshness
-from toque.testing import Harness
+from toque.settings import Http, Settings
+from toque.testing import Harness, running
 from toque.transports.kept_forms import freshness_of
 
 
@@ -96,6 +101,30 @@ async def test_own_commits_are_seen_in_every_process(kitchens: tuple[Harness, Ha
         done = await first.post("/price", json={"id": 1, "price": price})
         headers = {"toque-mark": done.headers["toque-mark"]} if "toque-mark" in done.headers else {}
         assert (await second.get("/dishes/1", headers=headers)).json()["price"] == price
+
+
+async def test_answers_say_by_which_headers_they_differ(database_url: str) -> None:
+    app = make_app()
+
+    @app.query("/greeting", allow=public)
+    async def greeting(db: Database, lang: Annotated[str, Header("Accept-Language")] = "en") -> str:
+        return f"{lang} {len(await db.all(int, select(Dish.id)))}"
+
+    @app.query("/anew", allow=public, cached=False)
+    async def anew(lang: Annotated[str, Header("Accept-Language")] = "en") -> str:
+        return lang
+
+    settings = Settings(http=Http(cors_origins=("https://a.example",)))
+    async with running(app, settings=settings, database_url=database_url) as kitchen:
+        for path in ("/greeting", "/anew"):
+            for lang in ("de", "fr"):
+                for origin in ({}, {"origin": "https://a.example"}, {"origin": "https://b.example"}):
+                    answer = await kitchen.get(path, headers={"accept-language": lang, **origin})
+
+                    assert answer.json()[:2] == lang
+                    assert ", ".join(answer.headers.get_all("vary")) == "accept, accept-language, origin"
+                    may_read = answer.headers.get("access-control-allow-origin")
+                    assert may_read == ("https://a.example" if origin.get("origin") == "https://a.example" else None)
 
 
 @pytest.mark.parametrize("mark", ["0.99999999999999.abc", "0.1.abc", "0.x.abc", "1.2", "....", "0.1." + "a" * 99, ""])

@@ -13,7 +13,12 @@ __all__ = ["Cors"]
 MAX_AGE_S = 600
 """How long a browser may remember a preflight: Safari's ceiling, the lowest of the large browsers."""
 
-EXPOSED = "location, retry-after, traceparent"
+EXPOSED = "etag, location, retry-after, toque-mark, traceparent"
+ALLOWED = (
+    "accept, authorization, cache-control, content-type, idempotency-key, if-none-match, last-event-id, toque-mark, "
+    "traceparent, x-timeout-ms"
+)
+"""Beside what the Fetch Standard exposes and allows by itself: all that means something to us."""
 
 
 class Cors:
@@ -23,8 +28,9 @@ class Cors:
         self._origins = frozenset(origins)
         self._with_credentials = with_credentials
 
-    def headers(self, origin: str) -> Headers:
-        """What lets a page of *origin* read the answer; always `Vary`, so that no cache mixes origins up."""
+    def headers(self, origin: str | None) -> Headers:
+        """What lets a page of *origin* read the answer; always `Vary`, so that no cache mixes origins up, nor gives a
+        page what was asked for by somebody without one."""
         allowed = self._allowed(origin)
         if allowed is None:
             return [("vary", "origin")]
@@ -43,11 +49,11 @@ class Cors:
             return []
         return [
             ("access-control-allow-methods", route.allow),
-            ("access-control-allow-headers", "accept, authorization, content-type, traceparent, x-timeout-ms"),
+            ("access-control-allow-headers", ALLOWED),
             ("access-control-max-age", str(MAX_AGE_S)),
         ]
 
-    def _allowed(self, origin: str) -> str | None:
+    def _allowed(self, origin: str | None) -> str | None:
         if "*" in self._origins:
             return "*"
         return origin if origin in self._origins else None

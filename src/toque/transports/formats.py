@@ -56,11 +56,15 @@ def _data(plan: Plan) -> Iterator[Offer]:
 
 
 def _headers(plan: Plan) -> Headers:
-    """What every answer carries. What depends on the caller is kept by nobody (RFC 9111, 5.2.2.5)."""
+    """What every answer carries. What depends on the caller is kept by nobody (RFC 9111, 5.2.2.5). A query's other
+    answers are asked for each time: without a word, caches guess how long they hold (4.2.2)."""
     headers = list(DATA_HEADERS)
-    if plan.operation.kind is Kind.QUERY:
-        inputs = (found.wire_name.lower() for found in plan.signature.inputs if found.place is Place.HEADER)
-        headers.append(("vary", ", ".join(("accept", *inputs))))
+    is_query = plan.operation.kind is Kind.QUERY
     if plan.reads_credential:
         headers.append(("cache-control", "no-store"))
+    elif is_query:
+        headers.append(("cache-control", "no-cache"))
+    if is_query:
+        inputs = (found.wire_name.lower() for found in plan.signature.places(Place.HEADER))
+        headers.append(("vary", ", ".join(dict.fromkeys(["accept", *inputs]))))
     return headers

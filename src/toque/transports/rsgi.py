@@ -103,8 +103,8 @@ class Edge:
         extra: Headers = []
         if self.is_stopping and scope.http_version[0] == "1":
             extra.append(("connection", "close"))
-        if self._cors is not None and (origin := headers.get("origin")) is not None:
-            extra += self._cors.headers(origin)
+        if self._cors is not None:
+            extra += self._cors.headers(headers.get("origin"))
         return ReplyWith(proto, extra) if extra else proto
 
     def _connect(self, scope: Any, headers: Any, proto: Any) -> Awaitable[None]:
