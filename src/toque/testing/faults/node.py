@@ -24,14 +24,14 @@ from toque.contract.errors import Error
 from toque.contract.principal import ANONYMOUS
 from toque.settings import Secret
 from toque.testing.faults.clock import Clock, set_clock
-from toque.testing.faults.history import History, Line
+from toque.testing.faults.history import History, Line, What
 from toque.testing.faults.runs import watch
 from toque.testing.faults.scenario import Call, Scenario
 from toque.testing.faults.schedule import AtStep
 from toque.testing.faults.steps import arm
 from toque.testing.harness import Harness
 
-__all__ = ["Life", "Order", "Word", "live"]
+__all__ = ["Body", "Life", "Order", "Word"]
 
 
 class Life(msgspec.Struct, frozen=True):
@@ -102,6 +102,10 @@ class _Faults:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
+    def write(self, line: Line) -> None:
+        """Write down what this life did."""
+        self._history.write(msgspec.structs.replace(line, life=self._life.name))
+
     def reached(self, step: str) -> None:
         with self._lock:
             self._counts[step] += 1
@@ -111,7 +115,7 @@ class _Faults:
                 self._act(fault)
 
     def _act(self, fault: AtStep) -> None:
-        self._history.write(Line(what="hurt", life=self._life.name, told=f"{fault.act} at '{fault.step}'"))
+        self.write(Line(what="hurt", told=f"{fault.act} at '{fault.step}'"))
         if fault.act in ("freeze", "lapse"):
             self._line.say(Word(freezes_s=fault.for_s, lapses=fault.act == "lapse"))
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -127,16 +131,36 @@ class _Faults:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def live(scenario: Scenario, life: Life) -> None:
-    """Be a node until told to stop, or until the schedule ends it."""
-    line, history = _Line(life.socket), History(Path(life.history))
-    line.say(Word(life=life.name, pid=os.getpid()))
-    faults = _Faults(life, line, history)
-    watch(scenario.app, scenario.identify, history.write, life.name)
-    arm(scenario.steps, faults.reached)
-    if life.clock is not None:
-        set_clock(life.clock)
-    asyncio.run(_Node(scenario, life, line, history).run())
+class Body:
+    """What the lives of one scenario have in common: the app, loaded, with its runs watched and its steps armed.
+
+    It is made once and becomes a life in each process that is forked from it, so it holds no thread and no file.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._faults: _Faults | None = None
+        watch(scenario.app, scenario.identify, self._write)
+        arm(scenario.steps, self._reached)
+        # Whatever is loaded and kept for all when an app is compiled is there afterwards.
+        scenario.app.serve(scenario.settings)
+
+    def live(self, life: Life) -> None:
+        """Be a node until told to stop, or until the schedule ends it."""
+        line, history = _Line(life.socket), History(Path(life.history))
+        line.say(Word(life=life.name, pid=os.getpid()))
+        self._faults = _Faults(life, line, history)
+        if life.clock is not None:
+            set_clock(life.clock)
+        asyncio.run(_Node(self._scenario, life, line, history).run())
+
+    def _reached(self, step: str) -> None:
+        if self._faults is not None:
+            self._faults.reached(step)
+
+    def _write(self, what: What, consumer: str, id: str, key: str) -> None:
+        if self._faults is not None:
+            self._faults.write(Line(what=what, consumer=consumer, id=id, key=key))
 
 
 class _Node:

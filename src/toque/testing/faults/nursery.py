@@ -15,8 +15,8 @@ import sys
 
 import msgspec
 
-from toque.testing.faults.node import Life, live
-from toque.testing.faults.scenario import Scenario, load
+from toque.testing.faults.node import Body, Life
+from toque.testing.faults.scenario import load
 
 __all__ = ["Nursery"]
 
@@ -58,7 +58,7 @@ class Nursery:
 
 
 def main(target: str) -> None:
-    scenario = load(target)
+    body = Body(load(target))
     # What is loaded now is shared by all lives: collecting garbage would only copy its pages.
     gc.collect()
     gc.freeze()
@@ -68,12 +68,12 @@ def main(target: str) -> None:
     decode = msgspec.json.Decoder(Life).decode
     for line in sys.stdin.buffer:
         if os.fork() == 0:
-            _become(scenario, decode(line))
+            _become(body, decode(line))
     # They are of its group, and so is it; nothing is left to do.
     os.killpg(0, signal.SIGKILL)
 
 
-def _become(scenario: Scenario, life: Life) -> None:
+def _become(body: Body, life: Life) -> None:
     """Live *life*, and never come back."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -81,7 +81,7 @@ def _become(scenario: Scenario, life: Life) -> None:
         for number in (1, 2):
             os.dup2(log, number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        live(scenario, life)
+        body.live(life)
     except BaseException:
         import traceback
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from toque.call.context import CURRENT
 from toque.testing.faults import everywhere
-from toque.testing.faults.history import Line, What
+from toque.testing.faults.history import What
 
 if TYPE_CHECKING:
     from toque.app import App
@@ -24,18 +24,14 @@ Write = Callable[[What, str, str, str], None]
 """Writes down what happened to whose run: of which consumer, for which call, under which key."""
 
 
-def watch(app: App, identify: Identify, write: Callable[[Line], None], life: str) -> None:
+def watch(app: App, identify: Identify, write: Write) -> None:
     """Have every run of a handler or job of *app* written down, from its function's first line to its last."""
-
-    def note(what: What, consumer: str, id: str, key: str) -> None:
-        write(Line(what=what, life=life, consumer=consumer, id=id, key=key))
-
     for module in app.modules:
         for operations in (module.handlers, getattr(module, "jobs", [])):
-            operations[:] = [_watched(operation, identify, note) for operation in operations]
+            operations[:] = [_watched(operation, identify, write) for operation in operations]
 
 
-def _watched(operation: Operation, identify: Identify, note: Write) -> Operation:
+def _watched(operation: Operation, identify: Identify, write: Write) -> Operation:
     function: Callable[..., Any] = operation.function
     bind = signature(function).bind
 
@@ -45,13 +41,13 @@ def _watched(operation: Operation, identify: Identify, note: Write) -> Operation
         delivery = None if context is None else context.delivery
         consumer = operation.name if delivery is None else delivery.consumer
         whose = (consumer, *identify(bind(*args, **options).arguments))
-        note("began", *whose)
+        write("began", *whose)
         try:
             yield
         except BaseException:
-            note("failed", *whose)
+            write("failed", *whose)
             raise
-        note("ended", *whose)
+        write("ended", *whose)
 
     @wraps(function)
     async def waits(*args: Any, **options: Any) -> Any:
