@@ -165,6 +165,13 @@ def _call(order: str, random: Random) -> Call:
     return Call(order, operation, {"order": order, "table": random.choice(TABLES)}, is_once)
 
 
+FOLLOWING = {
+    "kitchen.cook": ("kitchen.serve", "kitchen.wash"),
+    "kitchen.serve": ("kitchen.wash",),
+    "kitchen.plate": STEPS,
+}
+"""What is done because of another one, and waits with it where that is put aside."""
+
 # Messages in whose company processes ended again and again, and what waits behind them.
 _ASIDE = (
     "SELECT c.name, p.data FROM {t}parked AS p JOIN {t}consumer AS c ON c.id = p.consumer WHERE EXISTS ("
@@ -188,7 +195,7 @@ async def read(db: Database) -> State:
         [
             Effect(consumer, msgspec.json.decode(data)["order"])
             for name, data in aside
-            for consumer in (STEPS if name == "kitchen.plate" else [name])
+            for consumer in (name, *FOLLOWING.get(name, ()))
         ],
     )
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from bells import Broken, Rung, bells, heard, heard_by_bell, parked, rows_of, silent, store_of, until
 
+from toque.log.reader import reader_of
 from toque.messages.consumers import Consumers
 from toque.messages.parked import Parked, Parking
 from toque.messages.register import Fenced, Register
@@ -129,6 +130,29 @@ async def test_a_former_owner_can_note_nothing(database_url: str) -> None:
             await parked_events.add(former, [Parking(entry=entry, holds=True) for entry in entries])
         with pytest.raises(Fenced):
             await parked_events.start(former, 1)
+        assert await parked(store) == []
+
+
+async def test_what_was_handled_is_not_to_blame_for_an_end_after_it(database_url: str) -> None:
+    # Two owners in a row had been killed between the handler's commit and the note of it: its key was held up for ever.
+    async with running(bells(silent), database_url=database_url) as harness:
+        begin = await reader_of(store_of(harness)).now()
+        await harness.call("bells.ring", numbers=[1], bell="door")
+        await harness.settle()
+    async with running(bells(silent), settings=IDLE, database_url=database_url) as harness:
+        store = store_of(harness)
+        register, parked_events = Register(store), Parked(store)
+        entries, _ = await reader_of(store).read(begin)
+        first = await register.take("bells.hear", -1)
+        assert first is not None
+        await parked_events.add(first, [Parking(entry=entry, holds=True) for entry in entries])
+        assert len(await parked_events.start(first, 1)) == 1
+        second = await register.take("bells.hear", -1)
+        assert second is not None
+
+        held = await parked_events.recover(second, has_crashed=True, crashes_max=1, holds=True)
+
+        assert held == set()
         assert await parked(store) == []
 
 

@@ -71,6 +71,12 @@ _DUE = both(
     "SELECT (SELECT min(place) FROM toque.parked WHERE consumer = $1), "
     "(SELECT min(due) - {now} FROM toque.parked WHERE consumer = $1 AND state = 'waiting')"
 )
+# A former owner ended when he had handled these, and had still to say so: whatever ended him, it was not them.
+_HANDLED = both(
+    "DELETE FROM toque.parked AS p WHERE consumer = $1 AND state = 'started' "
+    "AND EXISTS (SELECT 1 FROM toque.inbox AS i WHERE i.consumer = $1 AND i.event = p.event)",
+    True,
+)
 # A former owner ended while he tried these.
 _SUSPECT = both(
     "UPDATE toque.parked SET crashes = crashes + $2::int, due = {now}, "
@@ -143,6 +149,7 @@ class Parked:
         """
 
         async def act(run: _Statements) -> set[str]:
+            await run(_HANDLED, tenure.id)
             await run(_SUSPECT, tenure.id, int(has_crashed), crashes_max, holds)
             await run(_UNKNOWN, tenure.id)
             await run(_PROMOTE_ALL, tenure.id)
