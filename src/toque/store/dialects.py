@@ -39,10 +39,12 @@ class OverTransaction:
     def do_execute_no_params(self, cursor: Any, statement: str, context: Any = None) -> None:
         cursor.run(statement, (), context)
 
-    def _deliver_insertmanyvalues_batches(self, connection: Any, cursor: Any, *args: Any) -> Any:
-        batches: Any = super()
-        context = args[-1]
-        for batch in batches._deliver_insertmanyvalues_batches(connection, cursor, *args):
+    def _deliver_insertmanyvalues_batches(
+        self, connection: Any, cursor: Any, statement: Any, parameters: Any, generic_setinputsizes: Any, context: Any
+    ) -> Any:
+        stock: Any = super()
+        given = (connection, cursor, statement, parameters, generic_setinputsizes, context)
+        for batch in stock._deliver_insertmanyvalues_batches(*given):
             # What is to be run is compared with it (`session.py`).
             context.statement = batch.replaced_statement
             yield batch
