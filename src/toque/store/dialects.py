@@ -39,7 +39,7 @@ class OverTransaction:
     def do_execute_no_params(self, cursor: Any, statement: str, context: Any = None) -> None:
         cursor.run(statement, (), context)
 
-    def _deliver_insertmanyvalues_batches(
+    def _deliver_insertmanyvalues_batches(  # noqa: PLR0917 - as SQLAlchemy has it
         self, connection: Any, cursor: Any, statement: Any, parameters: Any, generic_setinputsizes: Any, context: Any
     ) -> Any:
         stock: Any = super()
