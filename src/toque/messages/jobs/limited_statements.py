@@ -54,6 +54,12 @@ _PG_STARTED = (
 _PG_RUNNING = f"(SELECT count(*) FROM toque.job AS o WHERE o.queue = $1::text AND o.state = {RUNNING} AND o.is_limited"
 _PG_OPEN = "NOT EXISTS (SELECT FROM toque.job_queue AS q WHERE q.name = $1::text AND q.is_paused)"
 _PG_KNOWN = "j.name = ANY (ARRAY(SELECT json_array_elements_text($4::json)))"
+_PG_NEXT = f"""
+SELECT CASE WHEN n.queue = $1::text THEN n.share END FROM (
+    SELECT j.queue, j.share FROM toque.job AS j
+    WHERE j.state = {WAITING} AND j.share IS NOT NULL AND (j.queue, j.share) {{}}
+    ORDER BY j.queue, j.share LIMIT 1) AS n
+"""
 _PG_TAKE = f"""
 UPDATE toque.job AS j SET state = {RUNNING}, worker = $3, fence = j.fence + 1, attempt = j.attempt + 1,
     started = clock_timestamp(), is_woken = false, is_limited = true,
@@ -81,17 +87,15 @@ _POSTGRESQL = LimitStatements(
         {_PG_TAKE}
         """
     ),
-    # PostgreSQL has no plan that skips from one key to the next by itself (its wiki, "Loose indexscan").
+    # PostgreSQL has no plan that skips from one key to the next by itself (its wiki, "Loose indexscan"). Only the index
+    # of keys is in the order of both columns: where the queue is given by itself, a server that has not counted yet
+    # what was just enqueued takes another, and sorts all of the queue for each key.
     keys=_prepared(
         f"""
         WITH RECURSIVE found(share, number) AS (
-            (SELECT j.share, 1 FROM toque.job AS j
-             WHERE j.state = {WAITING} AND j.queue = $1::text AND j.share IS NOT NULL AND j.share >= $2::text
-             ORDER BY j.share LIMIT 1)
+            SELECT ({_PG_NEXT.format(">= ($1::text, $2::text)")}), 1
             UNION ALL
-            SELECT (SELECT j.share FROM toque.job AS j
-                    WHERE j.state = {WAITING} AND j.queue = $1::text AND j.share IS NOT NULL AND j.share > f.share
-                    ORDER BY j.share LIMIT 1), f.number + 1
+            SELECT ({_PG_NEXT.format("> ($1::text, f.share)")}), f.number + 1
             FROM found AS f WHERE f.share IS NOT NULL AND f.number < $3::integer
         )
         SELECT share FROM found WHERE share IS NOT NULL
