@@ -101,7 +101,7 @@ class Serving:
         self._draining: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
         self.on_sockets_closed: Callable[[], None] = lambda: None
-        """What is told, after `begin_stopping`, that no socket is open any more."""
+        """What is told, after `begin_stopping`, that no socket is open any more and clients had the time to leave."""
         self.edge = self._compile_edge()
         self.__rsgi__ = self.edge.__call__  # Python enters a method faster than an object that can be called.
 
@@ -352,10 +352,19 @@ class Serving:
             self._draining = asyncio.get_running_loop().create_task(self.system.messages.drain())
 
     async def _see_off(self) -> None:
-        """End what goes on for as long as its client likes; each hears when to come back."""
-        if self.system.live is not None:
-            await self.system.live.stop()
-        await self._sockets.stop(SOCKETS_S)
+        """End what goes on for as long as its client likes; each hears when to come back.
+
+        The time that clients have to leave is counted here and not by whoever tells the workers to stop: on a busy
+        machine one hears of it later than others do.
+        """
+        leaving = asyncio.create_task(asyncio.sleep(LEAVING_S))
+        try:
+            if self.system.live is not None:
+                await self.system.live.stop()
+            await self._sockets.stop(SOCKETS_S)
+            await leaving
+        finally:
+            leaving.cancel()
 
     async def stop(self) -> None:
         """Let running calls end, then end all that was begun, the last first, even where a part fails."""
@@ -367,6 +376,7 @@ class Serving:
             ends.push_async_callback(self.system.stop)
             for _, application in self._mounted:
                 ends.push_async_callback(application.stop)
+            ends.push_async_callback(cancel, self._closing)
             ends.push_async_callback(self._sockets.stop, SOCKETS_S)
 
     async def _tell(self) -> None:
@@ -398,6 +408,9 @@ class Serving:
 TELL_S = 5.0
 """Within this time the other workers know what this one counted beside its calls: scrapes come every 15 s or less
 often."""
+
+LEAVING_S = 0.8
+"""How long a stopping worker goes on answering while it asks every client to leave its connection."""
 
 SOCKETS_S = 5.0
 """How long the calls on open sockets may go on when the server stops: they are as short as any others, and

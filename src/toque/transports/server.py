@@ -26,7 +26,7 @@ from granian.server.mp import MPServer
 from toque.settings import Settings
 from toque.transports.rsgi import STOPPING
 
-__all__ = ["end_with_parent", "listen", "serve"]
+__all__ = ["end_with_parent", "listen", "serve", "waiting"]
 
 BACKLOG = 1024
 """Connections that wait in the kernel while every worker is busy; Linux cuts it to net.core.somaxconn."""
@@ -35,11 +35,9 @@ SILENT_S = 10
 """How long the kernel keeps a connection to itself that has not said a word (TCP_DEFER_ACCEPT, tcp(7)): silent ones
 would else fill the server, which gives no time limit before the first byte."""
 
-LEAVING_S = 0.8
-"""How long a stopping server goes on answering while it asks every client to leave its connection."""
-
-SOCKETS_S = 6.0
-"""How long it then waits for workers to close their sockets: a second more than they give the calls on them."""
+LEFT_S = 6.8
+"""How long a stopping server waits for its workers to see their clients off: a second more than they give themselves
+(`serving.SOCKETS_S`, and `serving.LEAVING_S` where nothing is open)."""
 
 AGAIN_S = 0.1
 """How soon it tells the workers again: one that was still starting has not heard."""
@@ -53,8 +51,18 @@ PR_SET_PDEATHSIG = 1
 SO_ATTACH_FILTER = 26
 """asm-generic/socket.h; the socket module does not name it."""
 
+TAKEN_UP_S = 5.0
+"""How long it then waits for workers to accept who is connected already, while the kernel turns away everybody else:
+on a busy machine that takes longer than an instant."""
+
+LOOK_S = 0.02
+"""Between two looks whether they have."""
+
 CLOSING_S = 0.2
-"""How long it then only answers those who are connected: the kernel turns away everybody else."""
+"""How long it then only answers those who are connected."""
+
+UNACKED = struct.Struct("=24xI")
+"""Where `tcpi_unacked` stands in `struct tcp_info` (linux/tcp.h)."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -83,7 +91,7 @@ def serve(listener: socket.socket, settings: Settings, load: Callable[[], Any], 
 
     Args:
         load: called in every worker. It must be picklable where processes are not forked. What it returns calls its
-            `on_sockets_closed` when it has closed all its sockets after STOPPING.
+            `on_sockets_closed` when it has seen off its clients after STOPPING.
         is_last: nobody serves *listener* after us, so its clients are seen off before we stop.
     A worker that ends by itself is replaced.
     Raises: SystemExit with 1 when a worker cannot start.
@@ -212,8 +220,7 @@ class _Server(MPServer):
 
     def _stop_in_steps(self) -> None:
         self._tell_workers()
-        time.sleep(LEAVING_S)
-        give_up = time.monotonic() + SOCKETS_S
+        give_up = time.monotonic() + LEFT_S
         closed = 0
         # Not `is_alive`: one that is about to be forked is not yet, and must be waited for.
         while closed < sum(worker.inner.exitcode is None for worker in self.wrks) and time.monotonic() < give_up:
@@ -222,6 +229,9 @@ class _Server(MPServer):
             else:
                 self._tell_workers()
         _turn_away(self._listener)
+        give_up = time.monotonic() + TAKEN_UP_S
+        while waiting(self._listener) and time.monotonic() < give_up:
+            time.sleep(LOOK_S)
         time.sleep(CLOSING_S)
         self.main_loop_interrupt.set()
 
@@ -229,6 +239,18 @@ class _Server(MPServer):
         for worker in self.wrks:
             if worker.is_alive():
                 os.kill(worker._id(), STOPPING)
+
+
+def waiting(listener: socket.socket) -> int:
+    """How many connections nobody has accepted yet; 0 where the kernel does not tell.
+
+    Closing the listener resets them. Of one that listens, Linux tells that number as `tcpi_unacked` (net/ipv4/tcp.c,
+    tcp_get_info: "listeners aliased fields").
+    """
+    if sys.platform != "linux":
+        return 0
+    found: int = UNACKED.unpack(listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, UNACKED.size))[0]
+    return found
 
 
 def _turn_away(listener: socket.socket) -> None:
