@@ -25,6 +25,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 # Python knows a changed file by its second and its size; tests change files faster than that, and some to equal sizes.
 sys.dont_write_bytecode = True
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+# httpx reads every certificate that the system trusts, 50 ms of them, for each client and without TLS too. One of
+# nobody takes no time.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("nobody.pem"))
 
 
 @pytest.fixture
