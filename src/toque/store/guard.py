@@ -43,6 +43,8 @@ class Guard(Struct, frozen=True, eq=False):
     sql: Sql
     types: frozenset[type]
     """The classes of the columns' types: what a model declares may be cast to."""
+    collations: frozenset[str] = frozenset()
+    """Those of the columns."""
 
     def find(self, table: Any) -> tuple[Table, Guarded | Shared]:
         """The real table that *table*, mapped or made up, names, and its rules. Raises: Refused."""
@@ -92,7 +94,11 @@ def guard_of(metadata: MetaData, sql: Sql, wrong: list[Complaint]) -> Guard | No
             continue
         tables[table.schema, table.name.casefold()] = (table, rules)
     wrong += _misruled([rules for _, rules in tables.values() if isinstance(rules, Guarded)])
-    return Guard(tables, sql, frozenset(_types(metadata))) if metadata.tables else None
+    if not metadata.tables:
+        return None
+    types = [column.type for table in metadata.tables.values() for column in table.c]
+    collations = {str(found) for tp in types if (found := getattr(tp, "collation", None)) is not None}
+    return Guard(tables, sql, frozenset(map(type, types)), frozenset(collations))
 
 
 def _misruled(every: Sequence[Guarded]) -> Iterator[Complaint]:
@@ -113,8 +119,3 @@ def _undeclared(table: Table) -> Complaint:
         "give it shared=True, tenant=..., owner=... or __rows__, or call declare (docs/guides/policies.md)",
         place_of(table),
     )
-
-
-def _types(metadata: MetaData) -> Iterator[type]:
-    for table in metadata.tables.values():
-        yield from (type(column.type) for column in table.c)

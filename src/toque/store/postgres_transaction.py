@@ -268,7 +268,8 @@ class PostgresTransaction:
             if self._begin == SINGLE:
                 self._must_restart = True
                 raise RestartInSnapshot
-            assert self._connection is not None
+            if self._connection is None:
+                raise RuntimeError("there was no connection for the statement before; let its error through.")
             return self._connection
         self._has_begun = True
         try:

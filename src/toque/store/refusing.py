@@ -216,8 +216,8 @@ class Refusing(Compiler):  # type: ignore[misc]
         kind = declared._variant_mapping.get(self.dialect.name, declared)
         found = kind.dialect_impl(self.dialect) if isinstance(kind, types.TypeDecorator) else kind
         is_known = type(found).__module__.startswith(("sqlalchemy.", "toque.store.")) or type(kind) in self.guard.types
-        sizes = [getattr(found, name, None) for name in ("length", "precision", "scale", "collation", "fields")]
-        is_plain = all(size is None or isinstance(size, int) for size in sizes)
+        sizes = [getattr(found, name, None) for name in ("length", "precision", "scale", "fields")]
+        is_plain = all(size is None or isinstance(size, int) for size in sizes) and self._is_known_collation(found)
         item = getattr(found, "item_type", None)
         if not is_known or not is_plain or hasattr(type(found), "_compiler_dispatcher"):
             refuse(
@@ -226,6 +226,12 @@ class Refusing(Compiler):  # type: ignore[misc]
             )
         if item is not None:
             self._allow_type(item)
+
+    def _is_known_collation(self, tp: Any) -> bool:
+        """Whether a type has no collation, or one of the database's, the app's or a column's."""
+        collation = getattr(tp, "collation", None)
+        known = COLLATIONS[self.dialect.name] | self.guard.sql.collations | self.guard.collations
+        return collation is None or str.__str__(collation) in known
 
 
 class Unquoted:
