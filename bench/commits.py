@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import os
 import sqlite3
 import sys
@@ -30,7 +29,7 @@ from sqlalchemy import MetaData, bindparam, insert
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from bench.machine import description
-from toque.cli.run import YOUNG_MAX
+from toque.cli.garbage import spare
 from toque.store import open_store
 from toque.store.models import NAMES, Conventions
 from toque.store.schema import create_missing
@@ -98,8 +97,7 @@ async def measure(folder: Path, rounds: int, seconds: float) -> dict[str, list[T
             "alone": lambda: loop.run_in_executor(thread, _write, connection),
         }
         turns: dict[str, list[Turn]] = {name: [] for name in writes}
-        gc.freeze()
-        gc.set_threshold(YOUNG_MAX, *gc.get_threshold()[1:])
+        spare()
         for number in range(rounds + 1):
             for name, write in writes.items():
                 turn = await take_turn(write, seconds)
