@@ -37,6 +37,14 @@ async def test_a_client_who_has_the_answer_is_told_so_without_a_run(kitchen: Har
     assert changed.headers["etag"] != first.headers["etag"]
 
 
+async def test_who_wants_a_version_that_is_gone_is_told_so(kitchen: Harness) -> None:
+    tag = (await kitchen.get("/dishes")).headers["etag"]
+    for _ in range(3):
+        assert (await kitchen.get("/dishes", headers={"if-match": f'"old", {tag}'})).status == 200
+        refused = await kitchen.get("/dishes", headers={"if-match": '"old"'})
+        assert (refused.status, refused.json()["code"]) == (412, "precondition_failed")
+
+
 async def test_each_format_and_coding_has_a_tag_of_its_own(kitchen: Harness) -> None:
     for number in range(2, 90):
         await kitchen.call("kitchen.add_dish", id=number, name=f"dish {number}", price=number)
@@ -106,8 +114,8 @@ async def test_own_commits_are_seen_in_every_process(kitchens: tuple[Harness, Ha
 async def test_answers_say_by_which_headers_they_differ(database_url: str) -> None:
     app = make_app()
 
-    @app.query("/greeting", allow=public)
-    async def greeting(db: Database, lang: Annotated[str, Header("Accept-Language")] = "en") -> str:
+    @app.query("/hello", allow=public)
+    async def hello(db: Database, lang: Annotated[str, Header("Accept-Language")] = "en") -> str:
         return f"{lang} {len(await db.all(int, select(Dish.id)))}"
 
     @app.query("/anew", allow=public, cached=False)
@@ -116,7 +124,7 @@ async def test_answers_say_by_which_headers_they_differ(database_url: str) -> No
 
     settings = Settings(http=Http(cors_origins=("https://a.example",)))
     async with running(app, settings=settings, database_url=database_url) as kitchen:
-        for path in ("/greeting", "/anew"):
+        for path in ("/hello", "/anew"):
             for lang in ("de", "fr"):
                 for origin in ({}, {"origin": "https://a.example"}, {"origin": "https://b.example"}):
                     answer = await kitchen.get(path, headers={"accept-language": lang, **origin})

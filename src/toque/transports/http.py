@@ -15,11 +15,12 @@ from toque.call.observation import CallerLeft
 from toque.call.plan import Plan
 from toque.call.receive import Pending
 from toque.call.shedding import Shedding
-from toque.contract.errors import BadRequest, Error, Internal, Overloaded
+from toque.contract.errors import BadRequest, Error, Internal, Overloaded, PreconditionFailed
 from toque.contract.operation import PRIORITIES, Kind, Priority
 from toque.contract.signature import path_names, success_status
 from toque.transports.arguments import PlainReader
 from toque.transports.bodies import BodyLimits, LateReader
+from toque.transports.conditions import precondition
 from toque.transports.events import Events
 from toque.transports.kept_forms import HIT, Form, form_of, freshness_of, is_known
 from toque.transports.marks import mark_headers, mark_of
@@ -173,6 +174,8 @@ class HttpOperation:
 
     def _answer_kept(self, asked: Any, proto: Any, context: Context, offer: Offer, kept: KeptAnswer) -> Form:
         form = form_of(kept, offer, asked, self._compress_from)
+        if asked.get("if-match") is not None and precondition(asked, form.etag) == 412:
+            raise PreconditionFailed("the answer is another version by now")
         headers, is_known_there = form.headers, is_known(asked, form)
         if is_known_there:
             headers = form.brief

@@ -88,6 +88,7 @@ class Repeated:
             or context.credential is not None
             or context.traceparent is not None
             or context.freshness is not None
+            or asked.get("if-match") is not None
             or (context.mark is not None and context.mark.token is not None)
         ):
             return
