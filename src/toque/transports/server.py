@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from granian._granian import SocketHolder
@@ -51,9 +52,9 @@ PR_SET_PDEATHSIG = 1
 SO_ATTACH_FILTER = 26
 """asm-generic/socket.h; the socket module does not name it."""
 
-TAKEN_UP_S = 5.0
-"""How long it then waits for workers to accept who is connected already, while the kernel turns away everybody else:
-on a busy machine that takes longer than an instant."""
+TAKEN_UP_S = 2.0
+"""How long it then waits until who is connected has said what he wants and was accepted, while the kernel turns away
+everybody else: an instant, but on a busy machine. Somebody silent may hold a stop up for so long."""
 
 LOOK_S = 0.02
 """Between two looks whether they have."""
@@ -61,8 +62,8 @@ LOOK_S = 0.02
 CLOSING_S = 0.2
 """How long it then only answers those who are connected."""
 
-UNACKED = struct.Struct("=24xI")
-"""Where `tcpi_unacked` stands in `struct tcp_info` (linux/tcp.h)."""
+UNACCEPTED = frozenset({"01", "03"})
+"""TCP_ESTABLISHED and TCP_SYN_RECV (linux/net/tcp_states.h)."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -230,7 +231,7 @@ class _Server(MPServer):
                 self._tell_workers()
         _turn_away(self._listener)
         give_up = time.monotonic() + TAKEN_UP_S
-        while waiting(self._listener) and time.monotonic() < give_up:
+        while waiting(self._listener.getsockname()[1]) and time.monotonic() < give_up:
             time.sleep(LOOK_S)
         time.sleep(CLOSING_S)
         self.main_loop_interrupt.set()
@@ -241,15 +242,18 @@ class _Server(MPServer):
                 os.kill(worker._id(), STOPPING)
 
 
-def waiting(listener: socket.socket) -> int:
-    """How many connections nobody has accepted yet; 0 where the kernel does not tell.
+def waiting(port: int) -> int:
+    """How many clients are connected to *port* and were not accepted yet; 0 where the kernel does not tell.
 
-    Closing the listener resets them. Of one that listens, Linux tells that number as `tcpi_unacked` (net/ipv4/tcp.c,
-    tcp_get_info: "listeners aliased fields").
+    Closing the listener resets them. Linux keeps those that have not said a word as half open, the others as open, and
+    neither belongs to a process yet: it has no inode (proc(5), "/proc/net/tcp").
     """
-    if sys.platform != "linux":
-        return 0
-    found: int = UNACKED.unpack(listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, UNACKED.size))[0]
+    found = 0
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError), open(table) as lines:
+            for line in lines:
+                _, local, _, state, _, _, _, _, _, inode, *_ = line.split()
+                found += state in UNACCEPTED and inode == "0" and int(local.rpartition(":")[2], 16) == port
     return found
 
 
