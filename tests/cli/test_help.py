@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,16 @@ def test_nothing_at_all_is_answered_with_the_help(toque: Toque) -> None:
     said = toque()
 
     assert (said.code, said.out.startswith("Usage: toque COMMAND")) == (0, True)
+
+
+@pytest.mark.parametrize("group", [[], ["db"], ["events"], ["jobs"], ["webhooks"]], ids=" ".join)
+def test_every_command_of_a_list_says_what_it_is_for(group: list[str]) -> None:
+    # In a process of its own, where no other test has loaded any of them.
+    said = subprocess.run([sys.executable, "-m", "toque", *group, "--help"], capture_output=True, text=True, check=True)
+
+    listed = [line.strip("│ ") for line in said.stdout.splitlines() if re.match(r"│ [a-z]", line)]
+    assert listed
+    assert [line for line in listed if "  " not in line] == []
 
 
 def test_the_version_is_the_package_s(toque: Toque) -> None:

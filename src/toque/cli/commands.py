@@ -47,14 +47,16 @@ cli.register_install_completion_command()
 def call(words: Sequence[str]) -> Any:
     """What the command that *words* name gives back. Raises: SystemExit with 2 where they cannot be understood."""
     if not words or words[0] not in _COMMANDS:
-        _load_all()
+        _load_all(cli)
+    elif len(words) == 1 or words[1].startswith("-") or words[1] not in cli[words[0]]:
+        _load_all(cli[words[0]])
     try:
         return cli(words, exit_on_error=False, print_error=True)
     except CycloptsError:
         sys.exit(2)
 
 
-def _load_all() -> None:
-    """Load every command, for the list of them: what each is for is said in its own file."""
-    for name in _COMMANDS:
-        cli[name].help  # noqa: B018
+def _load_all(group: App) -> None:
+    """Load every command of *group*, for the list of them: what each is for is said in its own file."""
+    for name in group:
+        group[name].help  # noqa: B018
