@@ -70,6 +70,20 @@ async def test_what_a_function_raises_reaches_its_caller() -> None:
     threads.close()
 
 
+@pytest.mark.parametrize("error", [StopIteration, SystemExit, KeyboardInterrupt])
+async def test_what_no_future_or_loop_survives_reaches_the_caller_as_a_plain_error(error: type[BaseException]) -> None:
+    def fail() -> None:
+        raise error
+
+    threads = Threads(1, 0)
+    async with asyncio.timeout(GIVE_UP_S):
+        for run in (threads.run, threads.run_to_its_end):
+            with pytest.raises(RuntimeError, match=error.__name__) as raised:
+                await threads.outlasted(run(fail))
+            assert isinstance(raised.value.__cause__, error)
+    threads.close()
+
+
 async def test_no_thread_is_made_before_there_is_work() -> None:
     before = threading.active_count()
 

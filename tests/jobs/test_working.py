@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
+import uvloop
 from job_looks import act, is_empty, rows, until
 from sqlalchemy import text
 
-from toque import AllRows, App, Conflict, Delivery, Jobs, Principal, Retries, public
+from toque import AllRows, App, Conflict, Delivery, Jobs, Principal, Retries, Steps, public
 from toque.contract.job import Again, GiveUp
 from toque.store import Store
 from toque.testing import running
@@ -114,3 +119,111 @@ async def test_a_job_says_itself_when_to_come_again_and_when_not(database_url: s
 
     assert log == [1, 2]
     assert dead == (2, "nobody came")
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("it has no words")
+
+
+def leave() -> NoReturn:
+    raise SystemExit(3)
+
+
+def interrupt() -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def cancel() -> NoReturn:
+    raise asyncio.CancelledError
+
+
+def be_mute() -> NoReturn:
+    raise Mute
+
+
+def say_what_no_text_holds() -> NoReturn:
+    raise ValueError("a null \0, and half a surrogate \ud800")
+
+
+def give_up_with_what_no_text_holds() -> NoReturn:
+    raise GiveUp("a null \0, and half a surrogate \ud800")
+
+
+def say_much() -> NoReturn:
+    raise ValueError("x" * 1_000_000)
+
+
+@pytest.mark.parametrize(
+    "fail", [leave, interrupt, cancel, be_mute, say_what_no_text_holds, give_up_with_what_no_text_holds, say_much]
+)
+@pytest.mark.parametrize("kind", ["in the loop", "in a thread", "in a step"])
+async def test_whatever_a_job_raises_is_a_failure_of_that_job_alone(
+    database_url: str, other: Store, fail: Callable[[], NoReturn], kind: str
+) -> None:
+    app, begun = App("kitchen"), Log()
+    retries = Retries(attempts_max=2, first_s=0.01)
+
+    @app.job(name="break", retries=retries)
+    async def in_the_loop(delivery: Delivery) -> None:
+        begun.append(delivery.attempt)
+        fail()
+
+    @app.job(name="break in a thread", retries=retries)
+    def in_a_thread(delivery: Delivery) -> None:
+        begun.append(delivery.attempt)
+        fail()
+
+    async def step() -> None:
+        fail()
+
+    @app.job(name="break in a step", retries=retries)
+    async def in_a_step(steps: Steps, delivery: Delivery) -> None:
+        begun.append(delivery.attempt)
+        await steps.run("step", step)
+
+    @app.job()
+    async def cook(dish: str) -> str:
+        return dish
+
+    @app.command(allow=public)
+    async def order(jobs: Jobs) -> None:
+        if kind == "in the loop":
+            jobs.enqueue(in_the_loop)
+        elif kind == "in a thread":
+            jobs.enqueue(in_a_thread)
+        else:
+            jobs.enqueue(in_a_step)
+        jobs.enqueue(cook, "soup")
+
+    async with running(app, database_url=database_url) as harness:
+        await harness.call("kitchen.order")
+        ((attempt, errors),) = await until(lambda: rows(other, "SELECT attempt, errors FROM toque.job_dead"))
+        await until(lambda: is_empty(other))
+
+    assert begun == list(range(1, attempt + 1))
+    assert attempt == (1 if fail is give_up_with_what_no_text_holds else 2)
+    assert fail.__name__ in errors or fail is say_much
+    assert await rows(other, "SELECT result FROM toque.job_result") == [('"soup"',)]
+
+
+def test_jobs_that_are_due_one_after_the_other_all_begin_under_uvloop(tmp_path: Path) -> None:
+    # Its timers of less than half a millisecond are others than asyncio's.
+    app, log = App("kitchen"), Log()
+
+    @app.job()
+    async def cook(number: int) -> None:
+        log.append(number)
+
+    @app.command(allow=public)
+    async def order(jobs: Jobs) -> None:
+        for number in range(500):
+            jobs.enqueue(cook, number, delay=timedelta(milliseconds=number))
+
+    async def run() -> None:
+        async with running(app, database_url=f"sqlite:///{tmp_path}/kitchen.db") as harness:
+            await harness.call("kitchen.order")
+            await until(lambda: len(log) == 500)
+
+    uvloop.run(run())
+    assert sorted(log) == list(range(500))

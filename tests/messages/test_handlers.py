@@ -167,6 +167,32 @@ async def test_a_failure_is_kept_with_its_payload_and_its_history(database_url: 
     assert "Broken: this one never" in history[0]["error"]
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("it has no words")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Mute(), ValueError("a null \0, and half a surrogate \ud800"), SystemExit(3), KeyboardInterrupt(), BaseException()],
+    ids=lambda error: type(error).__name__,
+)
+async def test_whatever_a_handler_raises_is_a_failure_of_that_event_alone(
+    database_url: str, error: BaseException
+) -> None:
+    def hear(event: Rung) -> None:
+        if event.number == 2:
+            raise error
+
+    async with running(bells(hear, attempts_max=2), database_url=database_url) as harness:
+        await harness.call("bells.ring_each", bells=[("a", 1), ("b", 2), ("c", 3)])
+        await until(lambda: _is_dead(harness))
+        await harness.settle()
+
+        assert sorted(await heard(store_of(harness))) == [1, 3]
+        assert await parked(store_of(harness)) == [("dead", 2, 2, 0, "error")]
+
+
 async def test_what_the_app_itself_lacks_burns_no_attempt(database_url: str) -> None:
     async with running(bells(silent, attempts_max=1), database_url=database_url) as harness:
         gate, calls_max = harness.serving.system.gate, harness.serving.system.gate.calls_max

@@ -17,7 +17,7 @@ from typing import Any
 
 from toque.call.context import CURRENT, Context
 from toque.call.notice import Notice
-from toque.call.observation import BOUNDS_S, OK, CallerLeft, Figures, Report, code_of, silent
+from toque.call.observation import BOUNDS_S, OK, CallerLeft, Figures, Report, code_of, for_the_call, silent
 from toque.call.plan import Arguments, Handler
 from toque.call.waiting import RETRY_AFTER_S
 from toque.contract.errors import DeadlineExceeded, Overloaded, RequestTimeout
@@ -106,14 +106,14 @@ class Gate:
             try:
                 value = await call(context, arguments)
             except BaseException as error:
-                failure = _stopped_by_us(context, task, error)
+                failure = _failure(context, task, error)
                 code, seconds = code_of(failure), monotonic() - context.began
                 figures.record(code, seconds)
                 report(context, code, seconds)
                 try:
                     if failure is error:
                         raise
-                    raise failure from None
+                    raise failure from failure.__cause__
                 finally:
                     # What is raised knows this frame; were it known here (or in the context), the two would keep
                     # each other, and the request with its connection, until the garbage collector comes by.
@@ -201,8 +201,9 @@ class Gate:
         self._watchers[context] = asyncio.get_running_loop().create_task(until_left())
 
 
-def _stopped_by_us(context: Context, task: Task[Any] | None, error: BaseException) -> BaseException:
-    """Why the call ended: a cancellation that was ours alone is the reason for it, any other error is itself."""
+def _failure(context: Context, task: Task[Any] | None, error: BaseException) -> BaseException:
+    """Why the call ended: a cancellation that was ours alone is the reason for it, and any other error is itself; but
+    what would end the process, as `sys.exit()` does, ends the call alone."""
     if isinstance(error, CancelledError) and context.stopped is not None and task is not None:
         return error if task.cancelling() > 1 else context.stopped
-    return error
+    return error if isinstance(error, Exception | CancelledError | GeneratorExit) else for_the_call(error)

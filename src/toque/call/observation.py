@@ -9,7 +9,18 @@ from collections.abc import Callable
 from toque.call.context import Context
 from toque.contract.errors import Error
 
-__all__ = ["BOUNDS_S", "CANCELLED", "INTERNAL", "OK", "CallerLeft", "Figures", "Report", "code_of", "silent"]
+__all__ = [
+    "BOUNDS_S",
+    "CANCELLED",
+    "INTERNAL",
+    "OK",
+    "CallerLeft",
+    "Figures",
+    "Report",
+    "code_of",
+    "for_the_call",
+    "silent",
+]
 
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the histogram: those of Prometheus' Go client (5 ms to 10 s), and two more below, because
@@ -68,6 +79,14 @@ class Figures:
 
 def silent(_context: Context, _code: str, _seconds: float) -> None:
     """Tells nobody."""
+
+
+def for_the_call(error: BaseException) -> RuntimeError:
+    """What to raise instead of *error*, which asyncio would hand on to the event loop and end the process with, or
+    could not hand on at all."""
+    failure = RuntimeError(f"the function raised {type(error).__name__}, which ends this call and nothing else")
+    failure.__cause__ = error
+    return failure
 
 
 def code_of(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from toque.call.context import CURRENT, UNCALLED
+from toque.call.observation import for_the_call
 from toque.call.waiting import Waiting
 
 __all__ = ["Threads"]
@@ -84,7 +85,7 @@ class Threads:
             self._pool = ThreadPoolExecutor(self._threads_max, thread_name_prefix="toque")
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
-        work = self._pool.submit(context.run, function, *arguments)
+        work = self._pool.submit(context.run, _call, function, arguments)
         work.add_done_callback(lambda _: _from_thread(loop, self._give_back))
         return work
 
@@ -96,6 +97,14 @@ class Threads:
     def _give_back(self) -> None:
         if not self.waiting.hand_over(None):
             self._taken -= 1
+
+
+def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    try:
+        return function(*arguments)
+    except (StopIteration, SystemExit, KeyboardInterrupt) as error:
+        # No future takes the first (nor a coroutine, PEP 479), and a task that meets the others ends the loop.
+        raise for_the_call(error) from error
 
 
 def _from_thread(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:

@@ -20,6 +20,7 @@ from toque.contract.event import Event
 from toque.log.entry import Entry
 from toque.messages import versions
 from toque.messages.behalf import TRACEPARENT, principal_of
+from toque.messages.failures import kept, words_of
 from toque.messages.inbox import Taken
 from toque.messages.parked import Trouble
 from toque.store.database import transaction_of
@@ -30,9 +31,6 @@ log = logging.getLogger("toque.messages")
 
 UNKNOWN = "unknown"
 """The code of an event that this release cannot read."""
-
-ERROR_CHARS_MAX = 2000
-"""What is kept of an error's text: a screenful."""
 
 STUCK_S = 2.0
 """How long after its deadline a handler may go on: it was told to stop, and has still to give back what it holds."""
@@ -95,8 +93,7 @@ def trouble(error: BaseException, attempt: int, code: str = "") -> Trouble:
     """*error* as it is kept: its class, its words, and where it was raised."""
     frames = extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    text = f"{type(error).__name__}: {error}{where}"[:ERROR_CHARS_MAX]
-    return Trouble(time(), attempt, code or code_of(error), text)
+    return Trouble(time(), attempt, code or code_of(error), f"{type(error).__name__}: {words_of(error)}{kept(where)}")
 
 
 def _outcome(task: asyncio.Task[Any], attempt: int) -> Trouble | Lacking | None:

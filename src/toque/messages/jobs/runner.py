@@ -18,6 +18,7 @@ from toque.contract.errors import Error, Invalid, Overloaded, Unavailable
 from toque.contract.job import Again, GiveUp
 from toque.contract.operation import Priority
 from toque.messages.behalf import TRACEPARENT, principal_of
+from toque.messages.failures import kept, words_of
 from toque.messages.jobs.book import Book, Compiled
 from toque.messages.jobs.job import Outcome, Start
 from toque.messages.jobs.settling import Settling
@@ -56,6 +57,11 @@ class Running:
         self.context = context
         self.began = monotonic()
         self.task: Task[None] | None = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody cancelled it; else it raised that itself, or awaited what others had cancelled."""
+        return self.task is None or self.task.cancelling() > 0
 
     def stop(self, why: Exception) -> None:
         """Stop it; whatever it does from now on is not kept."""
@@ -99,22 +105,26 @@ class Runner:
             self.cancelled(start)
         except Draining:
             self.give_back(start)
-        except CancelledError:
+        except CancelledError as error:
+            if not running.is_cancelled:
+                await self._failed(job, start, error)
+                return
             self.give_back(start)
             raise
-        except Exception as error:
+        except BaseException as error:
+            # Whatever it raises: what nobody writes down would begin anew for ever, and never count.
             await self._failed(job, start, error)
         else:
             self._count(job, "done")
             if not job.is_transaction:
                 self._settle("done", start, result=result, keep=job.keep_s)
 
-    async def _failed(self, job: Compiled, start: Start, error: Exception) -> None:
+    async def _failed(self, job: Compiled, start: Start, error: BaseException) -> None:
         if isinstance(error, Overloaded) or (isinstance(error, Unavailable) and await self._is_away()):
             self.give_back(start, REFUSED_S)
             return
         if isinstance(error, GiveUp):
-            self._dead(job, start, error, str(error) or "it gave up")
+            self._dead(job, start, error, words_of(error) or "it gave up")
             return
         failures = start.failures_before + 1
         retries = job.rules.retries.of(error)
@@ -137,7 +147,7 @@ class Runner:
             return True
         return False
 
-    def _dead(self, job: Compiled, start: Start, error: Exception, reason: str) -> None:
+    def _dead(self, job: Compiled, start: Start, error: BaseException, reason: str) -> None:
         self._count(job, "dead")
         log.error("job %s %s is a dead letter: %s", start.name, start.id, reason, exc_info=error)
         self._settle("dead", start, error=_report(start, error), reason=reason)
@@ -173,7 +183,8 @@ def context_of(job: Compiled, start: Start) -> Context:
     return context
 
 
-def _report(start: Start, error: Exception) -> str:
+def _report(start: Start, error: BaseException) -> str:
     """What is kept of a failure: when, which attempt, what, and where from."""
-    lines = "".join(traceback.format_exception(error))[-TRACEBACK_CHARS_MAX:]
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} attempt {start.attempt}: {type(error).__name__}: {error}\n{lines}\n"
+    lines = kept("".join(traceback.format_exception(error))[-TRACEBACK_CHARS_MAX:])
+    what = f"{type(error).__name__}: {words_of(error)}"
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} attempt {start.attempt}: {what}\n{lines}\n"

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 
-from toque.contract.errors import Error
+from toque.contract.errors import Overloaded, Unavailable
 from toque.messages.jobs.job import Outcome
 from toque.messages.jobs.table import JobTable
 
@@ -77,7 +77,7 @@ class Settling:
         while True:
             try:
                 await self._table.settle(**kinds)
-            except Error as error:
+            except (Overloaded, Unavailable) as error:
                 log.warning("what became of %d jobs cannot be written yet: %s", len(rows), error)
             except Exception:
                 # The database is broken, or one of the rows cannot be written: then it is let go, and its job, which

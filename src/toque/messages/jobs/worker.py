@@ -89,7 +89,8 @@ class Worker:
         self._adopted = -ADOPT_S
         self._last_queue = ""
         self._mean_s = AHEAD_S
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
         self._working: Task[None] | None = None
         self._is_stopping = False
 
@@ -310,11 +311,18 @@ class Worker:
 
     def _wake_in(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        if self._timer is not None and self._timer.when() <= loop.time() + seconds and self._timer.when() > loop.time():
+        now = loop.time()
+        if now < self._timer_at <= now + seconds:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_later(seconds, self._alarm.set)
+        # Kept here: what uvloop gives for less than half a millisecond does not know when it is.
+        self._timer_at = now + seconds
+        self._timer = loop.call_later(seconds, self._ring)
+
+    def _ring(self) -> None:
+        self._timer_at = 0.0
+        self._alarm.set()
 
     def _report(self, id: str, fence: int, progress: str) -> None:
         self._settling.add("progress", Outcome(id=id, fence=fence, result=progress))
