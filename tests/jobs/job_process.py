@@ -69,7 +69,7 @@ async def swallow(name: str, db: AllRows) -> None:
 @app.command(allow=public)
 async def ask(job: str, inputs: list[str | float], jobs: Jobs, times: int = 1, key: str = "") -> list[str]:
     function = {f.__name__: f for f in (write, write_slowly, write_late, wait, hold, die, swallow)}[job]
-    return [str(jobs.enqueue(function, *inputs, key=key)) for _ in range(times)]  # type: ignore[call-overload]
+    return [str(jobs.enqueue(function, *inputs, key=key)) for _ in range(times)]
 
 
 def settings(url: str, *, works: bool = True) -> Settings:

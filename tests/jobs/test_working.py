@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from toque import AllRows, App, Conflict, Delivery, Jobs, Principal, Retries, Steps, public
 from toque.contract.job import Again, GiveUp
+from toque.settings import Messages, Settings
 from toque.store import Store
 from toque.testing import running
 
@@ -205,6 +206,45 @@ async def test_whatever_a_job_raises_is_a_failure_of_that_job_alone(
     assert attempt == (1 if fail is give_up_with_what_no_text_holds else 2)
     assert fail.__name__ in errors or fail is say_much
     assert await rows(other, "SELECT result FROM toque.job_result") == [('"soup"',)]
+
+
+async def test_a_job_that_never_ends_is_abandoned_and_its_place_given_to_others(
+    database_url: str, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toque.messages.jobs.runner.STUCK_S", 0.1)
+    app, log, go_on = App("kitchen"), Log(), asyncio.Event()
+    await act(other, "CREATE TABLE noted (dish text)")
+
+    @app.job(deadline_s=0.1, retries=Retries(attempts_max=1))
+    async def stew(db: AllRows) -> None:
+        await db.execute(text("INSERT INTO noted (dish) VALUES ('stew')"))
+        while not go_on.is_set():
+            try:
+                await go_on.wait()
+            except asyncio.CancelledError:
+                pass
+        log.append("stewed")
+
+    @app.job()
+    async def note(dish: str, db: AllRows) -> None:
+        await db.execute(text("INSERT INTO noted (dish) VALUES (:dish)"), {"dish": dish})
+
+    @app.command(allow=public)
+    async def order(jobs: Jobs) -> None:
+        jobs.enqueue(stew)
+        jobs.enqueue(note, "soup")
+
+    settings = Settings(messages=Messages(jobs_max=1))
+    async with running(app, settings=settings, database_url=database_url) as harness:
+        await harness.call("kitchen.order")
+        ((reason, errors),) = await until(lambda: rows(other, "SELECT reason, errors FROM toque.job_dead"))
+        await until(lambda: is_empty(other))
+        go_on.set()
+        await until(lambda: log)
+
+    assert reason == "it failed"
+    assert "no notice of its deadline" in errors
+    assert await rows(other, "SELECT dish FROM noted") == [("soup",)]
 
 
 def test_jobs_that_are_due_one_after_the_other_all_begin_under_uvloop(tmp_path: Path) -> None:

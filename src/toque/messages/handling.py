@@ -25,7 +25,7 @@ from toque.messages.inbox import Taken
 from toque.messages.parked import Trouble
 from toque.store.database import transaction_of
 
-__all__ = ["UNKNOWN", "Handling", "Lacking"]
+__all__ = ["ABANDONED", "STUCK_S", "UNKNOWN", "Handling", "Lacking", "abandon"]
 
 log = logging.getLogger("toque.messages")
 
@@ -33,7 +33,10 @@ UNKNOWN = "unknown"
 """The code of an event that this release cannot read."""
 
 STUCK_S = 2.0
-"""How long after its deadline a handler may go on: it was told to stop, and has still to give back what it holds."""
+"""How long after its deadline a handler or a job may go on: it was told to stop, and has still to give back what it
+holds."""
+
+ABANDONED = "it took no notice of its deadline, and was abandoned"
 
 
 class Lacking(msgspec.Struct, frozen=True):
@@ -68,12 +71,12 @@ class Handling:
         except asyncio.CancelledError:
             task.cancel()
             await asyncio.wait({task}, timeout=STUCK_S)
-            await _abandon(task, context)
+            await abandon(task, context)
             raise
         if not task.done():
             task.cancel()
-            await _abandon(task, context)
-            return Trouble(time(), attempt, "deadline_exceeded", "it took no notice of its deadline, and was abandoned")
+            await abandon(task, context)
+            return Trouble(time(), attempt, "deadline_exceeded", ABANDONED)
         return _outcome(task, attempt)
 
     def read(self, entry: Entry) -> Event:
@@ -118,8 +121,8 @@ def _is_lack(error: BaseException) -> bool:
 _abandoned: set[asyncio.Task[Any]] = set()
 
 
-async def _abandon(task: asyncio.Task[Any], context: Context) -> None:
-    """Let go of a handler that does not end: it keeps its task, and loses its transaction."""
+async def abandon(task: asyncio.Task[Any], context: Context) -> None:
+    """Let go of a handler or a job that does not end: it keeps its task, and loses its transaction."""
     if task.done():
         return
     _abandoned.add(task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, TypedDict, TypeVar, Unpack, overload
 from uuid import UUID
@@ -37,14 +37,14 @@ C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
 F = TypeVar("F")
-Job = Callable[..., Awaitable[Any]]
+Job = Callable[..., Any]
 # What a job takes first is its inputs, and then what it asks for.
-Job1 = Callable[Concatenate[A, ...], Awaitable[Any]]
-Job2 = Callable[Concatenate[A, B, ...], Awaitable[Any]]
-Job3 = Callable[Concatenate[A, B, C, ...], Awaitable[Any]]
-Job4 = Callable[Concatenate[A, B, C, D, ...], Awaitable[Any]]
-Job5 = Callable[Concatenate[A, B, C, D, E, ...], Awaitable[Any]]
-Job6 = Callable[Concatenate[A, B, C, D, E, F, ...], Awaitable[Any]]
+Job1 = Callable[Concatenate[A, ...], Any]
+Job2 = Callable[Concatenate[A, B, ...], Any]
+Job3 = Callable[Concatenate[A, B, C, ...], Any]
+Job4 = Callable[Concatenate[A, B, C, D, ...], Any]
+Job5 = Callable[Concatenate[A, B, C, D, E, ...], Any]
+Job6 = Callable[Concatenate[A, B, C, D, E, F, ...], Any]
 
 
 class How(TypedDict, total=False):

@@ -14,11 +14,12 @@ from typing import Any
 from toque.call.context import Context
 from toque.call.delivery import Delivery
 from toque.call.observation import CallerLeft
-from toque.contract.errors import Error, Invalid, Overloaded, Unavailable
+from toque.contract.errors import DeadlineExceeded, Error, Invalid, Overloaded, Unavailable
 from toque.contract.job import Again, GiveUp
 from toque.contract.operation import Priority
 from toque.messages.behalf import TRACEPARENT, principal_of
 from toque.messages.failures import kept, words_of
+from toque.messages.handling import ABANDONED, STUCK_S, abandon
 from toque.messages.jobs.book import Book, Compiled
 from toque.messages.jobs.job import Outcome, Start
 from toque.messages.jobs.settling import Settling
@@ -50,13 +51,19 @@ class Draining(CallerLeft):
 class Running:
     """One start under way."""
 
-    __slots__ = ("began", "context", "start", "task")
+    __slots__ = ("began", "context", "is_abandoned", "start", "task")
 
     def __init__(self, start: Start, context: Context) -> None:
         self.start = start
         self.context = context
         self.began = monotonic()
         self.task: Task[None] | None = None
+        self.is_abandoned = False
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it has taken no notice of its deadline."""
+        return self.context.remaining_s < -STUCK_S
 
     @property
     def is_cancelled(self) -> bool:
@@ -113,11 +120,21 @@ class Runner:
             raise
         except BaseException as error:
             # Whatever it raises: what nobody writes down would begin anew for ever, and never count.
-            await self._failed(job, start, error)
+            if not running.is_abandoned:
+                await self._failed(job, start, error)
         else:
+            if running.is_abandoned:
+                return
             self._count(job, "done")
             if not job.is_transaction:
                 self._settle("done", start, result=result, keep=job.keep_s)
+
+    async def abandon(self, job: Compiled, running: Running) -> None:
+        """Count one that does not end as failed, so that it does not hold its place for ever."""
+        running.is_abandoned = True
+        if running.task is not None:
+            await abandon(running.task, running.context)
+        await self._failed(job, running.start, DeadlineExceeded(ABANDONED))
 
     async def _failed(self, job: Compiled, start: Start, error: BaseException) -> None:
         if isinstance(error, Overloaded) or (isinstance(error, Unavailable) and await self._is_away()):

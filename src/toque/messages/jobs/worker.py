@@ -230,6 +230,7 @@ class Worker:
         view = await self._table.look(self._all_queues, self._all_names, self.number)
         self._hungry |= view.queues & self._names.keys()
         self._compare(view.mine)
+        await self._abandon_stuck()
         if view.due_s is not None and view.due_s <= 0:
             await self._table.promote()
             view = await self._table.look(self._all_queues, self._all_names, self.number)
@@ -258,6 +259,12 @@ class Worker:
         for job in mine:
             if job.is_cancelled and job.id in self._running:
                 self._running[job.id].stop(Cancelled())
+
+    async def _abandon_stuck(self) -> None:
+        for running in [each for each in self._running.values() if each.is_stuck]:
+            del self._running[running.start.id]
+            await self._runner.abandon(self._book.by_name[running.start.name], running)
+        self._begin()
 
     def _room(self) -> int:
         """How many to claim: free slots, and what fills a second ahead. None before half of that has been begun."""
