@@ -53,13 +53,15 @@ def restore(file: File, /, target: Target = ".", *, replace: bool = False) -> No
     Args:
         replace: Put it in the place of the rows that are there; without this a database with rows is refused.
     """
-    from toque.messages.tables import lay_out
+    from toque.messages.tables import RESTORED, lay_out
     from toque.store.moving import backup as backups
     from toque.store.moving.site import MovingError
 
     app, _, url, metadata = database_of(target)
     try:
-        restored = asyncio.run(backups.restore(url, file, metadata, app.folder, replace=replace, lay_out=lay_out))
+        restored = asyncio.run(
+            backups.restore(url, file, metadata, app.folder, replace=replace, lay_out=lay_out, restored=RESTORED)
+        )
     except MovingError as error:
         raise Failure(str(error)) from error
     if restored.app != app.name:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from random import uniform
+from time import monotonic
 from urllib.parse import urlsplit
 
 import msgspec
@@ -28,7 +29,8 @@ from toque.log.tail import Tail
 from toque.messages.behalf import TRACEPARENT
 from toque.messages.brokers import Broker, Message
 from toque.messages.cloudevents import Binding, CloudEvent, to_binary
-from toque.store.own import change, execute
+from toque.messages.dialects import both
+from toque.store.own import change, execute, look
 from toque.store.prepared import Prepared
 from toque.store.store import Store
 
@@ -48,6 +50,9 @@ PUBLISH_S = 10.0
 CLAIM_S = 1.0
 """Between two tries to become the one that relays: after the death of another, events go on this much later."""
 
+LOOK_S = 1.0
+"""Between two looks whether a relay without news still has its cursor: a restored database gives it to nobody."""
+
 AGAIN_S, AGAIN_MAX_S = 0.2, 10.0
 """Between two tries to publish, twice as long each time."""
 
@@ -63,6 +68,7 @@ _TAKE = {
         True,
     ),
 }
+_FENCE = both("SELECT fence FROM toque.relay WHERE name = $1")
 _MOVE = {
     "postgresql": Prepared("UPDATE toque.relay SET cursor = $3 WHERE name = $1 AND fence = $2", True),
     "sqlite": Prepared("UPDATE toque_relay SET cursor = ?3 WHERE name = ?1 AND fence = ?2", True),
@@ -102,6 +108,7 @@ class Relay:
         self._working: asyncio.Task[None] | None = None
         self._tenure: tuple[int, Cursor] | None = None
         self._published = 0
+        self._looked_at = monotonic()
 
     def counts(self) -> Iterator[Count]:
         """What was done here."""
@@ -159,7 +166,7 @@ class Relay:
         await self._broker.publish(batch, PUBLISH_S)
         self._published += len(batch)
         # A caught-up cursor differs with every snapshot; only what was read is worth a write.
-        if entries and not await self._move(fence, after):
+        if not (await self._move(fence, after) if entries else await self._is_held(fence)):
             log.warning("%s was taken over by another process", self._name)
             self._tenure = None
             await self._tail.release(self._name)
@@ -196,6 +203,14 @@ class Relay:
         begin = msgspec.json.encode(BEGINNING).decode()
         ((fence, place),) = await change(self._store, _TAKE[self._store.dialect_name], self._name, begin)
         return fence, msgspec.json.decode(place, type=Cursor)
+
+    async def _is_held(self, fence: int) -> bool:
+        """Whether the cursor is still this process's: after a restore it is not, and lies before the one known here."""
+        if monotonic() - self._looked_at < LOOK_S:
+            return True
+        self._looked_at = monotonic()
+        found = await look(self._store, _FENCE[self._store.dialect_name], self._name)
+        return [row[0] for row in found] == [fence]
 
     async def _move(self, fence: int, cursor: Cursor) -> bool:
         place = msgspec.json.encode(cursor).decode()

@@ -6,7 +6,7 @@ snapshot, in its binary format, which keeps every value exactly; the schema is t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,9 @@ async def _nothing(_: str) -> None:
     pass
 
 
+NOTHING: Mapping[str, str] = {}
+
+
 async def restore(
     url: str,
     file: Path,
@@ -69,6 +72,7 @@ async def restore(
     replace: bool = False,
     progress: Progress = _silent,
     lay_out: LayOut = _nothing,
+    restored: Mapping[str, str] = NOTHING,
 ) -> Manifest:
     """Make the database at *url* what *file* holds, wholly or not at all: what it held.
 
@@ -78,6 +82,8 @@ async def restore(
         folder: where the app's migrations are; they make PostgreSQL's tables.
         replace: whether the rows of a database that has some may go.
         lay_out: makes Toque's own tables, which an app with messages has.
+        restored: statements by the table of Toque's own, without prefix, on whose rows they are run in the same
+            transaction; `@table` is its name.
     Raises: MovingError.
     """
     manifest = verify(file)
@@ -85,12 +91,19 @@ async def restore(
         if _is_sqlite(url):
             from toque.store.moving import sqlite_backup
 
-            sqlite_backup.read(url, archive, replace=replace, progress=progress)
+            sqlite_backup.read(url, archive, replace=replace, progress=progress, restored=restored)
         else:
             from toque.store.moving import postgres_restore
 
             await postgres_restore.read(
-                url, archive, metadata, folder, replace=replace, progress=progress, lay_out=lay_out
+                url,
+                archive,
+                metadata,
+                folder,
+                replace=replace,
+                progress=progress,
+                lay_out=lay_out,
+                restored=restored,
             )
     return manifest
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ async def read(
     replace: bool,
     progress: Callable[[str], None],
     lay_out: LayOut,
+    restored: Mapping[str, str],
 ) -> None:
     """Make the rows of the database at *url* those that *archive* holds; *lay_out* makes Toque's own tables."""
     manifest = archive.manifest
@@ -53,6 +54,9 @@ async def read(
         async with site.connection.transaction():
             await site.connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
             await _load(site, archive, parts, progress)
+            for part in parts:
+                if statement := restored.get(part.table.removeprefix(OWN)) if part.table.startswith(OWN) else None:
+                    await site.connection.execute(statement.replace("@table", part.table))
     except FAILURES as error:
         raise MovingError(f"the backup does not fit this database, which is as it was: {error}") from error
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -48,7 +48,9 @@ def check(archive: Archive) -> None:
         _extracted(archive, Path(folder))
 
 
-def read(url: str, archive: Archive, *, replace: bool, progress: Callable[[str], None]) -> None:
+def read(
+    url: str, archive: Archive, *, replace: bool, progress: Callable[[str], None], restored: Mapping[str, str]
+) -> None:
     """Make the file at *url* what *archive* holds, in one transaction: programs that have it open see all or
     nothing of it."""
     path = path_of(url)
@@ -59,7 +61,7 @@ def read(url: str, archive: Archive, *, replace: bool, progress: Callable[[str],
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix=".toque-", dir=path.parent) as folder,
-        closing(open_reader(_extracted(archive, Path(folder)))) as source,
+        closing(open_writer(_extracted(archive, Path(folder)), is_durable=False)) as source,
         closing(open_writer(path, is_durable=True)) as target,
     ):
         if not replace and (full := [name for name, rows in _tables(target).items() if rows and not is_ours(name)]):
@@ -68,6 +70,9 @@ def read(url: str, archive: Archive, *, replace: bool, progress: Callable[[str],
             )
         progress(path.name)
         target.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        for table, statement in restored.items():
+            if f"toque_{table}" in archive.manifest.tables:
+                source.execute(statement.replace("@table", f"toque_{table}"))
         try:
             source.backup(target)
         except sqlite3.Error as error:
