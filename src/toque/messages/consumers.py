@@ -184,7 +184,8 @@ class Consumers:
             self.owned[name] = ownership = Ownership(consumer, self._desk, tenure)
             await ownership.work()
         except* Fenced:
-            log.warning("%s was taken over by another process", name)
+            self._desk.feed.forget()
+            log.warning("%s was taken over by another process, or the database was restored", name)
         except* (Unavailable, Overloaded) as errors:
             log.warning("%s is left: %s", name, errors.exceptions[0])
         except* Exception:

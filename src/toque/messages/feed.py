@@ -19,13 +19,18 @@ KEPT_MAX = 8
 
 
 class Feed:
-    """Reads for many consumers. A page stays right: what lies between two places of the log never changes."""
+    """Reads for many consumers. A page stays right, for what lies between two places of the log never changes; but in a
+    database that a backup was restored into, which a consumer feels by having been taken over."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._lock = asyncio.Lock()
         self._begun = 0
         self._kept: dict[Cursor, tuple[int, Sequence[Entry], Cursor]] = {}
+
+    def forget(self) -> None:
+        """Keep nothing of what was read: the log may be another one."""
+        self._kept.clear()
 
     async def read(self, cursor: Cursor) -> tuple[Sequence[Entry], Cursor]:
         """See `Reader.read`."""
