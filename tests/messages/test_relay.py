@@ -26,9 +26,11 @@ from toque.messages.brokers import Broker, Message, open_broker
 from toque.messages.cloudevents import from_message
 from toque.messages.inflow import Inflow
 from toque.messages.relay import Relay
-from toque.messages.tables import lay_out
+from toque.messages.tables import RESTORED, lay_out
 from toque.store import Store, open_store
 from toque.store.database import Database, transaction_of
+from toque.store.own import execute
+from toque.store.prepared import Prepared
 from toque.testing.servers import Server, private_broker
 
 PATIENCE_S = 60.0
@@ -161,6 +163,25 @@ async def test_what_was_relayed_is_not_relayed_again_and_only_what_is_wanted_is(
         assert firsts(came) == [1, 2]
         assert len(came) == 2
         await subscription.close()
+
+
+async def test_a_relay_takes_up_the_place_that_a_restored_database_has(
+    store: Store, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toque.messages.relay.LOOK_S", 0.0)
+    relays = "toque_relay" if store.dialect_name == "sqlite" else "toque.relay"
+    async with tail_of(store) as tail, connected(broker_url) as broker:
+        relay = Relay(store, reader_of(store), tail, broker, source=SOURCE)
+        await publish(store, 1)
+        for _ in range(3):
+            await relay.step()
+
+        back = RESTORED["relay"].replace("@table", relays).replace("SET", "SET cursor = '{}',")
+        await execute(store, Prepared(back, True))
+        for _ in range(4):
+            await relay.step()
+
+        assert [count.value for count in relay.counts()] == [2]
 
 
 async def test_one_process_relays_and_the_next_takes_over(store: Store, broker_url: str) -> None:
