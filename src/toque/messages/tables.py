@@ -25,7 +25,7 @@ lay_out = partial(layout.lay_out, steps=STEPS)
 FENCES_SKIPPED = 1_000_000
 """More owners than a consumer gets between a backup and the loss that it is restored after: one a second for days."""
 
-RESTORED = dict.fromkeys(("consumer", "relay"), f"UPDATE @table SET fence = fence + {FENCES_SKIPPED}")  # noqa: S608
+RESTORED: dict[str, str] = dict.fromkeys(("consumer", "relay"), f"UPDATE @table SET fence = fence + {FENCES_SKIPPED}")  # noqa: S608
 """What a backup that is restored needs, by table: that whoever has a consumer since before is none of its owners. What
 he still handles is of the state that is gone, and he would go on from a place that it had, past what comes again."""
 
