@@ -99,6 +99,7 @@ class World:
             Freshness(1000.0),
             is_about_caller=False,
             is_public=True,
+            inputs=(),
             reads=["rows"],
             front=Front(),
         )

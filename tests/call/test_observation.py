@@ -69,7 +69,6 @@ async def test_a_call_that_ends_well_is_counted_with_its_time() -> None:
         (CallerLeft(), "cancelled"),
         (asyncio.CancelledError(), "cancelled"),
         (ZeroDivisionError(), "internal"),
-        (KeyboardInterrupt(), "internal"),
     ],
 )
 async def test_a_call_that_fails_is_counted_under_its_code_and_fails_on(error: BaseException, code: str) -> None:
@@ -81,6 +80,17 @@ async def test_a_call_that_fails_is_counted_under_its_code_and_fails_on(error: B
     assert caught.value is error
     assert {name: count for name, count in seen.codes.items() if count} == {code: 1}
     assert (seen.calls, seen.in_flight) == (1, 0)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
+async def test_what_would_end_the_process_ends_the_call_alone(error: BaseException) -> None:
+    seen = figures()
+
+    with pytest.raises(RuntimeError, match="ends this call") as caught:
+        await observed(failing(error), seen)(context(), ())
+
+    assert caught.value.__cause__ is error
+    assert {name: count for name, count in seen.codes.items() if count} == {"internal": 1}
 
 
 async def test_calls_under_way_are_counted_while_they_are() -> None:

@@ -10,6 +10,7 @@ from job_looks import is_empty, rows, until
 
 from toque import App, Delivery, Event, Jobs, Outbox, Retries, Steps, public
 from toque.messages.jobs import matching
+from toque.messages.jobs.matching import Matching
 from toque.settings import Messages, Settings
 from toque.store import Store
 from toque.testing import Harness, running
@@ -147,6 +148,31 @@ async def test_many_are_each_woken_once(database_url: str, other: Store, monkeyp
         await until(lambda: is_empty(other))
 
     assert sorted(done) == sorted(f"o{n} {said}" for n in range(60) for said in ("begins", "[1, 2]"))
+
+
+async def test_a_wait_that_is_compared_before_it_has_looked_has_the_first_event_too(
+    database_url: str, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, done = shop()
+    looked = Steps._found
+
+    async def found(steps: Steps, number: int, name: str) -> str:
+        [(last,)] = await rows(other, "SELECT max(pos) FROM toque.event")
+        await compare([last])
+        return await looked(steps, number, name)
+
+    async with running(app, settings=SILENT, database_url=database_url) as harness:
+        await harness.call("shop.ask", order="a", times=2)
+        await harness.call("shop.pay", order="a", cents=1)
+        await harness.call("shop.pay", order="a", cents=2)
+    monkeypatch.setattr(Steps, "_found", found)
+    async with running(app, database_url=database_url) as harness:
+        messages = harness.serving.system.messages
+        assert messages is not None
+        [compare] = [each._compare for each in messages.services if isinstance(each, Matching)]
+        await until(lambda: is_empty(other))
+
+    assert done == ["a begins", "a [1, 2]"]
 
 
 async def test_a_wait_that_is_cancelled_leaves_nothing(database_url: str, other: Store) -> None:

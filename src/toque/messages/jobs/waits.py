@@ -66,7 +66,8 @@ class WaitStatements(NamedTuple):
     give_up: Prepared
     """(job, number): end it by its time."""
     match: tuple[Prepared, ...]
-    """(positions): end all waits for these events, and let their jobs go on."""
+    """(positions): end all waits for these events, and let their jobs go on. A wait that has just begun may have missed
+    an earlier one, and not have looked yet: then it gets that, as it would have found it."""
     is_open: Prepared
     """Whether there is any."""
     place: Prepared
@@ -121,11 +122,14 @@ WAITS = {
             _system(
                 f"""
                 WITH hit AS (
-                    SELECT DISTINCT ON (w.job, w.number) w.job, w.number, e.data, e.version, e.id
-                    FROM toque.event AS e JOIN toque.job_step AS w ON {_FITS_PG}
-                    WHERE e.pos = ANY (ARRAY(SELECT json_array_elements_text($1::json)::bigint))
-                      AND w.{OPEN.replace("AND ", "AND w.")}
-                    ORDER BY w.job, w.number, e.pos
+                    SELECT w.job, w.number, found.* FROM (
+                        SELECT DISTINCT w.job, w.number, w.awaits, w.key, w.since
+                        FROM toque.event AS e JOIN toque.job_step AS w ON {_FITS_PG}
+                        WHERE e.pos = ANY (ARRAY(SELECT json_array_elements_text($1::json)::bigint))
+                          AND w.{OPEN.replace("AND ", "AND w.")}
+                    ) AS w CROSS JOIN LATERAL (
+                        SELECT e.data, e.version, e.id FROM toque.event AS e WHERE {_FITS_PG} ORDER BY e.pos LIMIT 1
+                    ) AS found
                 ), held AS MATERIALIZED (
                     SELECT j.id FROM toque.job AS j WHERE j.id IN (SELECT job FROM hit) ORDER BY j.id FOR UPDATE
                 ), told AS (
@@ -165,7 +169,7 @@ WAITS = {
             ),
             _system(
                 f"""
-                UPDATE toque_job_step AS s SET {_SET_LITE.format(f"e.pos IN {_EACH_LITE} AND")}
+                UPDATE toque_job_step AS s SET {_SET_LITE.format("")}
                 WHERE {OPEN} AND (s.awaits, s.key) IN (SELECT type, key FROM toque_event WHERE pos IN {_EACH_LITE})
                   AND EXISTS ({_FOUND_LITE.format("1", f"e.pos IN {_EACH_LITE} AND")})
                 """
