@@ -174,7 +174,7 @@ async def test_what_matters_passes_a_full_line_of_what_does_not(small: Store) ->
 
     assert await critical == "served"
     assert Counter(await asyncio.gather(*shed)) == Counter(served=WAITING_MAX - 1, overloaded=1)
-    assert order[0] == "critical"
+    assert "critical" in order[:SLOTS]  # So many begin at once, and which of them ends first is the server's to say.
     await asyncio.gather(*holding)
     await expect_whole(small)
 

@@ -272,7 +272,7 @@ async def reading_late(url: str, path: str) -> AsyncIterator[tuple[asyncio.Strea
 async def test_a_token_that_expires_ends_what_it_began() -> None:
     settings = Settings(auth=Auth(leeway_s=0.0))
     async with running(app, settings=settings) as shop, granian_serving(shop.serving.edge) as address:
-        token = mint(shop.serving.settings, subject="ana", roles=["keeper"], lifetime_s=2)
+        token = mint(shop.serving.settings, subject="ana", roles=["keeper"], lifetime_s=3)
         async with following(f"http://{address}/kept/1", authorization=f"Bearer {token}") as events:
             assert (await events.next()).data == []
 
