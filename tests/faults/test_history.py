@@ -43,6 +43,19 @@ def test_a_line_is_there_when_its_writer_goes_on(tmp_path: Path) -> None:
     history.close()
 
 
+def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "history"
+    history = History(path)
+    history.write(Line(what="asked", id="a"))
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:10])
+
+    assert [line.id for line in lines_of(path)] == ["a"]
+    path.write_bytes(whole + whole)
+    assert [line.id for line in lines_of(path)] == ["a", "a"]
+    history.close()
+
+
 def test_a_line_has_a_length(tmp_path: Path) -> None:
     history = History(tmp_path / "history")
 

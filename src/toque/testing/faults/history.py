@@ -78,7 +78,9 @@ class History:
 
 
 def lines_of(path: Path) -> Iterator[Line]:
-    """The lines of the history at *path*."""
+    """The lines of the history at *path* that are whole by now."""
     with path.open("rb") as file:
         for data in file:
+            if not data.endswith(b"\n"):
+                return  # It is being written: a reader meets the first page of a write that has two (write(2)).
             yield _decode(data)
