@@ -51,7 +51,7 @@ class Draining(CallerLeft):
 class Running:
     """One start under way."""
 
-    __slots__ = ("began", "context", "is_abandoned", "start", "task")
+    __slots__ = ("began", "context", "is_abandoned", "seen_stopped", "start", "task")
 
     def __init__(self, start: Start, context: Context) -> None:
         self.start = start
@@ -59,11 +59,17 @@ class Running:
         self.began = monotonic()
         self.task: Task[None] | None = None
         self.is_abandoned = False
+        self.seen_stopped: float | None = None
 
     @property
     def is_stuck(self) -> bool:
-        """Whether it has taken no notice of its deadline."""
-        return self.context.remaining_s < -STUCK_S
+        """Whether it has taken no notice of its deadline, for long enough since that was seen: a clock that jumps past
+        it leaves a job its time to end, too."""
+        if self.context.stopped is None:
+            return False
+        if self.seen_stopped is None:
+            self.seen_stopped = monotonic()
+        return monotonic() - self.seen_stopped > STUCK_S
 
     @property
     def is_cancelled(self) -> bool:
