@@ -46,6 +46,18 @@ async def test_what_is_old_and_handled_is_forgotten(database_url: str) -> None:
         assert sorted(await heard(store_of(harness))) == [1, 2, 3]
 
 
+async def test_what_was_handled_of_a_publisher_whose_clock_is_ahead_is_known_for_as_long(database_url: str) -> None:
+    async with running(bells(silent), database_url=database_url) as harness:
+        await harness.call("bells.ring", numbers=[1])
+        await harness.settle()
+        await _noted(harness)
+
+        # For whoever rotates it is still yesterday: these events are of the day that comes.
+        await rotation_of(harness).rotate(time() - DAY_S)
+
+        assert await counts(harness) == (1, 1)
+
+
 async def test_what_a_consumer_has_not_passed_is_kept(database_url: str, caplog: Any) -> None:
     idle = Settings(messages=Messages(work=False))
     async with running(bells(silent), settings=idle, database_url=database_url) as harness:

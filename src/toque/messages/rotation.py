@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from time import time
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -71,7 +72,7 @@ _DELETE_EVENTS = (
 )
 _DELETE_INBOX = (
     "DELETE FROM toque_inbox WHERE (slot, consumer, event) IN "
-    f"(SELECT slot, consumer, event FROM toque_inbox WHERE slot = ? LIMIT {ROWS})"
+    f"(SELECT slot, consumer, event FROM toque_inbox WHERE slot = ? AND event < ? LIMIT {ROWS})"
 )
 _FIRST = "SELECT min(at) FROM toque_event"
 
@@ -154,7 +155,8 @@ class Rotation:
                     self._warn(name)
             return forgotten
         for slot in slots:
-            while await self._execute(_DELETE_INBOX, slot):
+            # Tomorrow's part is one of them, and has rows already where a publisher's clock is ahead.
+            while await self._execute(_DELETE_INBOX, slot, _first_id(before)):
                 pass
         return forgotten
 
@@ -178,6 +180,11 @@ class _Run:
     async def __call__(self, sql: str, *arguments: Any) -> Sequence[Any]:
         rows: Sequence[Any] = await self._transaction.fetch(Prepared(sql), arguments, 0, list)
         return rows
+
+
+def _first_id(at: float) -> str:
+    """Where the ids begin of what was published from *at* on, in seconds since 1970 (RFC 9562, 5.7)."""
+    return str(UUID(int=int(at * 1000) << 80))
 
 
 def _is_old(rows: Sequence[Any], before: float) -> bool:
