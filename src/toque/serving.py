@@ -128,10 +128,9 @@ class Serving:
                 _compile_late(methods, operation.method, partial(self._http_endpoint, plan))
 
     def _http_endpoint(self, plan: Plan) -> Endpoint:
-        live = self.system.live
-        why_not = why_not_live(plan, self.system.cache) if plan.operation.method == "GET" else ""
-        events = Events(live, plan) if live is not None and self._is_live(plan) else None
-        offers = offers_of(plan, self._pages, why_not_live=why_not if events is None else None)
+        live, why_not = self.system.live, self._why_not_live(plan)
+        events = Events(live, plan) if live is not None and why_not is None else None
+        offers = offers_of(plan, self._pages, why_not_live=why_not)
         read_plain = plain_reader(plan.signature, plan.operation.path)
         limits = BodyLimits(self._body_bytes_max(plan), self._limits.seconds_max)
         read_late = late_reader(plan.operation, plan.signature, read_plain, limits)
@@ -158,10 +157,12 @@ class Serving:
             return None
         return Repeated(self._repeats, cache.queries[operation.name], self.system.figures[operation.name])
 
-    def _is_live(self, plan: Plan) -> bool:
-        """Whether its answer can be followed at its URL."""
-        is_get = plan.operation.method == "GET"
-        return is_get and self.system.live is not None and not why_not_live(plan, self.system.cache)
+    def _why_not_live(self, plan: Plan) -> str | None:
+        """Why its answer cannot be followed at its URL, which may want no words; None where it can."""
+        if plan.operation.method != "GET":
+            return ""
+        why_not = why_not_live(plan, self.system.cache)
+        return why_not if why_not or self.system.live is None else None
 
     def _own_endpoints(self) -> Iterator[tuple[str, Endpoint]]:
         gate = self.system.gate
@@ -215,7 +216,7 @@ class Serving:
         from toque.transports.offered import offered
 
         media_types = offers_of(plan, self._pages).media_types
-        if plan.operation.path is not None and self._is_live(plan):
+        if plan.operation.path is not None and self._why_not_live(plan) is None:
             media_types = (*media_types, EVENTS)
         return offered(plan, media_types, self._body_bytes_max(plan))
 
