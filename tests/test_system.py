@@ -108,6 +108,17 @@ def test_an_operation_that_nobody_opened_or_closed_is_named() -> None:
 # What there is twice.
 
 
+def test_a_decorator_without_its_brackets_is_told_what_it_wants() -> None:
+    app = App("bare")
+
+    for declare in (app.query, app.command):
+        with pytest.raises(TypeError, match=r"an operation says who may call it: @(query|command)\(allow="):
+
+            @declare  # type: ignore[call-overload, arg-type, type-var]
+            async def hello() -> str:
+                return "hello"
+
+
 def test_two_operations_of_one_name_are_refused() -> None:
     app = kitchen()
 

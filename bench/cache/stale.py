@@ -23,7 +23,7 @@ import asyncpg
 import uvloop
 
 from bench.cache.menu import URL, app, prepare, settings
-from bench.cache.peers import PEERS, Kept
+from bench.cache.peers import PEERS, Read, Source, Write
 from bench.cache.record import KEYS, Record
 from bench.messages.turn import SECONDS, WARM_UP_S, said
 from toque.testing import running
@@ -37,8 +37,7 @@ BOUND_S = 1.0
 SELECT = "SELECT version FROM dish WHERE id = $1"
 UPDATE = "UPDATE dish SET version = $2 WHERE id = $1"
 
-Write = Callable[[int, int], Awaitable[object]]
-Work = Callable[[Callable[[int], Awaitable[int]], Write], Awaitable[None]]
+Work = Callable[[Read, Write], Awaitable[None]]
 
 
 class Worker:
@@ -50,7 +49,7 @@ class Worker:
         self._ends_at = monotonic() + WARM_UP_S + SECONDS
         self.reads = self.stale = 0
 
-    async def run(self, read: Callable[[int], Awaitable[int]], write: Write) -> None:
+    async def run(self, read: Read, write: Write) -> None:
         own = range(self._number, KEYS, PROCESSES)
         async with asyncio.TaskGroup() as group:
             for key in own:
@@ -68,7 +67,7 @@ class Worker:
                 self._record.acknowledge(key, version)
                 await asyncio.sleep(pause_s)
 
-    async def _read_on(self, read: Callable[[int], Awaitable[int]]) -> None:
+    async def _read_on(self, read: Read) -> None:
         while monotonic() < self._ends_at:
             key, began = self._chance.randrange(KEYS), monotonic()
             expected = self._record.acknowledged(key)
@@ -120,14 +119,12 @@ async def theirs(peer: str, work: Work) -> None:
             await pause(FILL_DELAY_S)
             return int(version)
 
-        kept: Kept = await PEERS[peer](REDIS_URL, read)
-
         async def write(id: int, version: int) -> None:
             await pool.execute(UPDATE, id, version)
             await pause(TELL_DELAY_S)
-            await kept.delete(id)
 
-        await work(kept.read, write)
+        source = Source(URL, REDIS_URL, read, write, FILL_DELAY_S, TELL_DELAY_S)
+        await work(*await PEERS[peer](source))
 
 
 async def worker(way: str, number: int, file: Path) -> None:
@@ -136,7 +133,7 @@ async def worker(way: str, number: int, file: Path) -> None:
     operation = "bench.version" if bound_s else "bench.version_strict"
     serve = partial(theirs, name) if name in PEERS else partial(ours, operation)
 
-    async def work(read: Callable[[int], Awaitable[int]], write: Write) -> None:
+    async def work(read: Read, write: Write) -> None:
         for key in range(KEYS):
             await read(1 + key)
         print("ready", flush=True)

@@ -32,7 +32,7 @@ TOQUE_FOLLOWED = Contender(
 )
 ON_SQLITE = (*FOLLOWED, ("TOQUE_DATABASE_URL", "sqlite:///{kept_file}"))
 BOTH_FOLLOWED = (TOQUE_FOLLOWED, replace(TOQUE_FOLLOWED, name="toque-sqlite", environment=ON_SQLITE))
-PEERS = ("cashews", "aiocache", "dogpile")
+PEERS = ("cashews", "aiocache", "dogpile", "cacheops")
 
 
 def program(name: str, module: str, *words: str, has_redis: bool = False) -> Contender:

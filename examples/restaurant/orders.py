@@ -8,22 +8,16 @@ from decimal import Decimal
 from typing import Annotated
 
 from msgspec.structs import asdict
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select
 
-from restaurant.kitchen import OrderPlaced, OrderReady
+from restaurant.kitchen import OrderPlaced, OrderReady, move
 from restaurant.models import TABLES, Dish, Order, OrderItem, Station, Status
 from toque import Database, Error, Fault, Invalid, Meta, Module, Outbox, Principal, Struct, role
 
 orders = Module("restaurant", tags=["orders"])
 
-MOVES = frozenset(
-    {
-        (Status.PLACED, Status.COOKING),
-        (Status.COOKING, Status.READY),
-        (Status.READY, Status.SERVED),
-    }
-)
-"""Every way in which an order may go on: from, to."""
+NEXT = {Status.PLACED: Status.COOKING, Status.COOKING: Status.READY, Status.READY: Status.SERVED}
+"""How an order goes on from each status."""
 
 LISTED_MAX = 100
 """Orders in one list: five for each table, and no screen shows more."""
@@ -108,20 +102,14 @@ async def list_open_orders(db: Database) -> list[OrderView]:
 @orders.command("/orders/{id}/status", allow=role("cook"), errors=[IllegalMove])
 async def move_order(id: Id, status: Status, db: Database, outbox: Outbox) -> OrderView:
     """Move an order on: placed, cooking, ready, served."""
-    sources = [source for source, target in MOVES if target is status]
-    # One statement looks and moves: of two cooks who take the same order at once, one hears that it is taken.
-    move = update(Order).where(Order.id == id, Order.status.in_(sources)).values(status=status)
-    is_moved = await db.execute(move)
+    is_moved = await db.execute(move(id, [source for source in NEXT if NEXT[source] is status], status))
     order = await get_order(id, db)
     if not is_moved:
-        raise IllegalMove(f"Order {id} is {order.status}; it goes to {_next(order.status)}, not to {status}.")
+        following = NEXT.get(order.status, "nothing further")
+        raise IllegalMove(f"Order {id} is {order.status}; it goes to {following}, not to {status}.")
     if status is Status.READY:
         outbox.publish(OrderReady(id, order.table), key=id)
     return order
-
-
-def _next(status: Status) -> str:
-    return " or ".join(target for source, target in MOVES if source is status) or "nothing further"
 
 
 def _refuse_unknown(items: list[NewItem], dishes: Mapping[int, DishOrdered]) -> None:

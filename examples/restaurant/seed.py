@@ -5,10 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from restaurant.models import TABLES, Course, Dish, Station, Table
-from toque import Database
+from toque import Database, Struct
 
 GRILL, COLD, PASTRY, BAR = Station.GRILL, Station.COLD, Station.PASTRY, Station.BAR
 
@@ -67,11 +67,20 @@ MENU = {
 """Plates by course, both in the order in which they are printed."""
 
 
+class Named(Struct):
+    id: int
+    name: str
+
+
 async def seed(db: Database) -> None:
     """Write the menu and lay the tables."""
     tables = zip(range(1, TABLES + 1), SEATS, strict=True)
     await db.execute(insert(Table), [{"number": number, "seats": seats} for number, seats in tables])
-    for course, plates in MENU.items():
-        course_id: int = await db.scalar(insert(Course).values(name=course).returning(Course.id))
-        rows = [{**plate._asdict(), "price": Decimal(plate.price), "course_id": course_id} for plate in plates]
-        await db.execute(insert(Dish), rows)
+    await db.execute(insert(Course), [{"name": name} for name in MENU])
+    courses = await db.all(Named, select(Course).order_by(Course.id))
+    dishes = [
+        {**plate._asdict(), "price": Decimal(plate.price), "course_id": course.id}
+        for course in courses
+        for plate in MENU[course.name]
+    ]
+    await db.execute(insert(Dish), dishes)

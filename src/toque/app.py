@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from toque.store.sql import Sql
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
+
+    from toque.transports.asgi import AsgiApplication
 
 __all__ = ["App"]
 
@@ -55,7 +58,7 @@ class App(Module):
         self._metadata = metadata
         self.sql = sql or Sql()
         self._serving: Serving | None = None
-        self._asgi: Callable[..., Awaitable[None]] | None = None
+        self._asgi: AsgiApplication | None = None
 
     def include(self, module: Module) -> None:
         """Add *module*, before the app is first served."""
@@ -112,8 +115,22 @@ class App(Module):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI 3."""
-        if self._asgi is None:
-            from toque.transports.asgi import asgi_application
+        await self._as_asgi()(scope, receive, send)
 
-            self._asgi = asgi_application(self.serving.edge, self.serving.start, self.serving.stop)
-        await self._asgi(scope, receive, send)
+    @asynccontextmanager
+    async def lifespan(self, outer: object) -> AsyncIterator[None]:
+        """Live as long as *outer*, which mounts this app and hands its own lifespan on to nobody:
+        `FastAPI(lifespan=app.lifespan)`."""
+        application = self._as_asgi()
+        await application.start()
+        try:
+            yield
+        finally:
+            await application.stop()
+
+    def _as_asgi(self) -> AsgiApplication:
+        if self._asgi is None:
+            from toque.transports.asgi import AsgiApplication
+
+            self._asgi = AsgiApplication(self.serving.edge, self.serving.start, self.serving.stop)
+        return self._asgi

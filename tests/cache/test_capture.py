@@ -380,6 +380,32 @@ async def test_rows_that_replace_removes_by_any_index_are_told(library: Store, s
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("default", ["it's", None])
+@pytest.mark.parametrize(
+    "statement",
+    ["REPLACE INTO jar (id, label) VALUES (9, NULL)", "UPDATE OR REPLACE jar SET label = NULL WHERE id = 2"],
+)
+async def test_rows_that_replace_removes_by_a_default_are_told(
+    library: Store, statement: str, default: str | None
+) -> None:
+    """For a NULL that a column does not take, REPLACE writes the column's default (lang_conflict.html), whether or not
+    the model knows of that."""
+    label = Column("label", String, unique=True, nullable=False, server_default=default)
+    jars = Table("jar", MetaData(), Column("id", Integer, primary_key=True), label)
+    made = "CREATE TABLE jar (id INTEGER PRIMARY KEY, label VARCHAR NOT NULL DEFAULT 'it''s' UNIQUE)"
+    await _run(library.url, _statements([made]))
+    await install(library.url, [jars])
+    await _run(library.url, _statements(["INSERT INTO jar VALUES (1, 'it''s'), (2, 'y')"]))
+    changes = changes_of(library, [jars])
+    before = await changes.look(None)
+    await _run(library.url, _statements([statement]))
+    told = [image["id"] for change in (await changes.look(before.snapshot)).changes for image in change.images or ()]
+
+    assert await faults(library.url, [jars]) == {}
+    assert 1 in told
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_looking_for_what_replace_removes_takes_an_index(library: Store) -> None:
     letters = _letters()
     await create_missing(library.url, letters.metadata)

@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -227,14 +227,21 @@ async def test_what_befalls_a_run_is_tried_again(shop: Harness, live: Live) -> N
         assert await anext(states) == JarView(jar.id, "mended")
 
 
-async def test_who_is_kept_out_ends_and_the_others_go_on(shop: Harness, live: Live) -> None:
-    jar = await shop.call("shop.fill", shelf=1, content="plums")
+@asynccontextmanager
+async def both_following(shop: Harness) -> AsyncIterator[tuple[AsyncIterator[Any], AsyncIterator[Any]]]:
+    """What Ana and Bo are sent of one shelf, after its first state."""
     async with (
         shop.live("shop.kept", shelf=1, principal=ANA) as hers,
         shop.live("shop.kept", shelf=1, principal=BO) as his,
     ):
         await anext(hers)
         await anext(his)
+        yield hers, his
+
+
+async def test_who_is_kept_out_ends_and_the_others_go_on(shop: Harness, live: Live) -> None:
+    jar = await shop.call("shop.fill", shelf=1, content="plums")
+    async with both_following(shop) as (hers, his):
         assert live.topics == 1, "who may look does not change what is seen"
 
         BANNED.add("ana")
@@ -245,14 +252,9 @@ async def test_who_is_kept_out_ends_and_the_others_go_on(shop: Harness, live: Li
         assert await anext(his) == [JarView(jar.id, "figs")]
 
 
-async def test_what_is_followed_is_counted(shop: Harness, live: Live) -> None:
+async def test_what_is_followed_is_counted(shop: Harness) -> None:
     jar = await shop.call("shop.fill", shelf=1, content="plums")
-    async with (
-        shop.live("shop.kept", shelf=1, principal=ANA) as hers,
-        shop.live("shop.kept", shelf=1, principal=BO) as his,
-    ):
-        await anext(hers)
-        await anext(his)
+    async with both_following(shop):
         before = await _figures(shop)
         await shop.call("shop.refill", id=jar.id, content="figs")
         await settle(shop)

@@ -17,7 +17,9 @@ from toque.cache.front import Front
 from toque.cache.groups import GROUPS_MAX, groups_of_change, groups_of_reads, table_group
 from toque.cache.predicates import Predicate
 from toque.cache.purging import BATCH_MAX
+from toque.messages.dialects import both
 from toque.settings import Cache, Calls, Secret, Settings
+from toque.store.own import execute
 from toque.testing import Harness, running
 
 COLUMNS = ("a", "b", "c")
@@ -157,6 +159,27 @@ async def test_what_could_not_be_said_is_said_later(database_url: str, target: t
     for name in ("purge_failures", "purged"):
         assert f"toque_cache_{name}_total 0.0" not in later
         assert f"toque_cache_{name}_total" in later
+
+
+async def test_a_failure_that_nobody_expected_ends_nothing(
+    database_url: str, target: tuple[Target, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toque.cache.purging.AGAIN_MAX_S", 0.01)
+    cache, url = target
+    async with _kitchen(database_url, url, 60.0) as kitchen:
+        store, purging = kitchen.serving.system.store, kitchen.serving.system.cache.purging  # type: ignore[union-attr]
+        assert store is not None
+        await _until(lambda: cache.names)
+        lost = "lost" if store.dialect_name == "postgresql" else "toque_lost"
+        table = "change_state" if store.dialect_name == "postgresql" else "toque_change_state"
+
+        await execute(store, both(f"ALTER TABLE toque.change_state RENAME TO {lost}", True)[store.dialect_name])
+        await _until(lambda: purging.failures)  # type: ignore[union-attr]
+        await execute(store, both(f"ALTER TABLE toque.lost RENAME TO {table}", True)[store.dialect_name])
+        cache.requests.clear()
+        await kitchen.call("kitchen.add_dish", id=1, name="soup", price=5)
+
+        await _until(lambda: cache.names)
 
 
 async def test_private_answers_bear_no_names(database_url: str, target: tuple[Target, str]) -> None:

@@ -15,30 +15,21 @@ from kitchen_of_callers import make_app
 from redis import Redis
 from test_cached_queries import ANN, BOB, _figures, _settle
 
+from private_servers import broker
 from toque import App, Principal, public
 from toque.cache.circuit import PAUSE_S
 from toque.cache.shared import Shared
 from toque.settings import Cache, Secret, Settings
 from toque.testing import Harness, running
 from toque.testing.postgres import PrivatePostgres
-from toque.testing.servers import Server, private_broker
+from toque.testing.servers import Server
 
 Start = Callable[..., Awaitable[Harness]]
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    try:
-        found = private_broker("redis")
-    except FileNotFoundError as missing:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must test on Redis: {missing}")
-        pytest.skip(str(missing))
-    try:
-        found.start()
-        yield found
-    finally:
-        found.stop()
+    yield from broker("redis")
 
 
 @pytest.fixture

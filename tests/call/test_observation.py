@@ -67,7 +67,6 @@ async def test_a_call_that_ends_well_is_counted_with_its_time() -> None:
         (Conflict("taken"), "conflict"),
         (SoldOut(), "sold_out_in_a_test"),
         (CallerLeft(), "cancelled"),
-        (asyncio.CancelledError(), "cancelled"),
         (ZeroDivisionError(), "internal"),
     ],
 )
@@ -82,8 +81,8 @@ async def test_a_call_that_fails_is_counted_under_its_code_and_fails_on(error: B
     assert (seen.calls, seen.in_flight) == (1, 0)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
-async def test_what_would_end_the_process_ends_the_call_alone(error: BaseException) -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), asyncio.CancelledError()])
+async def test_what_would_end_the_process_or_its_task_ends_the_call_alone(error: BaseException) -> None:
     seen = figures()
 
     with pytest.raises(RuntimeError, match="ends this call") as caught:

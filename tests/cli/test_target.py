@@ -77,7 +77,7 @@ def test_the_only_app_of_a_file_may_have_any_name(toque: Toque, tmp_path: Path) 
         ("shop/app.py:kitchen", "shop/app.py has no app named 'kitchen'; its apps: app"),
         ("empty", "has none of app.py, main.py, __init__.py; name the file that makes the App"),
         ("two.py", "two.py has no single app (found: first, second); name it: two.py:NAME"),
-        ("none.py", "none.py has no single app (found: none); name it: none.py:NAME"),
+        ("none.py", 'none.py makes no App; it wants `app = App("shop")`, say'),
     ],
 )
 def test_a_target_that_is_none_is_used_wrongly_and_hears_the_nearest(

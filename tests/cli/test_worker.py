@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from shell import write
+from shell import Toque, write
 from test_run import started
 
 from toque.cli.garbage import YOUNG_MAX
@@ -35,3 +35,36 @@ def test_a_worker_has_the_loop_and_the_garbage_collector_of_a_served_process(tmp
     assert frozen > 10_000
     assert young_max == YOUNG_MAX
     assert loop == "uvloop"
+
+
+OVEN = """
+import asyncio
+from pathlib import Path
+from toque import App, Jobs, public
+
+app = App("oven")
+
+
+@app.job()
+async def bake() -> None:
+    Path("baked").touch()
+
+
+@app.command(allow=public)
+async def order(jobs: Jobs) -> None:
+    jobs.enqueue(bake)
+
+
+@app.query(allow=public)
+async def look() -> bool:
+    await asyncio.sleep(1)
+    return Path("baked").exists()
+"""
+
+
+def test_a_call_from_the_shell_begins_nothing_that_waits(toque: Toque, tmp_path: Path) -> None:
+    """It worked on jobs and events while it ran, and one that ended its process ended the call before its commit."""
+    write(tmp_path, {"app.py": OVEN})
+
+    assert toque("call", "order").code == 0
+    assert toque("call", "look").out.strip() == "false"

@@ -16,7 +16,9 @@ from msgspec import Struct
 
 from toque.codecs import csv, form
 from toque.codecs.codec import CODECS
+from toque.codecs.depth import DEPTH_MAX
 from toque.contract.errors import Error, Invalid, Malformed, TooLarge
+from toque.contract.views import shaper
 
 COLLIDING = [i * (2**61 - 1) for i in range(1, 3_000)]
 """Numbers of one hash."""
@@ -34,6 +36,19 @@ class Keyed(Struct):
     numbers: set[int] = set()
 
 
+class Tree(Struct):
+    value: int = 0
+    child: Tree | None = None
+    kids: list[Tree] = []
+
+
+def nested(levels: int) -> Any:
+    value: Any = {}
+    for _ in range(levels - 1):
+        value = {"child": value}
+    return value
+
+
 def decode(name: str, tp: Any, body: bytes) -> Any:
     read = CODECS[name].decoder(tp)
     assert read is not None
@@ -45,6 +60,9 @@ def decode(name: str, tp: Any, body: bytes) -> Any:
     [
         ("json", Priced, b"", Malformed),
         ("json", Priced, b"{", Malformed),
+        ("msgpack", Any, b"\x81\x91\x01\x02", Invalid),
+        ("msgpack", Any, b"\x81\xc4\x01x\x02", Invalid),
+        ("msgpack", Any, b"\x91\x81\xc0\x02", Invalid),
         ("json", Priced, b'{"anything":' + b"[" * 100_000, Malformed),
         ("json", Priced, b'{"unknown":' + b"[" * 100_000, Malformed),
         ("json", Priced, b'{"weight": NaN}', Malformed),
@@ -109,6 +127,33 @@ def test_hostile_bytes_are_refused(name: str, tp: Any, body: bytes, error: type[
         decode(name, tp, body)
 
     assert len(caught.value.detail) < 1_000
+
+
+@pytest.mark.parametrize("name", ["json", "msgpack"])
+@pytest.mark.parametrize("tp", [Tree, Any, dict[str, Any], Priced])
+def test_what_is_taken_is_never_too_deep_to_be_narrowed_and_sent(name: str, tp: Any) -> None:
+    encode, shape = CODECS[name].encoder(tp), shaper(tp)
+    assert encode is not None
+    assert shape is not None
+    around = (lambda value: {"anything": value}) if tp is Priced else lambda value: value
+    for levels in (DEPTH_MAX - 1, 400, 900):
+        body = encode(around(nested(levels)))
+        if levels < DEPTH_MAX:
+            assert encode(shape(decode(name, tp, body)))
+        else:
+            with pytest.raises(Malformed, match="deep"):
+                decode(name, tp, body)
+
+
+def test_of_ndjson_each_line_has_a_limit() -> None:
+    deep = msgspec.json.encode(nested(DEPTH_MAX + 1))
+
+    with pytest.raises(Malformed, match="deep"):
+        decode("ndjson", list[Tree], b"{}\n" + deep)
+
+
+def test_many_brackets_beside_each_other_are_welcome() -> None:
+    assert decode("json", Any, b"[" + b",".join([b"[{}]"] * 1_000) + b"]") == [[{}]] * 1_000
 
 
 def test_more_rows_than_the_limit_are_too_large(monkeypatch: pytest.MonkeyPatch) -> None:

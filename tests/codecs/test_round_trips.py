@@ -120,6 +120,16 @@ def test_a_stream_of_items_reads_as_the_list_of_them(name: str, rows: list[Flat]
     assert decode(body) == rows
 
 
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+def test_a_time_that_has_no_timestamp_travels_as_text(moment: str) -> None:
+    codec = CODECS["msgpack"]
+    encode, decode = codec.encoder(datetime), codec.decoder(datetime)
+    assert encode is not None
+    assert decode is not None
+
+    assert decode(encode(datetime.fromisoformat(moment))) == datetime.fromisoformat(moment)
+
+
 def test_json_encodes_by_msgspec_itself() -> None:
     encode = CODECS["json"].encoder(Order)
 

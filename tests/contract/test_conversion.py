@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, NotRequired, Required, TypedDict, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -44,6 +44,11 @@ class Page(Struct, Generic[T]):
     total: int
 
 
+class Ticket(TypedDict, total=False):
+    id: Required[int]
+    note: NotRequired[str]
+
+
 @pytest.mark.parametrize(
     ("value", "tp", "path", "expected", "received"),
     [
@@ -52,6 +57,8 @@ class Page(Struct, Generic[T]):
         ([{"id": 1}, {}], list[D], "$[1].id", "a value", "nothing"),
         ({"items": [{"id": None}], "total": 1}, Page[S], "$.items[0].id", "int", "null"),
         ({"id": "x"}, P, "$.id", "a valid integer", "str"),
+        ({"note": "x"}, Ticket, "$.id", "a value", "nothing"),
+        ({"id": 1, "note": 2}, Ticket, "$.note", "str", "int"),
         ([{"id": 1}, {}], list[P], "$[1].id", "a value", "nothing"),
         ({"items": [{}], "total": 1}, Page[P], "$.items[0].id", "a value", "nothing"),
         ("x", UUID, "$", "UUID", ""),

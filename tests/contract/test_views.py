@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Collection
 from datetime import date
 from decimal import Decimal
 from types import SimpleNamespace
-from typing import Any, Generic, NamedTuple, NotRequired, TypedDict, TypeVar
+from typing import Any, Final, Generic, NamedTuple, NotRequired, TypedDict, TypeVar
 from uuid import UUID
 
 import attrs
@@ -23,6 +24,7 @@ from toque.contract.conversion import enc_hook
 from toque.contract.views import shaper
 
 T = TypeVar("T")
+Other = TypeVar("Other")
 SECRET = "hash-of-the-password"
 
 
@@ -88,6 +90,81 @@ class Dog(Struct, tag=True):
 class Page(Struct, Generic[T]):
     items: list[T]
     total: int = 0
+
+
+# What a generic class holds may be said by whoever takes it as a base, on the way by other names.
+class ViewPage(Page[View]):
+    pass
+
+
+class Swapped(Page[Other], Generic[T, Other]):
+    first: T | None = None
+
+
+class SwappedPage(Swapped[int, View]):
+    pass
+
+
+@dataclasses.dataclass
+class DPage(Generic[T]):
+    item: T
+
+
+@dataclasses.dataclass
+class DViewPage(DPage[View]):
+    id: int = 1
+
+
+@attrs.define(slots=False)
+class APage(Generic[T]):
+    item: T
+
+
+@attrs.define(slots=False)
+class AViewPage(APage[View]):
+    id: int = 1
+
+
+class TPage(TypedDict, Generic[T]):
+    item: T
+
+
+class TViewPage(TPage[View]):
+    note: NotRequired[View]
+
+
+class Pair(NamedTuple, Generic[T]):
+    first: T
+    view: View
+
+
+class ViewPair(Pair[View]):
+    pass
+
+
+Bound = TypeVar("Bound", bound=View)
+
+
+class Bounded(Struct, Generic[Bound]):
+    item: Bound
+
+
+@dataclasses.dataclass
+class Finished:
+    view: Final[View]
+
+
+class Collected(Struct):
+    views: Collection[View]
+
+
+class Patch(Struct):
+    view: View | msgspec.UnsetType = msgspec.UNSET
+    note: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class PatchModel(Patch):
+    password: str = SECRET
 
 
 class Tree(Struct):
@@ -175,6 +252,21 @@ LIKE = SimpleNamespace(id=1, note="-", password=SECRET)
         (list[list[View]], [[Model(1)]]),
         (dict[str, list[View]], {"a": [Model(1)]}),
         (PView, PView(id=1, inner=PInnerModel(id=1))),
+        (ViewPage, ViewPage([Model(1)])),
+        (list[ViewPage], [ViewPage([Model(1)])]),
+        (SwappedPage, SwappedPage([Model(1)], first=2)),
+        (Swapped[View, int], Swapped([2], first=Model(1))),
+        (DViewPage, DViewPage(Model(1))),
+        (AViewPage, AViewPage(Model(1))),
+        (TViewPage, {"item": Model(1), "note": Model(1), "password": SECRET}),
+        (Pair[View], Pair(Model(1), Model(1))),
+        (Pair[int], Pair(1, Model(1))),
+        (ViewPair, ViewPair(Model(1), Model(1))),
+        (Bounded, Bounded(Model(1))),
+        (Finished, Finished(Model(1))),
+        (Collected, Collected([Model(1)])),
+        (Patch, PatchModel(View(1))),
+        (Patch, PatchModel(Model(1), "x")),
     ],
 )
 def test_what_was_not_declared_does_not_leave(tp: Any, value: Any) -> None:
@@ -209,6 +301,9 @@ def test_an_undeclared_attribute_of_an_attrs_instance_does_not_leave() -> None:
         (Cat | Dog, Dog("x")),
         (Open, Open({"a": [1, date(2026, 1, 1)]})),
         (list[PView], [PView(id=1)]),
+        (ViewPage, ViewPage([View(1)])),
+        (Patch, Patch()),
+        (Patch, Patch(View(1))),
     ],
 )
 def test_exactly_what_was_declared_passes_untouched(tp: Any, value: Any) -> None:
@@ -249,6 +344,7 @@ def test_rows_keep_their_order_and_values(rows: list[View]) -> None:
         (PView, {"id": "x"}, "wrong are: id"),
         (tuple[View, int], (View(1),), "tuple"),
         (TView, {"id": "x"}, "TView"),
+        (Page, Page([Model(1)]), "Page.items"),
     ],
 )
 def test_what_cannot_become_the_declared_type_is_a_mistake_that_names_the_place(
@@ -260,9 +356,25 @@ def test_what_cannot_become_the_declared_type_is_a_mistake_that_names_the_place(
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize("tp", [View, list[View], dict[str, View], PView, View | None, Any])
+def test_a_forgotten_await_is_told(tp: Any) -> None:
+    async def answer() -> None: ...
+
+    forgotten = answer()
+    with pytest.raises(TypeError, match="a coroutine, which nobody awaited"):
+        leave(tp, forgotten)
+    forgotten.close()
+
+
 def test_nothing_declared_needs_no_shape() -> None:
     assert shaper(None) is None
     assert shaper(type(None)) is None
+
+
+def test_a_field_that_is_unset_stays_out() -> None:
+    assert written(Patch, PatchModel()) == b"{}"
+    assert written(Patch, PatchModel(note="x")) == b'{"note":"x"}'
+    assert written(list[Patch], [PatchModel()]) == b"[{}]"
 
 
 def test_plain_values_become_the_declared_plain_type() -> None:

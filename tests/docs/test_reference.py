@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+
+from pages import ROOT
 
 
 def test_the_tables_of_the_reference_say_what_the_code_does() -> None:
@@ -14,3 +18,11 @@ def test_the_tables_of_the_reference_say_what_the_code_does() -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_every_extra_is_on_the_page_that_installs() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    page = (ROOT / "docs/start/install.md").read_text()
+    listed = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\|(.*?)\|", page, re.MULTILINE)))
+
+    assert sorted(listed) == sorted(extras)

@@ -315,12 +315,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns(".toque", "__pycache__"))
     command = [sys.executable, "-m", "toque", "run", str(folder), "--port", "0"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("TOQUE_")}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, text=True, env=environment, **output) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
             address = re.search(r"http://\S+", line)
-            assert address, f"no address in {line!r}"
+            assert address, f"whoever starts it for the first time hears {line!r} before its address"
             yield address[0]
         finally:
             process.terminate()

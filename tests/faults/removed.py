@@ -207,13 +207,8 @@ REMOVED = (
     ),
     Removed(
         "a job with a key waits for those before it",
-        "messages/jobs/statements.py",
-        (
-            (
-                "SELECT 1 FROM toque_job AS e WHERE e.queue = j.queue AND e.key = j.key AND e.key <> ''",
-                "SELECT 1 FROM toque_job AS e WHERE e.queue = j.queue AND e.key = j.key AND e.key = ''",
-            ),
-        ),
+        "messages/jobs/lines.py",
+        (("w.key = '' OR (", "w.key <> '.' OR ("),),
         "kitchen:scenario",
     ),
     Removed(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,7 @@ from sqlalchemy import text
 from toque.store import Store
 from toque.store.database import transaction_of
 from toque.store.prepared import Prepared
+from toque.store.sqlite import path_of
 
 GIVE_UP_S = 20.0
 
@@ -50,3 +53,49 @@ async def until(holds: Callable[[], Any], give_up_s: float = GIVE_UP_S) -> Any:
             if found:
                 return found
             await asyncio.sleep(0.01)
+
+
+async def looked_at_by(store: Store, sql: str, arguments: Any, *, without: str = "") -> int:
+    """How many rows *sql* read, however few it gave; on SQLite, how many hundreds of instructions it took."""
+    if store.dialect_name == "postgresql":
+        return await _rows_of_plan(store, sql, arguments, without)
+    return await asyncio.to_thread(_steps_of_sqlite, store, sql, arguments)
+
+
+async def _rows_of_plan(store: Store, sql: str, arguments: Any, without: str) -> int:
+    """The rows that all nodes of the plan gave or threw away when it ran, kept from doing so in one way."""
+    explained = Prepared(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", True)
+
+    async def run(database: Any) -> Any:
+        if without:
+            await transaction_of(database).fetch(Prepared(f"SET LOCAL {without} = off"), (), 0, list)
+        return await transaction_of(database).fetch(explained, arguments, 0, list)
+
+    plan = (await store.command(run))[0][0]
+    return _sum(plan if isinstance(plan, list) else json.loads(plan))
+
+
+def _sum(node: Any) -> int:
+    if isinstance(node, list):
+        return sum(map(_sum, node))
+    if not isinstance(node, dict):
+        return 0
+    own = (node.get("Actual Rows", 0) + node.get("Rows Removed by Filter", 0)) * node.get("Actual Loops", 1)
+    return int(own) + sum(_sum(value) for value in node.values() if isinstance(value, list | dict))
+
+
+def _steps_of_sqlite(store: Store, sql: str, arguments: Any) -> int:
+    """A hundredth of the instructions that SQLite's machine took: some twenty to a row."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    connection = sqlite3.connect(path_of(store.url))
+    connection.set_progress_handler(count, 100)
+    connection.execute(sql, arguments).fetchall()
+    connection.rollback()
+    connection.close()
+    return steps

@@ -10,10 +10,16 @@ import time
 
 from sqlalchemy import text
 
-from toque import AllRows, App, Delivery, Jobs, Retries, public
+from toque import AllRows, App, Delivery, Event, Jobs, Outbox, Retries, public
 from toque.settings import Database, Messages, Secret, Settings
 
 app = App("plant")
+
+
+class Blast(Event):
+    number: int
+
+
 app.queue("narrow", at_once=1)
 
 
@@ -43,6 +49,17 @@ async def wait(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
+@app.job()
+async def fork(name: str, seconds: float, db: AllRows, delivery: Delivery) -> None:
+    await write(name, db, delivery)
+    if delivery.attempt == 1:
+        # As `multiprocessing` does it on Linux up to Python 3.13: without a new program.
+        if os.fork() == 0:
+            time.sleep(seconds)
+            os._exit(0)
+        await asyncio.sleep(seconds)
+
+
 @app.job(queue="narrow")
 async def hold(name: str, seconds: float, db: AllRows, delivery: Delivery) -> None:
     if delivery.attempt == 1:
@@ -66,9 +83,19 @@ async def swallow(name: str, db: AllRows) -> None:
             continue
 
 
+@app.on(Blast)
+async def burst(event: Blast) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.command(allow=public)
+async def blast(outbox: Outbox) -> None:
+    outbox.publish(Blast(1))
+
+
 @app.command(allow=public)
 async def ask(job: str, inputs: list[str | float], jobs: Jobs, times: int = 1, key: str = "") -> list[str]:
-    function = {f.__name__: f for f in (write, write_slowly, write_late, wait, hold, die, swallow)}[job]
+    function = {f.__name__: f for f in (write, write_slowly, write_late, wait, hold, fork, die, swallow)}[job]
     return [str(jobs.enqueue(function, *inputs, key=key)) for _ in range(times)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -107,6 +108,20 @@ async def test_many_inputs_come_as_they_were_given_and_in_their_order(database_u
         ("note", ("a",), {"at": datetime.now(UTC), "delay": 1}, ValueError, "one of them"),
         ("note", ("a",), {"priority": 40_000}, ValueError, "priority"),
         ("note", ("a",), {"key": "k" * 300}, ValueError, "key"),
+        ("note", ("a",), {"key": "\ud800"}, ValueError, "key= .*half of a character"),
+        ("note", ("a",), {"key": None}, TypeError, "key= is text.*leave it out"),
+        ("note", ("a",), {"unique": None}, TypeError, "unique= is text.*leave it out"),
+        ("note", ("a",), {"unique": "a", "unique_s": math.nan}, ValueError, "unique_s= is at most"),
+        ("note", ("a",), {"unique": "a", "unique_until": "began"}, ValueError, "'begun' or 'ended'"),
+        ("note", ("a",), {"unique_s": 5}, TypeError, "give that, too"),
+        ("note", ("a",), {"delay": None}, TypeError, "delay= is a number.*leave it out"),
+        ("note", ("a",), {"delay": math.nan}, ValueError, "delay= is at most ten years"),
+        ("note", ("a",), {"delay": timedelta.max}, ValueError, "delay= is at most ten years"),
+        ("note", ("a",), {"at": 5.0}, TypeError, "at= is a datetime"),
+        ("note", ("a",), {"priority": 1.5}, TypeError, "whole number"),
+        ("note", ("a",), {"dely": 5}, TypeError, "did you mean delay="),
+        ("note", (), {"text": "a"}, TypeError, "cannot be enqueued.*text"),
+        ("note", ("a",), {"number": 2}, TypeError, "inputs have no names here"),
     ],
 )
 async def test_what_cannot_be_done_is_refused_when_it_is_enqueued(
@@ -150,6 +165,13 @@ async def test_what_is_to_be_later_is_later(database_url: str, other: Store) -> 
     assert sorted(done[:2]) == ["now", "past"]
     assert done[2] == "soon"
     assert await rows(other, "SELECT state, attempt FROM toque.job") == [(2, 0)]
+
+
+async def test_a_delay_that_is_over_is_none(database_url: str) -> None:
+    app, done, hows = desk()
+    async with running(app, database_url=database_url) as harness:
+        await ask(harness, hows, ("note", ("a",), {"delay": -5}), ("note", ("b",), {"delay": timedelta.min}))
+        await until(lambda: sorted(done) == ["a", "b"])
 
 
 async def test_unique_keeps_a_second_one_out_for_as_long_as_it_says(database_url: str, other: Store) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from job_looks import act, rows, until
+from job_looks import act, is_empty, rows, until
 from sqlalchemy import text
 
 from toque import AllRows, App, Delivery, Jobs, JobStatus, Progress, Retries, Steps, public
@@ -135,6 +135,41 @@ async def test_a_step_is_taken_once_whatever_becomes_of_the_job(database_url: st
 
     assert done == [("flow", "desk.flow", 1), ("FLOW", [1, 2], 3)]
     assert await rows(other, "SELECT name FROM done") == [("FLOW",)]
+    assert await rows(other, "SELECT job FROM toque.job_step") == []
+
+
+async def test_the_steps_of_a_job_outlive_a_start_of_it_that_counts_no_more(database_url: str, other: Store) -> None:
+    """Its end changed nothing, but took the steps along, and the start that counted took them again."""
+    app, taken, gate = App("desk"), list[int](), asyncio.Event()
+
+    async def charge(attempt: int) -> int:
+        taken.append(attempt)
+        return attempt
+
+    @app.job()
+    async def order(steps: Steps, delivery: Delivery) -> int:
+        paid = await steps.run("charge", charge, delivery.attempt)
+        if len(taken) == 1 and not gate.is_set() and delivery.attempt == 1:
+            await gate.wait()
+            return paid
+        gate.set()
+        await steps.sleep("let the first one end", 0.5)
+        return paid
+
+    @app.command(allow=public)
+    async def place(jobs: Jobs) -> None:
+        jobs.enqueue(order)
+
+    async with running(app, database_url=database_url) as harness:
+        await harness.call("desk.place")
+        await until(lambda: taken)
+        await until(lambda: rows(other, "SELECT job FROM toque.job_step"))
+        # As if its process had been frozen, and taken for dead.
+        await act(other, "UPDATE toque.job SET state = 0, worker = NULL")
+        await until(lambda: is_empty(other))
+
+    assert taken == [1]
+    assert await rows(other, "SELECT result FROM toque.job_result") == [("1",)]
     assert await rows(other, "SELECT job FROM toque.job_step") == []
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+import logging
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from job_looks import act, rows, until
 from toque import App, Database
 from toque.contract.complaints import SetupError
 from toque.contract.schedule import Schedule, cron, every
+from toque.messages.jobs.schedules import MADE_UP_MAX
+from toque.settings import Messages, Settings
 from toque.store import Store
 from toque.testing import running
 
@@ -44,10 +47,29 @@ def test_a_time_that_comes_twice_is_used_once_unless_it_is_every_hour() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "zone", "first", "moment"),
+    [
+        ("30 2 * * *", "Europe/Rome", "2026-10-25T02:30:00+02:00", "2026-10-25T02:10:00+01:00"),
+        ("30 23 * * *", "America/Sao_Paulo", "2018-02-17T23:30:00-02:00", "2018-02-17T23:10:00-03:00"),
+        ("45 1 * * *", "Australia/Lord_Howe", "2026-04-05T01:45:00+11:00", "2026-04-05T01:35:00+10:30"),
+    ],
+)
+def test_who_begins_in_an_hour_that_has_come_before_begins_with_what_is_to_come(
+    line: str, zone: str, first: str, moment: str
+) -> None:
+    daily = cron(line, zone)
+    used, now = datetime.fromisoformat(first).timestamp(), datetime.fromisoformat(moment).timestamp()
+    assert used < now < daily.after(now) == daily.after(used)
+
+
+@pytest.mark.parametrize(
     ("make", "match"),
     [
         (lambda: every("5 minutes"), "one of s, m, h, d"),
         (lambda: every(0.1), "shortest"),
+        (lambda: every(float("nan")), "a century"),
+        (lambda: every(timedelta.max), "a century"),
+        (lambda: cron(""), "line of cron"),
         (lambda: cron("0 6 * *"), "line of cron"),
         (lambda: cron("0 0 30 2 *"), "line of cron"),
         (lambda: cron("0 6 * * *", "Europe/Berlim"), "Europe/Berlin"),
@@ -105,6 +127,23 @@ async def test_what_was_missed_is_made_up_for_as_it_says(
         await asyncio.sleep(0.2)
 
     assert least <= len(ticks) <= most
+
+
+async def test_more_than_can_be_made_up_for_is_said(
+    database_url: str, other: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, _ = clock("all")
+    one_at_a_time = Settings(messages=Messages(jobs_max=1))
+    async with running(app, settings=one_at_a_time, database_url=database_url):
+        await until(lambda: rows(other, "SELECT name FROM toque.job_schedule"))
+    await act(other, SET_BACK[other.dialect_name].format(MADE_UP_MAX + 100))
+    with caplog.at_level(logging.WARNING, "toque.jobs"):
+        async with running(clock("all")[0], settings=one_at_a_time, database_url=database_url):
+            await until(lambda: is_said(caplog, f"clock.tick missed more than {MADE_UP_MAX} moments"))
+
+
+async def is_said(caplog: pytest.LogCaptureFixture, words: str) -> bool:
+    return words in caplog.text
 
 
 def test_what_begins_by_itself_takes_no_inputs() -> None:

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from job_looks import act, is_empty, rows, until
+from job_looks import act, is_empty, looked_at_by, rows, until
 
 from toque import App, Jobs, public
 from toque.contract.complaints import SetupError
@@ -21,7 +21,6 @@ from toque.messages.jobs.statements import STATEMENTS
 from toque.messages.jobs.table import JOBS, JobTable
 from toque.settings import Messages, Settings
 from toque.store import Store
-from toque.store.database import transaction_of
 from toque.testing import Harness, running
 
 SILENT = Settings(messages=Messages(work=False))
@@ -242,12 +241,6 @@ async def test_a_claim_looks_at_few_of_many(other: Store, share: str, name: str,
     assert await looked_at_by(other, statement.sql, arguments) < 5000
 
 
-async def looked_at_by(store: Store, sql: str, arguments: Any, *, without: str = "") -> int:
-    if store.dialect_name == "postgresql":
-        return await _rows_of_plan(store, sql, arguments, without)
-    return await asyncio.to_thread(_steps_of_sqlite, store, sql, arguments)
-
-
 async def test_a_look_looks_at_few_of_many_whatever_the_server_thinks_of_them(other: Store) -> None:
     """PostgreSQL 18 takes a hash join, for which it reads the whole table, where it has not counted the rows yet; older
     ones do where they are kept from the other join."""
@@ -262,51 +255,6 @@ async def test_a_look_does_not_go_through_all_of_a_queue_that_is_paused(other: S
     probe = JOBS.postgresql if other.dialect_name == "postgresql" else JOBS.sqlite
 
     assert await looked_at_by(other, f"SELECT {probe}", ()) < 5000
-
-
-async def _rows_of_plan(store: Store, sql: str, arguments: Any, without: str) -> int:
-    """The rows that all nodes of the plan gave or threw away when it ran, kept from doing so in one way."""
-    from toque.store.prepared import Prepared
-
-    explained = Prepared(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", True)
-
-    async def run(database: Any) -> Any:
-        if without:
-            await transaction_of(database).fetch(Prepared(f"SET LOCAL {without} = off"), (), 0, list)
-        return await transaction_of(database).fetch(explained, arguments, 0, list)
-
-    plan = (await store.command(run))[0][0]
-    return _sum(plan if isinstance(plan, list) else json.loads(plan))
-
-
-def _sum(node: Any) -> int:
-    if isinstance(node, list):
-        return sum(map(_sum, node))
-    if not isinstance(node, dict):
-        return 0
-    own = (node.get("Actual Rows", 0) + node.get("Rows Removed by Filter", 0)) * node.get("Actual Loops", 1)
-    return int(own) + sum(_sum(value) for value in node.values() if isinstance(value, list | dict))
-
-
-def _steps_of_sqlite(store: Store, sql: str, arguments: Any) -> int:
-    """A hundredth of the instructions that SQLite's machine took: some twenty to a row."""
-    import sqlite3
-
-    from toque.store.sqlite import path_of
-
-    steps = 0
-
-    def count() -> int:
-        nonlocal steps
-        steps += 1
-        return 0
-
-    connection = sqlite3.connect(path_of(store.url))
-    connection.set_progress_handler(count, 100)
-    connection.execute(sql, arguments).fetchall()
-    connection.rollback()
-    connection.close()
-    return steps
 
 
 async def test_many_keys_that_are_used_up_do_not_keep_one_from_its_turn(other: Store) -> None:

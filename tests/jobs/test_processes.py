@@ -41,7 +41,8 @@ async def start(database_url: str) -> AsyncIterator[Start]:
     for process in started:
         if process.returncode is None:
             process.kill()
-        await process.wait()
+        # To the end of its output too, which a child of it may have had open.
+        await process.communicate()
         # Its transport is closed by the loop in the next rounds.
         await asyncio.sleep(0)
 
@@ -89,6 +90,30 @@ async def test_a_killed_process_loses_nothing_and_does_nothing_twice(
     assert await rows(other, "SELECT id FROM toque.job_dead") == []
 
 
+async def test_what_a_process_had_begun_is_begun_again_though_a_child_that_it_forked_lives(
+    asking: Harness, start: Start, other: Store
+) -> None:
+    """The child had its parent's session open, and its locks, and so it was the parent that seemed to live: on SQLite
+    for as long as the child did, on PostgreSQL for half a minute, and a transaction that it was in for ever."""
+    await ask(asking, "fork", "half", 40.0)
+    victim = await start()
+    await until(lambda: rows(other, "SELECT id FROM toque.job WHERE state = 1"))
+    (child,) = await until(lambda: children(victim.pid))
+    victim.kill()
+    await start()
+
+    try:
+        await until(lambda: is_empty(other), 20)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+    assert await rows(other, "SELECT name, attempt FROM done") == [("half", 2)]
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 async def test_a_job_that_ends_its_process_is_put_aside_and_the_others_are_not(
     asking: Harness, start: Start, other: Store
 ) -> None:
@@ -109,6 +134,47 @@ async def test_a_job_that_ends_its_process_is_put_aside_and_the_others_are_not(
     assert await is_empty(other)
     dead = await rows(other, "SELECT name, crashes, reason FROM toque.job_dead")
     assert dead == [("plant.die", 3, "3 processes ended while it ran")]
+
+
+async def test_what_a_killed_process_had_begun_is_begun_again_together(
+    asking: Harness, start: Start, other: Store
+) -> None:
+    """One end is chance. They had begun one after the other, each when the one before it had ended."""
+    await ask(asking, "wait", 60, times=8)
+    victim = await start()
+    await until(lambda: _run(other, 8))
+    victim.kill()
+    await victim.wait()
+    await start()
+
+    await until(lambda: _run(other, 8, attempt=2))
+
+
+async def _run(store: Store, count: int, attempt: int = 1) -> bool:
+    found = await rows(store, "SELECT state, attempt, count(*) FROM toque.job GROUP BY 1, 2")
+    return found == [(1, attempt, count)]
+
+
+async def test_jobs_are_not_put_aside_for_an_event_that_ends_their_process(
+    asking: Harness, start: Start, other: Store
+) -> None:
+    """They had been there each time that it ended, as long ones are, and the third time all of them were put aside."""
+    process = await start()
+    await ask(asking, "write_late", "calm", 4.0, times=2)
+    await until(lambda: _run(other, 2))
+    await asking.call("plant.blast")
+    deaths = 0
+    while not await rows(other, "SELECT event FROM toque.parked WHERE state = 'dead'"):
+        if process.returncode is not None:
+            deaths += 1
+            process = await start()
+        await asyncio.sleep(0.02)
+
+    await until(lambda: is_empty(other), 30)
+
+    assert deaths == 4
+    assert await rows(other, "SELECT name, count(*) FROM done GROUP BY name") == [("calm", 2)]
+    assert await rows(other, "SELECT id FROM toque.job_dead") == []
 
 
 async def test_a_process_that_is_told_to_stop_burns_no_attempt(asking: Harness, start: Start, other: Store) -> None:

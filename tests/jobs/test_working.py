@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
+from uuid import UUID
 
 import pytest
 import uvloop
@@ -15,7 +16,7 @@ from job_looks import act, is_empty, rows, until
 from sqlalchemy import text
 
 from toque import AllRows, App, Conflict, Delivery, Jobs, Principal, Retries, Steps, public
-from toque.contract.job import Again, GiveUp
+from toque.contract.job import ATTEMPTS_MAX, Again, GiveUp
 from toque.settings import Messages, Settings
 from toque.store import Store
 from toque.testing import running
@@ -121,6 +122,56 @@ async def test_a_job_says_itself_when_to_come_again_and_when_not(database_url: s
 
     assert log == [1, 2]
     assert dead == (2, "nobody came")
+
+
+@pytest.mark.parametrize("pause", [float("inf"), timedelta.max])
+async def test_a_pause_without_end_is_a_long_one(database_url: str, other: Store, pause: float | timedelta) -> None:
+    """No database knows when that is: it could not be written down, and the job began anew at once, for ever."""
+    app, log = App("kitchen"), Log()
+
+    @app.job()
+    async def rest(delivery: Delivery) -> None:
+        log.append(delivery.attempt)
+        raise Again(pause)
+
+    @app.job()
+    async def sleep(delivery: Delivery, steps: Steps) -> None:
+        log.append(delivery.attempt)
+        await steps.sleep("long", pause)
+
+    @app.command(allow=public)
+    async def order(jobs: Jobs) -> None:
+        jobs.enqueue(rest)
+        jobs.enqueue(sleep)
+
+    async with running(app, database_url=database_url) as harness:
+        await harness.call("kitchen.order")
+        await until(lambda: _are_later(other, 2))
+
+    assert log == [1, 1]
+
+
+async def _are_later(store: Store, count: int) -> bool:
+    return await rows(store, "SELECT count(*) FROM toque.job WHERE state = 2") == [(count,)]
+
+
+async def test_a_pause_that_is_no_number_is_none(database_url: str, other: Store) -> None:
+    app, log = App("kitchen"), Log()
+
+    @app.job(retries=Retries(attempts_max=2))
+    async def rest(delivery: Delivery) -> None:
+        log.append(delivery.attempt)
+        raise Again(float("nan"))
+
+    @app.command(allow=public)
+    async def order(jobs: Jobs) -> None:
+        jobs.enqueue(rest)
+
+    async with running(app, database_url=database_url) as harness:
+        await harness.call("kitchen.order")
+        await until(lambda: rows(other, "SELECT id FROM toque.job_dead"))
+
+    assert log == [1, 2]
 
 
 class Mute(Exception):
@@ -250,6 +301,68 @@ async def test_a_job_that_never_ends_is_abandoned_and_its_place_given_to_others(
     assert await rows(other, "SELECT dish FROM noted") == [("soup",)]
 
 
+async def test_what_need_not_be_kept_any_more_is_gone_however_much_it_is(
+    database_url: str, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand a minute were swept, whatever was left to sweep, so that a busy app's results became ever more; and the
+    steps of dead letters were never."""
+    monkeypatch.setattr("toque.messages.jobs.worker.SWEEP_S", 0.0)
+    monkeypatch.setattr("toque.messages.jobs.worker.LOOK_S", 0.05)
+    monkeypatch.setattr("toque.messages.jobs.table.SWEPT_MAX", 4)
+    is_postgresql = other.dialect_name == "postgresql"
+    past = "'2020-01-01'" if is_postgresql else "1577836800"
+    for number in range(10):
+        id = str(UUID(int=number))
+        await act(
+            other,
+            "INSERT INTO toque.job_result (id, name, outcome, headers, at, until) "
+            f"VALUES ('{id}', 'kitchen.note', 'done', '{{}}', {past}, {past})",
+        )
+        await act(
+            other,
+            "INSERT INTO toque.job_dead "
+            "(id, queue, name, priority, key, headers, data, attempt, crashes, reason, errors, at, died) VALUES "
+            f"('{id}', 'default', 'kitchen.fry', 0, '', '{{}}', '{{}}', 1, 0, '', '', {past}, {past})",
+        )
+        await act(other, f"INSERT INTO toque.job_step (job, number, name) VALUES ('{id}', 1, 'heat')")
+
+    app, log = kitchen()
+    async with running(app, database_url=database_url) as harness:
+        monkeypatch.setattr("toque.messages.jobs.worker.SWEEP_S", 60.0)  # The first is due at once, and no second one.
+        await harness.call("kitchen.order", dish="soup")
+        await until(lambda: log)
+        for table in ("job_result", "job_dead", "job_step"):
+            await until(lambda table=table: _is_swept(other, table))
+
+
+async def _is_swept(store: Store, table: str) -> bool:
+    return not await rows(store, f"SELECT 1 FROM toque.{table}")
+
+
+async def test_jobs_that_take_long_keep_nobody_from_beginning(database_url: str, other: Store) -> None:
+    """Nothing is claimed ahead of such jobs, and a worker took that for less than nothing: it stood still for good."""
+    app = App("bakery")
+    done: list[int] = []
+
+    @app.job()
+    async def rise(number: int, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        done.append(number)
+
+    @app.command(allow=public)
+    async def order(numbers: list[int], seconds: float, jobs: Jobs) -> None:
+        jobs.enqueue_many(rise, [(number, seconds) for number in numbers])
+
+    settings = Settings(messages=Messages(jobs_max=50))
+    async with running(app, settings=settings, database_url=database_url) as harness:
+        await harness.call("bakery.order", numbers=list(range(50)), seconds=1.5)
+        await until(lambda: is_empty(other))
+        await harness.call("bakery.order", numbers=[50], seconds=0.0)
+        await until(lambda: is_empty(other))
+
+    assert sorted(done) == list(range(51))
+
+
 def test_jobs_that_are_due_one_after_the_other_all_begin_under_uvloop(tmp_path: Path) -> None:
     # Its timers of less than half a millisecond are others than asyncio's.
     app, log = App("kitchen"), Log()
@@ -270,3 +383,44 @@ def test_jobs_that_are_due_one_after_the_other_all_begin_under_uvloop(tmp_path: 
 
     uvloop.run(run())
     assert sorted(log) == list(range(500))
+
+
+def release(tp: type[int] | type[str], *, only_once: bool = False) -> tuple[App, Log]:
+    app, log = App("release"), Log()
+    retries = Retries(attempts_max=1) if only_once else Retries()
+
+    async def bake(what: Any) -> None:
+        log.append(what)
+
+    bake.__annotations__["what"] = tp
+    job = app.job(retries=retries)(bake)
+
+    @app.command(allow=public)
+    async def order(jobs: Jobs) -> None:
+        jobs.enqueue(job, tp(7))
+
+    return app, log
+
+
+async def test_what_this_release_cannot_read_is_left_for_the_one_that_can(database_url: str, other: Store) -> None:
+    """Two releases side by side: the old one may be given a job of the new one, and it is no dead letter for that."""
+    (old, nothing), (new, log) = release(int, only_once=True), release(str)
+    async with running(new, settings=Settings(messages=Messages(work=False)), database_url=database_url) as harness:
+        await harness.call("release.order")
+    async with running(old, database_url=database_url):
+        await until(lambda: rows(other, "SELECT errors FROM toque.job WHERE errors LIKE '%at $.what%'"))
+    async with running(new, database_url=database_url):
+        await until(lambda: is_empty(other))
+
+    assert (nothing, log) == ([], ["7"])
+
+
+async def test_what_no_release_can_read_is_put_aside_in_the_end(database_url: str, other: Store) -> None:
+    (old, nothing), (new, _) = release(int), release(str)
+    async with running(new, settings=Settings(messages=Messages(work=False)), database_url=database_url) as harness:
+        await harness.call("release.order")
+    await act(other, f"UPDATE toque.job SET attempt = {ATTEMPTS_MAX - 1}")
+    async with running(old, database_url=database_url):
+        (dead,) = await until(lambda: rows(other, "SELECT reason FROM toque.job_dead"))
+
+    assert (nothing, dead) == ([], ("its inputs fit the job no more",))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ from toque.log import tail as tailing
 from toque.log.tail import Tail
 from toque.messages import rotation
 from toque.messages.dialects import both
+from toque.messages.tables import lay_out
 from toque.store import Store
 from toque.store.own import execute
 from toque.testing import running
@@ -39,6 +44,17 @@ async def test_consumers_are_taken_up_again(database_url: str, caplog: Any) -> N
             return await heard(store) == [1, 2]
 
         await until(is_heard)
+
+
+async def test_a_start_waits_for_its_turn_to_write(tmp_path: Path) -> None:
+    """Five seconds were too few beside an app that writes all the time, and every command in the shell begins so."""
+    url = f"sqlite:///{tmp_path / 'busy.db'}"
+    await lay_out(url)
+    with closing(sqlite3.connect(tmp_path / "busy.db", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        asyncio.get_running_loop().call_later(6, other.execute, "COMMIT")
+
+        assert await lay_out(url) == []
 
 
 async def test_old_events_are_looked_for_again(database_url: str, caplog: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,10 @@ class Mute(Exception):
 
 @pytest.mark.parametrize(
     "error",
-    [Mute(), ValueError("a null \0, and half a surrogate \ud800"), SystemExit(3), KeyboardInterrupt(), BaseException()],
+    [
+        *(Mute(), ValueError("a null \0, and half a surrogate \ud800"), SystemExit(3), KeyboardInterrupt()),
+        *(BaseException(), asyncio.CancelledError()),
+    ],
     ids=lambda error: type(error).__name__,
 )
 async def test_whatever_a_handler_raises_is_a_failure_of_that_event_alone(

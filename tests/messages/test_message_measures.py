@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Any
 
@@ -15,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from toque import App, Jobs, public
 from toque.log.append import append
+from toque.log.cursor import Cursor
 from toque.log.reader import reader_of
 from toque.messages import measures
 from toque.messages.jobs.desk import Desk
@@ -22,7 +22,7 @@ from toque.messages.lag import LAGS, Lag, Place, lags_in, written
 from toque.messages.measures import measure
 from toque.messages.tables import lay_out
 from toque.settings import Messages, Settings
-from toque.store import Store, open_store
+from toque.store import Store
 from toque.store.database import Database, transaction_of
 from toque.store.insight.measures import Measure
 from toque.store.own import look
@@ -41,12 +41,8 @@ class Figures(dict[tuple[str, ...], float]):
 
 
 @pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
-    await lay_out(database_url)
-    store = open_store(database_url)
-    await store.start()
-    yield store
-    await store.stop()
+def store(log_store: Store) -> Store:
+    return log_store
 
 
 async def do(store: Store, *statements: str) -> None:
@@ -176,6 +172,40 @@ async def _lag(store: Store, place: Place) -> int:
     return found[place.name].events
 
 
+async def test_numbers_of_another_cluster_are_not_those_of_this_one(store: Store) -> None:
+    """A backup was restored into another cluster, which has begun to count its transactions anew."""
+    if store.dialect_name != "postgresql":
+        pytest.skip("SQLite counts none")
+    await lay_out(store.url)
+    await reader_of(store).begin()
+    for _ in range(5):
+        await publish(store, "Rung")
+    far = "5000000000:5000000000:"
+    await do(
+        store,
+        "UPDATE toque.event SET xid = '4000000000'::xid8",
+        "UPDATE toque.event SET xid = '6000000000'::xid8 WHERE pos > 3",
+        "UPDATE toque.epoch SET system = 'the one before'",
+    )
+    reader = reader_of(store)
+    place = await reader.now()
+    for _ in range(3):
+        await publish(store, "Rung")
+    places = {"old": Cursor(seen=far), "new": place, "end": await reader.now()}
+
+    found = lags_in(
+        await look(store, LAGS["postgresql"], written([Place(name=name, cursor=each) for name, each in places.items()]))
+    )
+
+    assert {name: lag.events for name, lag in found.items()} == {"old": 2 + 3, "new": 3, "end": 0}
+    for name, each in places.items():
+        entries, _ = await reader.read(each)
+        if name == "old":
+            assert len(entries) == 2, "those of its own epoch first"
+        else:
+            assert len(entries) == found[name].events
+
+
 async def test_a_replay_is_behind_by_what_it_is_to_handle_again(store: Store) -> None:
     begin = await reader_of(store).since(0)
     await publish(store, "Rung", "Rung")
@@ -302,6 +332,7 @@ async def test_a_look_at_a_million_is_a_look_at_some(store: Store, monkeypatch: 
     is_sqlite = store.dialect_name == "sqlite"
     id = "printf('%032d', value + {})" if is_sqlite else "lpad((value + {})::text, 32, '0')::uuid"
     now = "0" if is_sqlite else "now()"
+    old = "0" if is_sqlite else "now() - interval '1 day'"
     slot = "" if is_sqlite else "slot, "
     first = "" if is_sqlite else "0, "
     await do(
@@ -310,6 +341,12 @@ async def test_a_look_at_a_million_is_a_look_at_some(store: Store, monkeypatch: 
         f"SELECT {id.format(0)}, 'q', 'a.b', 0, value % 3, {now}, '', '', '' FROM {series}",
         "INSERT INTO toque.job (id, queue, name, state, priority, due, key, headers, data) "
         f"SELECT {id.format(10**6)}, 'later', 'a.b', 2, 0, {now}, '', '', '' FROM {series}",
+        "INSERT INTO toque.job (id, queue, name, state, priority, due, key, headers, data) "
+        f"SELECT {id.format(2 * 10**6)}, 'behind', 'a.b', CASE value WHEN 1 THEN 0 ELSE 3 END, 0, {now}, 'k', '', '' "
+        f"FROM {series}",
+        "INSERT INTO toque.job_dead "
+        "(id, queue, name, priority, key, headers, data, attempt, crashes, reason, errors, at, died) "
+        f"VALUES ({id.format(10**6).replace('value', '0')}, 'quiet', 'a.b', 0, '', '', '', 1, 0, '', '', {now}, {old})",
         "INSERT INTO toque.job_result (id, name, outcome, headers, at, until) "
         f"SELECT {id.format(0)}, 'a.b', 'done', '', {now}, {now} FROM {series}",
         "INSERT INTO toque.job_dead "
@@ -338,6 +375,8 @@ async def test_a_look_at_a_million_is_a_look_at_some(store: Store, monkeypatch: 
 
     found = await seen(store, m_hear="Rung")
     assert jobs_in(found, "q")["waiting"] == many, "three priorities, each below what is counted"
+    assert jobs_in(found, "behind")["waiting"] == 10_001, "one that may begin, and those behind it"
+    assert (jobs_in(found, "q")["dead"], jobs_in(found, "quiet")["dead"]) == (10_000, 1), "each queue by itself"
     assert jobs_in(found, "later")["later"] == 10_000
     assert found["consumer_lag_events", "m.hear"] == 10_000
     assert found["consumer_parked", "m.hear", "behind"] == 10_000

@@ -32,6 +32,10 @@ def bells() -> App:
     async def ring_long(key: str, outbox: Outbox) -> None:
         outbox.publish(Rung(1), key=key)
 
+    @app.command(allow=public)
+    async def ring_unkeyed(outbox: Outbox) -> None:
+        outbox.publish(Rung(1), key=None)  # type: ignore[arg-type]
+
     return app
 
 
@@ -69,6 +73,8 @@ async def test_what_is_too_large_is_refused(database_url: str) -> None:
             await harness.call("bells.ring", table=4, words="x" * DATA_BYTES_MAX)
         with pytest.raises(ValueError, match="characters"):
             await harness.call("bells.ring_long", key="x" * (KEY_CHARS_MAX + 1))
+        with pytest.raises(TypeError, match=r"key= is text.*leave it out"):
+            await harness.call("bells.ring_unkeyed")
 
         assert await entries(harness) == []
 

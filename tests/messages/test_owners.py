@@ -156,6 +156,18 @@ async def test_what_was_handled_is_not_to_blame_for_an_end_after_it(database_url
         assert await parked(store) == []
 
 
+async def test_what_is_tried_beside_others_is_not_to_blame_for_an_end(database_url: str) -> None:
+    # Two owners in a row had been ended by something else, and all that both had been trying was put aside.
+    async with running(bells(silent), settings=IDLE, database_url=database_url) as harness:
+        register = Register(store_of(harness))
+
+        taken = [await register.take("bells.hear", -1) for _ in range(4)]
+
+        assert [(tenure.crashes, tenure.has_crashed) for tenure in taken if tenure] == [
+            *[(0, False), (1, False), (2, False), (3, True)]
+        ]
+
+
 CHILDREN = """
 import asyncio, os, signal, sys
 from bells import bells, silent

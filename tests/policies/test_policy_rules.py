@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from archive import attempt, rows_of
 from archive_models import ANN, BOB, CHIEF, SEEN, ZOE, Base, Diary, Member, Note
-from sqlalchemy import Column, Integer, MetaData, String, Table, and_, delete, func, insert, select, update
+from sqlalchemy import Column, ForeignKey, Integer, MetaData, String, Table, and_, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import StatementError
-from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, with_polymorphic
 
 from toque.call.context import Context
 from toque.contract.complaints import Complaint
@@ -285,3 +285,89 @@ async def test_a_hidden_column_is_not_set_by_what_hides_it(database_url: str, fo
         assert await store.query(lambda db: AllRows.of(db).scalar(select(Grade.mark))) == 2
     finally:
         await store.stop()
+
+
+class WholeBase(Conventions, DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMES)
+
+
+class Person(WholeBase, tenant="tenant"):
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    kind: Mapped[str]
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "person"}
+
+    @classmethod
+    def __rows__(cls, me: Me) -> Rows:
+        return Rows(read=me.is_authenticated, insert=me.is_authenticated, change=cls.kind != "chief")
+
+
+class Chef(Person):
+    """A part of a person in a table of its own: joined-table inheritance."""
+
+    __tablename__ = "chef"
+    id: Mapped[int] = mapped_column(ForeignKey("person.id"), primary_key=True)
+    sauce: Mapped[str]
+    __mapper_args__ = {"polymorphic_identity": "chef"}
+
+
+class Chief(Chef):
+    __tablename__ = "chief"
+    id: Mapped[int] = mapped_column(ForeignKey("chef.id"), primary_key=True)
+    bonus: Mapped[int]
+    __mapper_args__ = {"polymorphic_identity": "chief"}
+
+
+async def test_a_part_of_a_row_in_a_joined_table_is_whose_the_row_is(database_url: str) -> None:
+    await create_missing(database_url, WholeBase.metadata)
+    wrong: list[Complaint] = []
+    store = open_store(database_url, guard=guard_of(WholeBase.metadata, Sql(), wrong))
+    assert not wrong
+    await store.start()
+
+    async def hire(db: Database) -> None:
+        async with db.session() as session:
+            session.add_all([Chef(id=1, sauce="ours"), Chief(id=2, sauce="secret", bonus=5)])
+
+    async def seen(db: Database) -> list[Any]:
+        async with db.session() as session:
+            people = (await session.scalars(select(with_polymorphic(Person, "*")).order_by(Person.id))).all()
+            return [(type(person).__name__, person.tenant) for person in people]
+
+    try:
+        ann, zoe = Context.within("test", 60, ANN), Context.within("test", 60, ZOE)
+        await store.command(hire, ann)
+        assert await store.query(seen, ann) == [("Chef", "acme"), ("Chief", "acme")]
+        assert await store.query(seen, zoe) == []
+        # The part's own table alone, without the row that it belongs to.
+        for column in (Chef.__table__.c.sauce, Chief.__table__.c.bonus):
+            assert await store.query(lambda db, c=column: db.scalar(select(func.count(c))), zoe) == 0
+        with pytest.raises(NotFound):
+            await store.command(lambda db: db.execute(update(Chef.__table__).where(_key(1)).values(sauce="x")), zoe)
+        assert await store.command(lambda db: db.execute(update(Chef.__table__).where(_key(1)).values(sauce="x")), ann)
+        with pytest.raises(Forbidden):
+            await store.command(lambda db: db.execute(update(Chef.__table__).where(_key(2)).values(sauce="x")), ann)
+        with pytest.raises(Forbidden):
+            await store.command(lambda db: db.execute(insert(Chef.__table__).values(id=1, sauce="x")), zoe)
+    finally:
+        await store.stop()
+
+
+def _key(number: int) -> Any:
+    return Chef.__table__.c.id == number
+
+
+def test_a_rule_names_columns_of_its_own_table_or_asks_within_a_subquery() -> None:
+    class Stray(WholeBase):
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+        @classmethod
+        def __rows__(cls, me: Me) -> Rows:
+            return Rows(read=Person.tenant == me.tenant)
+
+    wrong: list[Complaint] = []
+    guard_of(WholeBase.metadata, Sql(), wrong)
+    WholeBase.metadata.remove(Stray.__table__)  # type: ignore[arg-type]
+
+    assert [complaint.subject for complaint in wrong] == ["model stray"]
+    assert "columns of person" in wrong[0].problem

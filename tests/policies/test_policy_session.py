@@ -106,7 +106,7 @@ async def test_a_flush_of_what_is_only_read_is_an_error(archive: Store, act: str
 
     outcome = await _in_session(archive, write)
 
-    assert isinstance(outcome.error, NotFound)
+    assert isinstance(outcome.error, Forbidden)
     assert outcome.after["note"] == outcome.before["note"]
 
 
@@ -187,3 +187,33 @@ async def test_whatever_a_session_is_made_to_say_it_keeps_to_the_rules(archive: 
         assert (sorted(outcome.result, key=repr) if is_list else outcome.result) == (
             sorted(expected, key=repr) if is_list else expected
         )
+
+
+@pytest.mark.parametrize(
+    ("statement", "error"),
+    [
+        (update(Note).where(Note.id.in_([1, 3])).values(text="x"), NotFound),
+        (update(Note).where(Note.id == 3).values(text="x").returning(Note.id), NotFound),
+        (update(Note).where(Note.id == 3).values(text="x").execution_options(synchronize_session="fetch"), NotFound),
+        (update(Note).where(Note.id == 3, Note.project == 1).values(text="x"), NotFound),
+        (update(Note).where(Note.id == 2).values(text="x"), Forbidden),
+        (update(Note).where(Note.id == 2, Note.author == "bob").values(text="x"), Forbidden),
+        (update(Note).where(Note.text != "").values(text="x"), Forbidden),
+        (delete(Note).where(Note.project > 0), Forbidden),
+        (delete(Note).where(Note.id.in_([1, 999])), NotFound),
+        (update(Note).where(Note.id == 1, Note.text == "what it is not").values(text="x"), None),
+    ],
+)
+async def test_a_sessions_write_hears_what_any_other_hears(archive: Store, statement: Any, error: Any) -> None:
+    outcome = await _in_session(archive, lambda session: session.execute(statement))
+    plainly = await attempt(archive, lambda db: db.execute(statement))
+
+    assert type(outcome.error) is type(plainly.error) is (error or type(None))
+
+
+async def test_a_statement_from_the_cache_is_asked_about_its_own_rows(archive: Store) -> None:
+    async def change(session: Any) -> None:
+        for key in (1, 3):
+            await session.execute(update(Note).where(Note.id == key, Note.level < 9).values(text="x"))
+
+    assert isinstance((await _in_session(archive, change)).error, NotFound)

@@ -72,6 +72,17 @@ def test_a_target_in_absolute_form_is_taken(kitchen: Served) -> None:
     assert reply.json() == {"text": "x"}
 
 
+# Fields.
+
+
+def test_a_field_that_is_not_ascii_is_refused_and_not_taken_for_missing(kitchen: Served) -> None:
+    reply = ask(kitchen.port, get("/header", "X-Token: caf\xe9"))
+
+    assert reply is not None
+    assert (reply.status, reply.code) == (422, "invalid")
+    assert reply.json()["faults"][0]["message"] == "Expected ASCII, got other bytes"
+
+
 # Methods and paths.
 
 

@@ -60,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["run", "sink", "--port", "x"], 2, "x"),
         (["run", "nowhere"], 2, "nowhere"),
         (["run", "nowhere.app:app"], 2, "nowhere"),
-        (["run", "empty"], 2, "no single app"),
+        (["run", "empty"], 2, "makes no App"),
         (["run", "two"], 2, "one, two"),
         (["run", "two:three"], 2, "three"),
         (["call", "sink.by_int", "number", "--app", "sink"], 2, "key=value"),

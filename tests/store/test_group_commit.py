@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 from textwrap import dedent
@@ -18,7 +19,7 @@ from kitchen_models import Account, Dish, KitchenModel, Tag
 from sqlalchemy import func, insert, select, text, update
 
 from toque.contract.errors import Conflict, Unavailable
-from toque.store import sqlite_writer
+from toque.store import sqlite_plan, sqlite_writer
 from toque.store.schema import create_missing
 from toque.store.sqlite import SqliteStore, copy_file
 from toque.store.sqlite_writer import BATCH_MAX
@@ -52,6 +53,23 @@ async def test_commands_that_come_together_share_commits(sqlite: SqliteStore, mo
     assert len(await words(sqlite)) == 200
     assert sqlite.writer.commands == 200
     assert sqlite.writer.commits <= 200 / BATCH_MAX + 2
+
+
+async def test_what_the_first_waited_for_does_not_make_a_batch_old(
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is another's, or the disk is still at the commit before: those who come meanwhile go together."""
+    monkeypatch.setattr(sqlite_writer, "BATCH_AGE_S", 0.5)
+    monkeypatch.setattr(sqlite_writer, "PART_AFTER_S", 60.0)
+
+    with closing(sqlite3.connect(sqlite.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        adding = asyncio.gather(*(add(sqlite, f"w{i}") for i in range(BATCH_MAX)))
+        await asyncio.sleep(0.8)
+        other.execute("ROLLBACK")
+        await adding
+
+    assert sqlite.writer.commits == 1
 
 
 async def test_a_command_alone_is_committed_at_once(sqlite: SqliteStore) -> None:
@@ -275,6 +293,48 @@ async def test_a_write_that_outgrows_the_loop_is_run_again_in_the_thread(
     noted = await sqlite.query(lambda db: db.all(str, text("SELECT word FROM note ORDER BY word")))
     assert noted == ["a", "b", "c", "d", "first", "slow"]
     assert sqlite.repeats == {"undone": 1}
+
+
+async def test_what_a_command_does_between_its_statements_is_not_on_the_budget_of_the_last(
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite looks at the clock at the end of a savepoint too, now and then; here it does so each time."""
+    monkeypatch.setattr(sqlite_writer, "BATCH_AGE_S", 60.0)
+    monkeypatch.setattr(sqlite_writer, "PART_AFTER_S", 60.0)
+    monkeypatch.setattr(sqlite_plan, "INSTRUCTIONS_PER_LOOK", 1)
+    monkeypatch.setattr(sqlite_plan, "BUDGET_S", 0.1)
+    write = text("INSERT INTO tag (word) VALUES (:word)")
+
+    async def think(db: Any, word: str) -> None:
+        await db.execute(write, {"word": word})
+        time.sleep(0.15)
+
+    await sqlite.command(lambda db: db.execute(write, {"word": "first"}))
+    await asyncio.gather(
+        *(sqlite.command(lambda db, i=i: db.execute(write, {"word": f"w{i}"})) for i in range(10)),
+        sqlite.command(lambda db: think(db, "slow")),
+        sqlite.command(lambda db: think(db, "slow too")),
+    )
+
+    assert len(await words(sqlite)) == 13
+    assert sqlite.repeats == {}
+
+
+async def test_what_a_query_does_between_its_statements_is_not_on_the_budget_of_the_last(
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_plan, "INSTRUCTIONS_PER_LOOK", 1)
+    monkeypatch.setattr(sqlite_plan, "BUDGET_S", 0.1)
+
+    async def think(db: Any, by: Any) -> Any:
+        found = await db.first(str, select(Tag.word).where(by))
+        time.sleep(0.15)
+        return found, await db.first(str, select(Tag.word).where(by))
+
+    await add(sqlite, "first")
+    for by in (Tag.id == 1, Tag.word == "first", Tag.id == 1):
+        assert await sqlite.query(lambda db, by=by: think(db, by)) == ("first", "first")
+        time.sleep(0.15)
 
 
 async def test_a_full_disk_fails_the_command_that_met_it(sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:

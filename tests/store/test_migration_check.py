@@ -23,8 +23,10 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    Numeric,
     String,
     Table,
+    Text,
     UniqueConstraint,
     text,
 )
@@ -270,6 +272,16 @@ CHANGES: dict[str, Any] = {
         {"values": ["orders.n=0"]},
     ),
     "a type": lambda: (shop(Column("n", Integer)), shop(Column("n", BigInteger)), {}),
+    "a type of a required column": lambda: (
+        shop(Column("n", Integer, nullable=False)),
+        shop(Column("n", BigInteger, nullable=False)),
+        {},
+    ),
+    "a type, and other columns before and after it": lambda: (
+        shop(Column("n", Integer), Column("gone", String, nullable=False)),
+        shop(Column("n", BigInteger), Column("more", String)),
+        {"nothing_renamed": True},
+    ),
     "a column gone": lambda: (shop(Column("note", String, nullable=False)), shop(), {}),
     "a table gone": lambda: (shop(), shop(name="others"), {"nothing_renamed": True}),
     "a rename": lambda: (shop(Column("a", String)), shop(Column("b", String)), {"renames": ["orders.a=b"]}),
@@ -285,6 +297,9 @@ CHANGES: dict[str, Any] = {
         {},
     ),
     "a reference gone": lambda: (who(ForeignKey("person.id", name="who")), who(), {}),
+    "a larger text": lambda: (shop(Column("s", String(50))), shop(Column("s", String(100))), {}),
+    "a larger number": lambda: (shop(Column("n", Numeric(8, 2))), shop(Column("n", Numeric(10, 2))), {}),
+    "a text without an end": lambda: (shop(Column("s", String(50))), shop(Column("s", Text)), {}),
     "an index": lambda: (shop(Column("note", String)), indexed(), {}),
     "an index gone": lambda: (indexed(), shop(Column("note", String)), {}),
     "a new reference": lambda: (shop(), who(ForeignKey("person.id", name="who")), {}),
@@ -296,6 +311,11 @@ CHANGES: dict[str, Any] = {
     ),
     "a new unique column": lambda: (shop(), shop(Column("k", String), UniqueConstraint("k", name="one_k")), {}),
     "an enum value": lambda: (mood("a", "b"), mood("a", "b", "c"), {}),
+    "a value of text gone": lambda: (
+        shop(Column("kind", Enum("a", "it's", name="kind", native_enum=False, create_constraint=True, length=9))),
+        shop(Column("kind", Enum("a", name="kind", native_enum=False, create_constraint=True, length=9))),
+        {"replacements": ["kind.it's=a"]},
+    ),
     "an enum value gone": lambda: (
         shop(Column("mood", Enum("a", "b", name="mood"))),
         shop(Column("mood", Enum("a", name="mood"))),
@@ -315,13 +335,17 @@ async def test_what_is_generated_is_not_dangerous(database_url: str, folder: Pat
 
 
 DECLARED = {
+    "a unique index": (
+        lambda: (shop(Column("note", String)), shop(Column("note", String, unique=True, index=True))),
+        "ban-new-write-restriction",
+    ),
+    "an index that becomes unique": (
+        lambda: (shop(Column("note", String, index=True)), shop(Column("note", String, unique=True, index=True))),
+        "ban-new-write-restriction",
+    ),
     "null allowed": (
         lambda: (shop(Column("n", Integer, nullable=False)), shop(Column("n", Integer))),
         "ban-drop-not-null",
-    ),
-    "a larger text": (
-        lambda: (shop(Column("s", String(10))), shop(Column("s", String(20)))),
-        "changing-column-type",
     ),
     "a computed column": (
         lambda: (shop(Column("n", Integer)), shop(Column("n", Integer), Column("c", Integer, Computed("n * 2")))),

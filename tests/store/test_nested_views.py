@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Generic, TypedDict, TypeVar
+
 import msgspec
 import pytest
 from kitchen_models import Dish, Item, Order
 from sqlalchemy import select
 
 from toque.store import Store
+
+T = TypeVar("T")
 
 
 class TagView(msgspec.Struct):
@@ -51,6 +56,29 @@ async def test_nothing_found_reads_nothing_more(observed: tuple[Store, list[str]
 
     assert await store.query(lambda db: db.all(DishView, select(Dish).where(Dish.id == 99))) == []
     assert len(statements) == 1
+
+
+@dataclass
+class Tagged(Generic[T]):
+    tags: list[T]
+
+
+@dataclass
+class TaggedDish(Tagged[TagView]):
+    name: str
+
+
+class TaggedDict(TypedDict, Generic[T]):
+    tags: list[T]
+
+
+async def test_what_a_generic_view_holds_is_said_where_it_is_used_or_where_it_is_a_base(kitchen: Store) -> None:
+    soup = select(Dish).where(Dish.name == "soup")
+    tags = [TagView("hot"), TagView("vegan")]
+
+    assert await kitchen.query(lambda db: db.one(Tagged[TagView], soup)) == Tagged(tags)
+    assert await kitchen.query(lambda db: db.one(TaggedDish, soup)) == TaggedDish(tags, "soup")
+    assert await kitchen.query(lambda db: db.one(TaggedDict[TagView], soup)) == {"tags": tags}
 
 
 async def test_a_relationship_wants_a_field_of_its_shape(kitchen: Store) -> None:

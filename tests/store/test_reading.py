@@ -106,6 +106,14 @@ async def test_a_field_without_a_column_is_named_with_the_nearest(kitchen: Store
         await kitchen.query(lambda db: db.all(Misspelt, select(Dish)))
 
 
+@pytest.mark.parametrize(("statement", "came"), [("SELECT 1", "str"), (Dish, "Dish"), (None, "NoneType")])
+async def test_what_is_no_statement_is_told(kitchen: Store, statement: Any, came: str) -> None:
+    with pytest.raises(TypeError, match=rf"built with select\(\), insert\(\) and their like, got {came}"):
+        await kitchen.query(lambda db: db.all(int, statement))
+    with pytest.raises(TypeError, match=rf"got {came}"):
+        await kitchen.command(lambda db: db.execute(statement, {"id": 1}))
+
+
 async def test_a_field_that_two_entities_have_must_be_labelled(kitchen: Store) -> None:
     class Both(msgspec.Struct):
         id: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from itertools import cycle
 from typing import Any
 from uuid import uuid4
@@ -12,7 +11,6 @@ import pytest
 
 from toque.log.append import append
 from toque.messages.jobs.recording import RECORD
-from toque.messages.tables import lay_out
 from toque.store import Store, open_store
 from toque.store.closing import Superseded
 from toque.store.database import Database, transaction_of
@@ -25,12 +23,8 @@ MANY = 40
 
 
 @pytest.fixture
-async def log(database_url: str) -> AsyncIterator[Store]:
-    await lay_out(database_url)
-    store = open_store(database_url)
-    await store.start()
-    yield store
-    await store.stop()
+def log(log_store: Store) -> Store:
+    return log_store
 
 
 def publish(key: str) -> Any:

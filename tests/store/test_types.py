@@ -50,7 +50,7 @@ samples = st.builds(
     ratio=st.floats(allow_nan=False, allow_infinity=False),
     amount=st.decimals("-999999999.999", "999999999.999", places=3),
     is_open=st.booleans(),
-    at=st.datetimes(datetime(1900, 1, 2), datetime(9999, 12, 30), timezones=zones),
+    at=st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=zones),
     day=st.dates(),
     course=st.sampled_from(Course),
     data=st.binary(),
@@ -79,21 +79,23 @@ async def test_a_row_comes_back_as_it_was_written(store: Store, sample: SampleVi
     assert str(found.amount) == str(sample.amount + 0)
 
 
+ROW = {
+    "text": "",
+    "number": 0,
+    "ratio": 0.0,
+    "is_open": True,
+    "day": date(2026, 1, 1),
+    "data": b"",
+    "course": Course.MAIN,
+    "document": {},
+    "words": [],
+}
+
+
 async def test_decimals_and_times_sort_by_their_value(store: Store) -> None:
     amounts = [Decimal("9"), Decimal("10.5"), Decimal("-3"), Decimal("0.001")]
-    row = {
-        "text": "",
-        "number": 0,
-        "ratio": 0.0,
-        "is_open": True,
-        "day": date(2026, 1, 1),
-        "data": b"",
-        "course": Course.MAIN,
-        "document": {},
-        "words": [],
-    }
     rows = [
-        {**row, "id": UUID(int=i), "amount": amount, "at": datetime(2026, 1, 4 - i, 12, i, tzinfo=UTC)}
+        {**ROW, "id": UUID(int=i), "amount": amount, "at": datetime(2026, 1, 4 - i, 12, i, tzinfo=UTC)}
         for i, amount in enumerate(amounts)
     ]
     await store.command(lambda db: db.execute(insert(Sample), rows))
@@ -103,6 +105,19 @@ async def test_decimals_and_times_sort_by_their_value(store: Store) -> None:
     )
     times = await store.query(lambda db: db.all(datetime, select(Sample.at).order_by(Sample.at)))
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize("at", [datetime.min, datetime.max])
+async def test_the_first_and_the_last_time_of_all_keep_their_zone(store: Store, at: datetime) -> None:
+    """asyncpg writes them as PostgreSQL's infinities, and reads those as times without a zone."""
+    at = at.replace(tzinfo=UTC)
+    row = {**ROW, "id": UUID(int=1), "amount": Decimal(1), "at": at}
+    await store.command(lambda db: db.execute(insert(Sample), row))
+
+    found = await store.query(lambda db: db.all(datetime, select(Sample.at).where(Sample.at == at)))
+
+    assert found == [at]
+    assert found[0].tzinfo is UTC
 
 
 async def test_a_time_without_its_zone_is_refused(store: Store) -> None:

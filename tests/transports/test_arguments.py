@@ -6,16 +6,20 @@ from types import SimpleNamespace
 from typing import Annotated, Any
 from urllib.parse import quote_plus
 
+import httpx
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from servers import uvicorn_serving
 
+from toque.app import App
 from toque.contract.access import public
 from toque.contract.errors import BadRequest, Invalid
 from toque.contract.module import Module
 from toque.contract.operation import Header
 from toque.contract.signature import read_signature
+from toque.settings import Settings
 from toque.transports.arguments import QUERY_FIELDS_MAX, PlainReader, plain_reader
 
 module = Module("shop")
@@ -76,6 +80,27 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 
 def test_what_stands_for_one_value_comes_once() -> None:
     assert read(plain, "7", "page=2&tag=a&tag=b") == {("$.tag", "query", "Expected one value, got 2 values")}
+
+
+async def test_a_header_with_bytes_of_no_known_meaning_is_refused_and_not_called_missing() -> None:
+    """On uvicorn, which hands them out; on granian, which does not: tests/served/test_edge.py."""
+    app = App("shop", settings=Settings())
+
+    @app.query("/named", allow=public)
+    async def named(name: Annotated[str, Header("x-name")]) -> str:
+        return name
+
+    @app.query("/perhaps", allow=public)
+    async def perhaps(name: Annotated[str, Header("x-name")] = "nobody") -> str:
+        return name
+
+    async with uvicorn_serving(app) as address, httpx.AsyncClient(base_url=f"http://{address}") as client:
+        for path in ("/named", "/perhaps"):
+            reply = await client.get(path, headers={"x-name": "café".encode()})
+
+            assert reply.status_code == 422
+            assert reply.json()["faults"][0]["message"] == "Expected ASCII, got other bytes"
+        assert (await client.get("/perhaps")).json() == "nobody"
 
 
 def test_what_is_missing_is_named() -> None:

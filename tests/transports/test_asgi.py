@@ -17,7 +17,7 @@ from toque.app import App
 from toque.call.context import Context
 from toque.contract.access import public
 from toque.settings import Settings
-from toque.transports.asgi import asgi_application
+from toque.transports.asgi import AsgiApplication
 from toque.transports.router import Router
 from toque.transports.rsgi import Edge, HostRule
 
@@ -86,7 +86,7 @@ async def client(app: App) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_an_app_is_an_asgi_application(client: httpx.AsyncClient) -> None:
+async def test_an_app_is_an_AsgiApplication(client: httpx.AsyncClient) -> None:
     reply = await client.get("/hello/an%C3%A4", params={"loud": "true"})
 
     assert (reply.status_code, reply.json()) == (200, "ANÄ")
@@ -186,7 +186,7 @@ async def nothing() -> None: ...
 
 async def fetched(answer: Any, **request: Any) -> httpx.Response:
     async with (
-        uvicorn_serving(asgi_application(edge_of(answer), nothing, nothing)) as address,
+        uvicorn_serving(AsgiApplication(edge_of(answer), nothing, nothing)) as address,
         httpx.AsyncClient(base_url=f"http://{address}") as client,
     ):
         return await client.request(request.pop("method", "GET"), "/", **request)
@@ -264,7 +264,7 @@ async def test_a_body_whose_sender_left_is_not_taken_for_a_whole_one() -> None:
         except ConnectionError:
             outcome.append("broken")
 
-    async with uvicorn_serving(asgi_application(edge_of(answer), nothing, nothing)) as address:
+    async with uvicorn_serving(AsgiApplication(edge_of(answer), nothing, nothing)) as address:
         _, writer = await asyncio.open_connection(*address.split(":"))
         writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
         await writer.drain()
@@ -284,7 +284,7 @@ async def test_a_stream_waits_for_a_client_that_does_not_read(kitchen: Kitchen) 
             await stream.send_bytes(b"x" * 100_000)
             kitchen.sent += 1
 
-    async with uvicorn_serving(asgi_application(edge_of(answer), nothing, nothing)) as address:
+    async with uvicorn_serving(AsgiApplication(edge_of(answer), nothing, nothing)) as address:
         _, writer = await asyncio.open_connection(*address.split(":"), limit=1000)
         writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await until(lambda: kitchen.sent > 0)
@@ -319,7 +319,7 @@ async def hi(scope: Any, asked: Any, proto: Any, segments: Any) -> None:
 async def test_the_servers_lifespan_starts_and_stops_the_system() -> None:
     life = Life()
 
-    async with uvicorn_serving(asgi_application(edge_of(hi), life.start, life.stop)):
+    async with uvicorn_serving(AsgiApplication(edge_of(hi), life.start, life.stop)):
         assert life.told == ["start"]
 
     assert life.told == ["start", "stop"]
@@ -337,20 +337,20 @@ async def test_a_system_that_cannot_start_tells_the_server_why() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await asgi_application(edge_of(hi), start, nothing)({"type": "lifespan"}, receive, send)
+    await AsgiApplication(edge_of(hi), start, nothing)({"type": "lifespan"}, receive, send)
 
     assert sent == [{"type": "lifespan.startup.failed", "message": "no database"}]
 
 
 async def test_a_scope_of_another_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="expected an ASGI scope"):
-        await asgi_application(edge_of(hi), nothing, nothing)({"type": "mqtt"}, nothing, nothing)  # type: ignore[arg-type]
+        await AsgiApplication(edge_of(hi), nothing, nothing)({"type": "mqtt"}, nothing, nothing)  # type: ignore[arg-type]
 
 
 async def test_mounted_in_fastapi_it_starts_once_at_the_first_requests() -> None:
     life = Life()
     host = FastAPI()
-    host.mount("/kitchen", asgi_application(edge_of(hi), life.start, life.stop))
+    host.mount("/kitchen", AsgiApplication(edge_of(hi), life.start, life.stop))
 
     async with uvicorn_serving(host) as address, httpx.AsyncClient(base_url=f"http://{address}") as client:
         assert life.told == []
@@ -370,7 +370,7 @@ async def test_a_start_that_failed_is_tried_again_by_the_next_request() -> None:
         await life.start()
 
     host = FastAPI()
-    host.mount("/kitchen", asgi_application(edge_of(hi), start, life.stop))
+    host.mount("/kitchen", AsgiApplication(edge_of(hi), start, life.stop))
 
     async with uvicorn_serving(host) as address, httpx.AsyncClient(base_url=f"http://{address}") as client:
         statuses = [(await client.get("/kitchen/")).status_code for _ in range(2)]
@@ -396,7 +396,7 @@ async def test_an_app_mounted_in_fastapi_answers_below_its_prefix(app: App) -> N
 
 async def test_stopped_by_its_host_it_stops_once() -> None:
     life = Life()
-    application = asgi_application(edge_of(hi), life.start, life.stop)
+    application = AsgiApplication(edge_of(hi), life.start, life.stop)
 
     await application.start()
     await application.stop()

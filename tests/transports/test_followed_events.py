@@ -17,7 +17,7 @@ from live_shop import ANA, BANNED, app
 from toque.security.development import mint
 from toque.settings import Auth, Live, Settings
 from toque.testing import Harness, running
-from toque.transports.asgi import asgi_application
+from toque.transports.asgi import AsgiApplication
 
 LIVE = {"accept": "text/event-stream"}
 
@@ -81,7 +81,7 @@ async def url(request: pytest.FixtureRequest, shop: Harness) -> AsyncIterator[st
 
         async def nothing() -> None: ...
 
-        async with uvicorn_serving(asgi_application(edge, nothing, nothing)) as address:
+        async with uvicorn_serving(AsgiApplication(edge, nothing, nothing)) as address:
             yield f"http://{address}"
     # Whoever has gone follows nothing.
     live = shop.serving.system.live

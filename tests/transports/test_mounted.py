@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request, WebSocket
+from fastapi import BackgroundTasks, FastAPI, Request, WebSocket
 from fastapi.responses import StreamingResponse
 from servers import granian_serving, until, uvicorn_serving
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -20,8 +20,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from toque.app import App
 from toque.contract.access import public
 from toque.settings import Settings
-from toque.transports.asgi import asgi_application
-from toque.transports.mounted import Mounted, mounted
+from toque.transports.asgi import AsgiApplication
+from toque.transports.mounted import Mounted
 from toque.transports.router import Router
 from toque.transports.rsgi import Edge, HostRule
 
@@ -139,7 +139,7 @@ def edge_around(app: Mounted, prefix: str = "/legacy") -> Edge:
 
 @asynccontextmanager
 async def serving(app: Any, prefix: str = "/legacy") -> AsyncIterator[str]:
-    inner = mounted(app, prefix)
+    inner = Mounted(app, prefix)
     await inner.start()
     async with granian_serving(edge_around(inner, prefix)) as address:
         yield f"{address}{prefix}"
@@ -358,14 +358,26 @@ async def test_an_application_that_cannot_start_says_why() -> None:
         await send({"type": "lifespan.startup.failed", "message": "no database"})
 
     with pytest.raises(RuntimeError, match="no database"):
-        await mounted(lifespan, "/x").start()
+        await Mounted(lifespan, "/x").start()
+
+
+@pytest.mark.parametrize("status", [-1, 99, 101, 1000])
+async def test_a_status_that_no_answer_can_have_is_the_applications_failure(status: Any) -> None:
+    """granian ends the process over it, with all calls that are under way."""
+
+    async def odd(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"x"})
+
+    async with serving(odd) as address, httpx.AsyncClient() as client:
+        assert (await client.get(f"http://{address}/")).status_code == 500
 
 
 async def test_an_application_without_a_lifespan_needs_none() -> None:
     async def plain(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
 
-    inner = mounted(plain, "/x")
+    inner = Mounted(plain, "/x")
     await inner.start()
     await inner.stop()
 
@@ -391,10 +403,42 @@ async def test_an_app_mounts_fastapi_and_serves_it_with_its_own_operations(legac
     assert kitchen.told == ["start", "stop"]
 
 
+async def test_in_fastapi_an_app_starts_and_stops_with_it_where_it_is_given_its_lifespan(
+    legacy: FastAPI, kitchen: Kitchen
+) -> None:
+    app = App("demo", settings=Settings())
+    app.mount("/legacy", legacy)
+    host = FastAPI(lifespan=app.lifespan)
+    host.mount("/toque", app)
+
+    async with uvicorn_serving(host) as address, httpx.AsyncClient(base_url=f"http://{address}") as client:
+        assert kitchen.told == ["start"]
+        assert (await client.get("/toque/legacy/hello/ana")).json()["text"] == "hello ana"
+
+    assert kitchen.told == ["start", "stop"]
+
+
+async def test_under_an_asgi_server_an_answer_does_not_wait_for_what_is_done_after_it() -> None:
+    may_end = asyncio.Event()
+    legacy = FastAPI()
+
+    @legacy.get("/later")
+    async def later(tasks: BackgroundTasks) -> str:
+        tasks.add_task(may_end.wait)
+        return "at once"
+
+    app = App("demo", settings=Settings())
+    app.mount("/legacy", legacy)
+
+    async with uvicorn_serving(app) as address, httpx.AsyncClient(base_url=f"http://{address}") as client:
+        assert (await client.get("/legacy/later")).json() == "at once"
+        may_end.set()
+
+
 async def test_mounted_in_a_mounted_edge_the_prefixes_add_up(legacy: FastAPI) -> None:
-    inner = mounted(legacy, "/legacy")
+    inner = Mounted(legacy, "/legacy")
     host = FastAPI()
-    host.mount("/toque", asgi_application(edge_around(inner), inner.start, inner.stop))
+    host.mount("/toque", AsgiApplication(edge_around(inner), inner.start, inner.stop))
 
     async with uvicorn_serving(host) as address, httpx.AsyncClient(base_url=f"http://{address}") as client:
         answer = (await client.get("/toque/legacy/hello/ana")).json()

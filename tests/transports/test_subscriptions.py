@@ -19,7 +19,7 @@ from toque.cache.live import Live
 from toque.settings import Live as Limits
 from toque.settings import Settings
 from toque.testing import Harness, running
-from toque.transports.asgi import asgi_application
+from toque.transports.asgi import AsgiApplication
 
 LIMIT = 5
 
@@ -78,7 +78,7 @@ async def url(request: pytest.FixtureRequest, shop: Harness, live: Live) -> Asyn
 
         async def nothing() -> None: ...
 
-        async with uvicorn_serving(asgi_application(shop.serving.edge, nothing, nothing)) as address:
+        async with uvicorn_serving(AsgiApplication(shop.serving.edge, nothing, nothing)) as address:
             yield f"ws://{address}/ws"
     await until(lambda: live.subscriptions == 0)
 

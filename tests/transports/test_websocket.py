@@ -21,7 +21,7 @@ from toque.contract.access import authenticated, public
 from toque.contract.principal import Principal
 from toque.security.development import mint
 from toque.settings import Settings
-from toque.transports.asgi import asgi_application
+from toque.transports.asgi import AsgiApplication
 from toque.transports.bodies import BodyLimits
 from toque.transports.jsonrpc import JsonRpc
 from toque.transports.router import Router
@@ -84,7 +84,7 @@ async def on_granian(edge: Edge) -> AsyncIterator[str]:
 async def on_uvicorn(edge: Edge) -> AsyncIterator[str]:
     async def nothing() -> None: ...
 
-    async with uvicorn_serving(asgi_application(edge, nothing, nothing)) as address:
+    async with uvicorn_serving(AsgiApplication(edge, nothing, nothing)) as address:
         yield address
 
 

@@ -48,8 +48,13 @@ async function send(token, path, body) {
   if (body) headers["content-type"] = "application/json";
   const answer = await fetch(path, { method: body ? "POST" : "GET", headers, body: JSON.stringify(body) });
   if (answer.ok) return answer.json();
+  throw await failure(answer);
+}
+
+/** What an answer says that is none, as an Error to show to people. */
+async function failure(answer) {
   const problem = await answer.json().catch(() => ({}));
-  throw Object.assign(new Error(problem.detail || problem.title || answer.statusText), { status: answer.status });
+  return Object.assign(new Error(problem.detail || problem.title || answer.statusText), { status: answer.status });
 }
 
 function read(role) {
@@ -111,8 +116,7 @@ async function open(role, path, seen) {
   const answer = await fetch(path, { headers });
   if (answer.ok) return answer.body;
   if (answer.status === 401) leave(role);
-  const problem = await answer.json().catch(() => ({}));
-  throw new Error(problem.detail || problem.title || answer.statusText);
+  throw await failure(answer);
 }
 
 /** The events in a body, each with the fields that it has. */

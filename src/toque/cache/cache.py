@@ -38,6 +38,9 @@ log = logging.getLogger("toque.cache")
 RETRY_S = 5.0
 """One look of a millisecond in five seconds, while nothing else is asked."""
 
+AGAIN_S = 1.0
+"""How soon it is tried again to find out whose changes are told."""
+
 REMEDY = "run `toque db upgrade`, as a role that owns the tables"
 
 
@@ -91,7 +94,6 @@ class Cache:
         self._tail = tail
         self._starts_tail = starts_tail
         self._retry_s = retry_s
-        self._trimming: Trimming | None = None
         self.shared: Shared | None = None
         """Where answers of other processes are found; None where they are not, or nothing is kept here."""
         self.purging: Purging | None = None
@@ -101,7 +103,7 @@ class Cache:
         """Those of the two whose counts are shown: after their end too, for a count does not fall."""
         self._share = share
         self._purge = purge
-        self._looker = self._looker_of(store, tail)
+        self._looker, self._trimming = self._looking(store, tail)
         self.runner = Runner(self.entries, self._looker, self._renew, self._trim)
         if tail is not None:
             tail.on_news(self.runner.wake)
@@ -187,25 +189,21 @@ class Cache:
             await asyncio.sleep(self._retry_s)
             if self._has_begun:
                 self.runner.wake()
-                continue
-            try:
-                await self._begin()
-            except Exception as error:
-                await self._end()
-                self._be_off(f"{error}; {REMEDY}")
+            else:
+                await self.start()
 
-    def _looker_of(self, store: Store, tail: Tail | None) -> Looker:
+    def _looking(self, store: Store, tail: Tail | None) -> tuple[Looker, Trimming | None]:
+        """Who looks, and who forgets what is old, where that is not the database's own doing."""
         images = Images(self._tables, store.dialect_name)
         if store.dialect_name == "sqlite":
             from toque.cache.sqlite_looker import SqliteLooker
 
-            return SqliteLooker(store.url, images)
+            return SqliteLooker(store.url, images), None
         from toque.cache.postgres_changes import PostgresChanges
 
         assert tail is not None, "PostgreSQL is followed by a tail"
         changes = PostgresChanges(store, images, tail.fetch, looks_back=self._share is not None)
-        self._trimming = Trimming(changes, tail)
-        return changes
+        return changes, Trimming(changes, tail)
 
     def _committed(self, context: Context, number: int) -> None:
         """A command is committed, and nobody has heard of it yet."""
@@ -263,8 +261,5 @@ class Cache:
         if self._trying is None or self._trying.done():
             self._trying = asyncio.get_running_loop().create_task(self._try_again())
 
-
-AGAIN_S = 1.0
-"""How soon it is tried again to find out whose changes are told."""
 
 _NOTHING = Need(inf)

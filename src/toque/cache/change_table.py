@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from toque.log.step import Step
 
-__all__ = ["CHANGES", "KEPT", "SLOT_S"]
+__all__ = ["CHANGES", "GENERATION", "KEPT", "SLOT_S"]
 
 SLOTS = 3
 SLOT_S = 150
-"""A part is written for so long and kept as long again: a reader that was away for less catches up (caching.md 4.1,
-five minutes at most)."""
+"""A part is written for so long and kept as long again: a reader that was away for less catches up, five
+minutes at most."""
 
 LOCK_ID = 0x70C0E2
 """Any number that nothing else locks: one writer at a time forgets what is old."""
@@ -75,6 +75,12 @@ BEGIN
 END $body$
 """  # noqa: S608 - constants
 
+GENERATION = """
+    INSERT INTO toque_change_state SELECT lower(hex(randomblob(16)))
+    WHERE NOT EXISTS (SELECT 1 FROM toque_change_state)
+"""
+"""Gives SQLite's log a generation where it has none: at first, or after somebody has emptied all tables."""
+
 CHANGES = Step(
     "changes",
     postgresql=(
@@ -117,6 +123,6 @@ CHANGES = Step(
         BEGIN DELETE FROM toque_change WHERE pos <= NEW.pos - {KEPT}; END
         """,  # noqa: S608 - constants
         "CREATE TABLE toque_change_state (generation TEXT NOT NULL)",
-        "INSERT INTO toque_change_state VALUES (lower(hex(randomblob(16))))",
+        GENERATION,
     ),
 )

@@ -1,7 +1,7 @@
 """From a change to the entries that it may have changed, in time that depends on the number of schemes alone.
 
 A *scheme* is a tuple of columns of one table by which some entries have read it. An image is looked up once in each
-scheme of its table, however many entries there are (cacheops' idea; caching.md 5.4).
+scheme of its table, however many entries there are (cacheops' idea).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ E = TypeVar("E")
 
 SCHEMES_MAX = 16
 """Schemes of one table, besides that of all rows. A predicate of one more is filed under a scheme with fewer of its
-columns, or as reading all rows: its entry then falls more often, and a change costs no more (caching.md 5.4)."""
+columns, or as reading all rows: its entry then falls more often, and a change costs no more."""
 
 _ABSENT = object()
 
@@ -48,11 +48,6 @@ class Index(Generic[E]):
         if table is None:
             return set()
         return set(table.all()) if change.images is None else table.matches(change)
-
-    def schemes(self, table: str) -> list[tuple[str, ...]]:
-        """The schemes of *table*, for `toque explain`."""
-        found = self._tables.get(table)
-        return [] if found is None else list(found.schemes)
 
     def _add(self, entry: E, predicate: Predicate) -> Predicate:
         table = self._tables.get(predicate.table)

@@ -71,11 +71,15 @@ class Knowledge:
         except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
             return None
 
+    def told_by(self, key: Key) -> Sequence[FactName]:
+        """The facts whose values *key* holds, in its order."""
+        return self._facts[: max(key[2], 0)]
+
     def tells(self, key: Key, asked: Iterable[FactName]) -> bool:
         """Whether *key* tells all that was *asked*. What it does not is known from now on."""
         if self.is_about_caller:
             return True
-        told = self._facts[: key[2]]
+        told = self.told_by(key)
         is_told = True
         for fact in asked:
             if fact not in told:

@@ -46,7 +46,7 @@ CHECK_S = 0.9
 
 SPLAY_ABOVE, SPLAY_S = 200, 0.005
 """Where more topics than that are stale at once, each run is followed by a pause, as Convex does
-(`splay`; caching.md 1): calls go on meanwhile."""
+(`splay`): calls go on meanwhile."""
 
 AT_ONCE_SHARE = 4
 """Runs take one of so many connections at most: three of four are for calls."""
@@ -266,17 +266,18 @@ class Live:
                 await self._give_way()
 
     async def _give_way(self, seconds: float = 0.0) -> None:
+        """Let others have their turn: where `tests/cache/test_live_order.py` decides who goes on."""
         await asyncio.sleep(seconds)
 
     def _failed(self, topic: Topic, error: Exception) -> None:
         """A run brought no answer: an error of its own is one, and ends what follows it; what befell the run alone is
         tried again."""
-        if isinstance(error, Error) and type(error) not in (Overloaded, Unavailable) and error.code not in TRANSIENT:
-            self._end(topic, error)
-            return
         if not isinstance(error, Error):
             log.error("%s failed while it was followed", topic.plan.operation.name, exc_info=error)
             self._end(topic, Internal())
+            return
+        if type(error) not in (Overloaded, Unavailable) and error.code not in TRANSIENT:
+            self._end(topic, error)
             return
         topic.failures += 1
         wait_s = min(RETRY_S * 2 ** min(topic.failures, 10), RETRY_MAX_S)

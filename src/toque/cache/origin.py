@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from enum import Enum
 from hashlib import blake2b
 from importlib.metadata import distributions
+from operator import itemgetter
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from toque.cache.purity import Impure, is_of_library, module_of, named_by
+from toque.cache.purity import Impure, module_of, named_by
+from toque.contract.code import TooMuch, is_of_library, reached
 
 __all__ = ["Untold", "release_of"]
 
@@ -53,25 +56,22 @@ def _named(functions: Iterable[Any]) -> tuple[set[str], set[str]]:
     """The constants that *functions* name, to whatever they name in turn, and the modules of the app among that."""
     constants: set[str] = set()
     modules: set[str] = set()
-    seen: dict[int, Any] = {}
-    waiting = [(function.__qualname__, function) for function in functions]
-    while waiting:
-        name, value = waiting.pop()
-        if id(value) in seen:
-            continue
-        if len(seen) >= LOOKED_AT_MAX:
-            raise Untold("it names too much to be looked through")
-        seen[id(value)] = value
-        if isinstance(value, _CONSTANTS):
-            constants.add(f"{name}={value!r}")
-        elif isinstance(value, (FunctionType, type)) and not is_of_library(value):
-            modules.add(module_of(value))
-        try:
-            waiting += named_by(name, value)
-        except Impure:
-            # It is not kept, or its author vouches for it.
-            continue
+    named = [(function.__qualname__, function) for function in functions]
+    try:
+        for name, value in reached(named, _within, LOOKED_AT_MAX, value_of=itemgetter(1)):
+            if isinstance(value, _CONSTANTS):
+                constants.add(f"{name}={value!r}")
+            elif isinstance(value, (FunctionType, type)) and not is_of_library(value):
+                modules.add(module_of(value))
+    except TooMuch as why:
+        raise Untold(str(why)) from None
     return constants, modules
+
+
+def _within(each: tuple[str, Any]) -> Iterator[tuple[str, Any]]:
+    # What is impure is not kept, or its author vouches for it.
+    with suppress(Impure):
+        yield from named_by(*each)
 
 
 def _files(module: ModuleType | None, top: str) -> Iterator[tuple[str, Path]]:

@@ -29,8 +29,9 @@ Fetch = Callable[..., Awaitable[Sequence[Sequence[Any]]]]
 # that are on, by whom those and the tables themselves were last touched (a trigger may have been off for a transaction;
 # another table may have got the name; ALTER TABLE may have written all rows anew), what their columns are called (two
 # may have changed names, of which the table's own row tells nothing), which partitions hang on which table, which
-# policies there are, and what the values of enums and the schemas are called. VACUUM and ANALYZE touch them in place,
-# which leaves xmin as it was. Columns cost 0.2 us each at every look, as measured.
+# policies there are, what the values of enums and the schemas are called, and into which tables another server
+# replicates. VACUUM and ANALYZE touch them in place, which leaves xmin as it was. Columns cost 0.2 us each at every
+# look, as measured.
 _LOOK = Prepared(
     """
     WITH now AS MATERIALIZED (
@@ -51,21 +52,33 @@ _LOOK = Prepared(
                (SELECT coalesce(sum(hashint8extended(oid::bigint, xmin::text::bigint)), 0) FROM (
                     SELECT oid, xmin FROM pg_policy UNION ALL SELECT oid, xmin FROM pg_enum
                     UNION ALL SELECT oid, xmin FROM pg_namespace WHERE NOT starts_with(nspname, 'pg_')
+                    UNION ALL SELECT srrelid, xmin FROM pg_subscription_rel
                 ) AS words) AS words
     )
     SELECT now.snapshot,
            concat_ws(':', now.place, now.triggers, now.columns, now.partitions, now.words, state.generation),
            state.lost::text, found.name, found.columns, found.images::text, found.xid::text
-    FROM now LEFT JOIN toque.change_state AS state ON true LEFT JOIN LATERAL (
+    FROM now LEFT JOIN toque.change_state AS state ON state.lost < pg_snapshot_xmax(pg_current_snapshot())
+    LEFT JOIN LATERAL (
         SELECT name, columns, images, xid FROM toque.change
-        WHERE xid >= $1::text::xid8 OR xid = ANY ($2::text[]::xid8[]) LIMIT $3
+        WHERE xid >= $1::text::xid8 AND xid < pg_snapshot_xmax(pg_current_snapshot()) OR xid = ANY ($2::text[]::xid8[])
+        LIMIT $3
     ) AS found ON true
     """
 )
 _FIRST = 9223372036854775807
 """No transaction has this number or a higher one, so that a first look returns no changes."""
 
-_BEGIN = Prepared("INSERT INTO toque.change_state DEFAULT VALUES ON CONFLICT DO NOTHING", True)
+# A transaction that no snapshot has reached yet was another cluster's: a dump brought its log along.
+_BEGIN = Prepared(
+    """
+    WITH foreign_changes AS (DELETE FROM toque.change WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
+    INSERT INTO toque.change_state AS state DEFAULT VALUES
+    ON CONFLICT (is_only) DO UPDATE SET generation = excluded.generation, lost = excluded.lost
+    WHERE state.lost >= pg_snapshot_xmax(pg_current_snapshot())
+    """,
+    True,
+)
 _ROTATE = Prepared("SELECT toque.rotate_change()", True)
 
 
@@ -79,7 +92,7 @@ class PostgresChanges:
     """See `Changes`, and `Looker`.
 
     Args:
-        fetch: asks on a connection of its own; a connection of the store's pool is used unless given.
+        fetch: asks on a connection of its own, which only reads; a connection of the store's pool is used unless given.
         looks_back: whether the first look has what the log still has of before.
     """
 
@@ -106,8 +119,8 @@ class PostgresChanges:
         rows = await self._rows(_FIRST, ()) if before is None else await self._rows(before.xmax, before.xip)
         lost = rows[0][2]
         if lost is None:
-            # The log is new, or was emptied by a crash: this is where a generation begins.
-            await self._begin()
+            # The log is new, was emptied by a crash, or is another cluster's: this is where a generation begins.
+            await execute(self._store, _BEGIN)
             return await self.look(None)
         if before is None:
             return self._seen(rows) if not self._looks_back else await self._look_back(int(lost))
@@ -138,12 +151,6 @@ class PostgresChanges:
         except Error:
             # A transaction that has written to the part is still under way; the next call finds it as it is.
             return
-
-    async def _begin(self) -> None:
-        if self._own_fetch is None:
-            await execute(self._store, _BEGIN)
-        else:
-            await self._own_fetch(_BEGIN.sql)
 
     async def _fetch(self, prepared: Prepared, *arguments: Any) -> Sequence[Sequence[Any]]:
         if self._own_fetch is not None:

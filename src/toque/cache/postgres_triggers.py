@@ -2,7 +2,7 @@
 
 A table has four statement triggers, because PostgreSQL gives transition tables to a trigger for one event only (manual,
 CREATE TRIGGER). They tell the key columns of the rows before and after, up to a number, and else that it may have been
-any row; no trigger joins the two tables, which took minutes for 20 000 rows (caching.md 2). Partitions have them too:
+any row; no trigger joins the two tables, which took minutes for 20 000 rows (measured). Partitions have them too:
 a statement fires the triggers of the table that it names.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["IMAGES_MAX", "faults", "install"]
 
 IMAGES_MAX = 64
-"""Row images of one statement: 32 rows before and after, or 64 new or old ones (caching.md 4.2)."""
+"""Row images of one statement: 32 rows before and after, or 64 new or old ones."""
 
 BOUND_SHARE = 1 / 256
 """How many of the statements see whether the log is bounded, which forgets four times as many changes as come."""
@@ -110,7 +110,8 @@ _TREE = text(
         SELECT to_regclass(:name)::oid AS id
         UNION SELECT inhrelid FROM pg_inherits JOIN tree ON inhparent = tree.id
     )
-    SELECT relation.oid::regclass::text AS name, relation.relkind::text AS kind
+    SELECT relation.oid::regclass::text AS name, relation.relkind::text AS kind,
+           EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = relation.oid) AS is_subscribed
     FROM tree JOIN pg_class AS relation ON relation.oid = tree.id
     """
 )
@@ -157,7 +158,7 @@ def install(connection: Connection, tables: Sequence[Table]) -> list[str]:
     for table in tables:
         function, definition = _function(table)
         lacking = [
-            name for name, kind in _tree(connection, table) if kind in "rp" and _lacks(connection, name, function)
+            name for name, kind, _ in _tree(connection, table) if kind in "rp" and _lacks(connection, name, function)
         ]
         if not lacking:
             continue
@@ -179,19 +180,22 @@ def faults(connection: Connection, table: Table) -> list[str]:
         return ["it is not there"]
     function, _ = _function(table)
     found = []
-    for name, kind in tree:
+    for name, kind, is_subscribed in tree:
         if kind not in "rp":
             found.append(f"{name} is no table, and what lies behind it is not watched")
         elif _lacks(connection, name, function):
             found.append(f"{name} has not the triggers that capture its changes")
+        # Whoever applies them fires triggers of rows alone (manual, "Logical Replication", "Architecture").
+        if is_subscribed:
+            found.append(f"a subscription brings changes into {name}, of which no trigger tells")
     for policy in connection.execute(_POLICIES, {"name": _preparer.format_table(table)}).scalars():
         found.append(f"it has the policy {policy}, and nobody knows what that reads")
     return found + list(_inexact(connection, table))
 
 
-def _tree(connection: Connection, table: Table) -> list[tuple[str, str]]:
+def _tree(connection: Connection, table: Table) -> list[tuple[str, str, bool]]:
     rows = connection.execute(_TREE, {"name": _preparer.format_table(table)})
-    return [(row.name, row.kind) for row in rows]
+    return [(row.name, row.kind, row.is_subscribed) for row in rows]
 
 
 def _lacks(connection: Connection, name: str, function: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import product
+from math import prod
 from typing import Any, NamedTuple
 
 from toque.cache.change import ANY_TABLE, Change, Scalar
@@ -12,7 +13,7 @@ from toque.cache.keys import UNFIT, Key
 __all__ = ["LIST_MAX", "NULL", "Condition", "Predicate", "ReadSet", "Source", "Template", "Term", "bound"]
 
 LIST_MAX = 64
-"""Values of an IN list that a read set keeps apart; a longer list is not used (caching.md 5.2)."""
+"""Values of an IN list that a read set keeps apart; a longer list is not used."""
 
 
 class Source(NamedTuple):
@@ -84,9 +85,6 @@ class ReadSet:
     def overlaps(self, change: Change) -> bool:
         return any(predicate.matches(change) for predicate in self.predicates)
 
-    def __or__(self, other: ReadSet) -> ReadSet:
-        return ReadSet(dict.fromkeys(self.predicates + other.predicates))
-
 
 def bound(template: Template, values: Any) -> Iterable[Predicate]:
     """The predicates of *template* with the values of one run; none where no row can be read.
@@ -103,7 +101,7 @@ def bound(template: Template, values: Any) -> Iterable[Predicate]:
             continue
         columns.append(term.column)
         choices.append(found)
-    if _size(choices) > LIST_MAX:
+    if prod(map(len, choices)) > LIST_MAX:
         # Whole columns are given up, so that what is left is still true of every row.
         kept = [n for n, found in enumerate(choices) if len(found) == 1]
         columns, choices = [columns[n] for n in kept], [choices[n] for n in kept]
@@ -125,10 +123,3 @@ def _choices(term: Term, values: Any) -> list[Scalar] | None:
     # Nothing equals NULL.
     canonical.pop(None, None)
     return list(canonical)
-
-
-def _size(choices: list[list[Scalar]]) -> int:
-    size = 1
-    for found in choices:
-        size *= len(found)
-    return size

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from asyncio import Task
 from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from time import monotonic
@@ -19,8 +18,7 @@ from toque.cache.change import Change
 from toque.cache.changes import Changes
 from toque.cache.groups import groups_of_change, table_group
 from toque.cache.snapshot import Snapshot
-from toque.call.tasks import cancel
-from toque.contract.errors import Error
+from toque.call.turns import Turns
 from toque.log.tail import Tail
 
 __all__ = ["CLAIM", "Purging", "Target"]
@@ -81,17 +79,17 @@ class Purging:
         self._epoch = ""
         self._due: dict[str, None] = {}
         self._later: deque[tuple[float, frozenset[str]]] = deque()
-        self._alarm = asyncio.Event()
-        self._following: Task[None] | None = None
+        trouble = "the cache in front could not be told what changed"
+        self._turns = Turns(self._turn, log, trouble, again_s=AGAIN_S, again_max_s=AGAIN_MAX_S)
         if tail is not None:
-            tail.on_news(self._alarm.set)
+            tail.on_news(self._turns.wake)
 
     def start(self) -> None:
-        self._following = asyncio.get_running_loop().create_task(self._follow())
+        self._turns.start()
 
     async def stop(self) -> None:
         """Say no more; whoever takes over says it all."""
-        await cancel(self._following)
+        await self._turns.stop()
         await self._target.close()
 
     @property
@@ -101,30 +99,20 @@ class Purging:
 
     def wake(self) -> None:
         """There may be news."""
-        self._alarm.set()
+        self._turns.wake()
 
-    async def _follow(self) -> None:
-        pause = AGAIN_S
-        while True:
-            self._alarm.clear()
-            try:
-                if self._tail is not None and not await self._tail.claim(CLAIM):
-                    self._forget()
-                    await asyncio.sleep(CLAIM_S)
-                    continue
-                await self._look()
-                await self._say()
-                if pause != AGAIN_S:
-                    log.warning("the cache in front hears again what changed")
-                pause = AGAIN_S
-            except Error as error:
-                self.failures += 1
-                if pause == AGAIN_S:
-                    log.warning("the cache in front could not be told what changed: %s; trying until it can", error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, AGAIN_MAX_S)
-                continue
-            await self._wait()
+    async def _turn(self) -> float:
+        if self._tail is not None and not await self._tail.claim(CLAIM):
+            self._forget()
+            await asyncio.sleep(CLAIM_S)
+            return 0.0
+        try:
+            await self._look()
+            await self._say()
+        except Exception:
+            self.failures += 1
+            raise
+        return LOOK_S if not self._later else max(0.0, min(LOOK_S, self._later[0][0] - monotonic()))
 
     async def _look(self) -> None:
         began = monotonic()
@@ -160,11 +148,3 @@ class Purging:
         self._snapshot, self._epoch = None, ""
         self._due.clear()
         self._later.clear()
-
-    async def _wait(self) -> None:
-        until = LOOK_S if not self._later else max(0.0, min(LOOK_S, self._later[0][0] - monotonic()))
-        try:
-            async with asyncio.timeout(until):
-                await self._alarm.wait()
-        except TimeoutError:
-            return

@@ -12,17 +12,15 @@ import enum
 import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
+from operator import itemgetter
 from types import BuiltinFunctionType, CodeType, FunctionType, GenericAlias, MethodType, ModuleType, UnionType
 from typing import Any
 
 from toque.cache.library_names import CLOCKS, CONSTANT, LIBRARIES, MOVING, SESSIONS, STILL
 from toque.cache.written import Written, is_attribute_written, written_by, written_in
-from toque.contract.code import codes_of, is_library
+from toque.contract.code import TooMuch, codes_of, is_library, is_of_library, reached
 
-__all__ = ["Impure", "is_of_library", "module_of", "named_by", "why_impure"]
-
-LOOKED_AT_MAX = 2_000
-"""As in `store/named.py`."""
+__all__ = ["Impure", "module_of", "named_by", "why_impure"]
 
 _MUTABLE = (list, dict, set, bytearray)
 
@@ -34,18 +32,11 @@ class Impure(Exception):
 def why_impure(roots: Iterable[Any]) -> str:
     """Why the answer of *roots*, the functions and classes of an operation, may change although no row does; empty
     where nothing speaks for that."""
-    seen: dict[int, Any] = {}  # With the values, so that no identity is given to another.
-    waiting: list[tuple[str, Any]] = [(getattr(root, "__name__", "it"), root) for root in roots]
+    named = [(getattr(root, "__name__", "it"), root) for root in roots]
     try:
-        while waiting:
-            name, value = waiting.pop()
-            if id(value) in seen:
-                continue
-            if len(seen) >= LOOKED_AT_MAX:
-                raise Impure("it names too much to be looked through")
-            seen[id(value)] = value
-            waiting += named_by(name, value)
-    except Impure as why:
+        for _ in reached(named, lambda each: named_by(*each), value_of=itemgetter(1)):
+            pass
+    except (Impure, TooMuch) as why:
         return str(why)
     return ""
 
@@ -259,10 +250,6 @@ def _check_library(name: str, module: str, attribute: str) -> None:
         raise Impure(f"it uses {name}, which answers otherwise each time")
     if top not in LIBRARIES and is_library(module):
         raise Impure(f"it uses {name}, and nobody knows what {top} reads")
-
-
-def is_of_library(thing: Any) -> bool:
-    return is_library(module_of(thing))
 
 
 def module_of(thing: Any) -> str:

@@ -28,7 +28,7 @@ __all__ = ["Fly", "How", "Landed", "Landing", "Looker", "Runner"]
 log = logging.getLogger("toque.cache")
 
 BACKSTOP_S = 0.05
-"""How often the log is looked at while answers are asked for: what psql writes rings no bell (caching.md 4.4)."""
+"""How often the log is looked at while answers are asked for: what psql writes rings no bell."""
 
 USED_S = 5.0
 """How long after the last question that goes on: then an idle app asks its database nothing."""

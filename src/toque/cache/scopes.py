@@ -3,7 +3,7 @@
 A row counts that could change the result by being there, by not being there, or by being another. In a group of tables
 that are joined by inner joins such a row fulfils all conditions of the group. The nullable side of an outer join is a
 group of its own: there the ON condition counts, and what is known about the kept side, but not WHERE (a row that WHERE
-refuses takes the place of one full of NULLs); and nothing is learnt from it about the kept side (caching.md 5.2).
+refuses takes the place of one full of NULLs); and nothing is learnt from it about the kept side.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ __all__ = ["Level", "Lost", "Shared"]
 log = logging.getLogger("toque.cache")
 
 TIMEOUT_S = 0.1
-"""How long anybody waits for the server: a hundred times what it takes (caching.md 2), and as long as for a look."""
+"""How long anybody waits for the server: a hundred times what it takes (measured), and as long as for a look."""
 
 ANSWER_S = 0.5
 """When a server that says nothing counts as gone. A first connection takes longer than a question, with TLS most."""
@@ -112,10 +112,10 @@ class Shared:
         if not self._is_worth_it(query) or not self.circuit.is_closed:
             self._try_again()
             return False
-        envelope = self._sealed_for_now()
+        envelope = self._present_envelope()
         if envelope is None:
             return False
-        name = envelope.name(key, query.knowledge.facts[: max(key[2], 0)])
+        name = envelope.name(key, query.knowledge.told_by(key))
         sealed = await self._get(name)
         if sealed is None:
             return False
@@ -131,7 +131,7 @@ class Shared:
 
     def send(self, query: CachedQuery, key: Key, answer: Any) -> None:
         """Have others find *answer*, if it is one that is kept under *key* now. Never waits."""
-        runner, envelope = self._runner, self._sealed_for_now()
+        runner, envelope = self._runner, self._present_envelope()
         snapshot = runner.snapshot
         if envelope is None or snapshot is None or not self._is_worth_it(query) or not self.circuit.is_closed:
             return
@@ -143,7 +143,7 @@ class Shared:
         # SQLAlchemy's names are a kind of str that MessagePack does not take.
         reads = [(str.__str__(table), columns, values) for table, columns, values in runner.entries.reads_of(key)]
         packed = Packed(runner.epoch, snapshot, reads, answer.is_personal, int(time()), answer.body)
-        name = envelope.name(key, query.knowledge.facts[: max(key[2], 0)])
+        name = envelope.name(key, query.knowledge.told_by(key))
         try:
             sealed = envelope.seal(name, packed)
         except (TypeError, ValueError, OverflowError) as error:
@@ -157,7 +157,7 @@ class Shared:
         """Whether a query takes longer than a question to the server; yes where nobody knows."""
         return query.run_s is None or query.run_s >= self._from_s
 
-    def _sealed_for_now(self) -> Envelope | None:
+    def _present_envelope(self) -> Envelope | None:
         place = self._runner.place
         if place != self._place:
             self._place, self._envelope = place, Envelope(place, self._release)

@@ -8,7 +8,7 @@ from typing import Any
 from toque.cache.changes import Images
 from toque.cache.protocol import Seen
 from toque.cache.snapshot import Snapshot
-from toque.cache.sqlite_changes import between, state
+from toque.cache.sqlite_changes import STATE, is_gap, seen_by, state_of, telling
 from toque.contract.errors import Unavailable
 from toque.store.sqlite import path_of
 from toque.store.sqlite_connection import open_reader
@@ -67,16 +67,16 @@ class SqliteLooker:
         return found
 
     def _read(self, connection: sqlite3.Connection, before: Snapshot | None) -> Seen:
-        def fetch(sql: str, arguments: tuple[Any, ...]) -> list[Any]:
+        def fetch(sql: str, arguments: tuple[int, ...] = ()) -> list[Any]:
             return connection.execute(sql, arguments).fetchall()
 
-        generation, last, first = fetch(state.sql, ())[0]
-        ((schema,),) = fetch("PRAGMA schema_version", ())
-        epoch, now = f"{generation}:{schema}", Snapshot(last + 1, last + 1)
-        seen = last if before is None else before.xmax - 1
-        if seen > last or (seen < last and (first is None or first > seen + 1)):
+        generation, last, first = state_of(fetch(STATE.sql))
+        ((schema,),) = fetch("PRAGMA schema_version")
+        epoch, seen, now = f"{generation}:{schema}", seen_by(before, last), Snapshot.up_to(last)
+        if is_gap(seen, first, last):
             return Seen(epoch, now, (), is_gap=True)
-        return Seen(epoch, now, between(fetch, self._images, seen, last))
+        rows = fetch(telling(seen, last).sql, (seen, last)) if last > seen else ()
+        return Seen(epoch, now, tuple(self._images.change(*row) for row in rows))
 
     def _ask(self, pragma: str) -> Any:
         try:

@@ -1,12 +1,13 @@
 """Triggers that capture what a statement changes on SQLite: one row of the log for each row that changed.
 
 `INSERT OR REPLACE` removes the rows in its way without firing the triggers of DELETE (lang_conflict.html, "REPLACE"),
-so rows that may be removed are told before: those that have a key of the new row.
+so rows that may be removed are told before: those that have a key of the new row. For a NULL that a column does not
+take, REPLACE writes the column's default, which is asked of the file: the model need not know of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Index, PrimaryKeyConstraint, Table, UniqueConstraint, literal_column
@@ -14,6 +15,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.sql.visitors import iterate, replacement_traverse
 
+from toque.cache.change_table import GENERATION
 from toque.cache.column_list import column_list
 from toque.cache.keys import TEXT_MAX, keys_of
 from toque.store.rows import Guarded, declared
@@ -32,11 +34,12 @@ def install(connection: Connection, tables: Sequence[Table]) -> list[str]:
 
     A table that lacks a column that they would name is left without: every write would fail.
     """
+    connection.exec_driver_sql(GENERATION)
     touched = []
     for table in tables:
         if _is_walled(table):
             continue
-        wanted = {} if _lacking(connection, table) else _triggers(table)
+        wanted = {} if _lacking(connection, table) else _triggers(connection, table)
         there = _there(connection, table)
         if there == wanted or not _is_table(connection, table):
             continue
@@ -60,7 +63,7 @@ def faults(connection: Connection, table: Table) -> list[str]:
     if lacking := _lacking(connection, table):
         return [f"it has no column {name}" for name in lacking]
     faults = []
-    if _there(connection, table) != _triggers(table):
+    if _there(connection, table) != _triggers(connection, table):
         faults.append("it has not the triggers that capture its changes")
     if "collate" in found.sql.lower():
         faults.append("it has a column with a collation, by which different texts may be equal")
@@ -146,7 +149,7 @@ def _there(connection: Connection, table: Table) -> dict[str, str]:
     return {row.name: row.sql for row in connection.exec_driver_sql(asked, (table.name,))}
 
 
-def _triggers(table: Table) -> dict[str, str]:
+def _triggers(connection: Connection, table: Table) -> dict[str, str]:
     """Each trigger's definition, by its name."""
     keys = keys_of(table, "sqlite")
     old, new = _image("OLD", keys), _image("NEW", keys)
@@ -157,7 +160,7 @@ def _triggers(table: Table) -> dict[str, str]:
         "update": ("AFTER UPDATE", f"{head}'[' || {old} || ',' || {new} || ']')"),
         "delete": ("AFTER DELETE", f"{head}'[' || {old} || ']')"),
     }
-    if replaced := _replaced(table, keys):
+    if replaced := _replaced(table, keys, _defaults(connection, table)):
         acts["replace"] = ("BEFORE INSERT", replaced)
         acts["override"] = (f"BEFORE UPDATE OF {_unique_columns(table)}", replaced)
     quote = _preparer.quote
@@ -168,17 +171,29 @@ def _triggers(table: Table) -> dict[str, str]:
     }
 
 
-def _replaced(table: Table, keys: Any) -> str:
+def _defaults(connection: Connection, table: Table) -> dict[str, str]:
+    """The SQL of the value that REPLACE writes for a NULL, by the name of its column."""
+    return {
+        row.name: row.dflt_value for row in _columns_of(connection, table) if row.notnull and row.dflt_value is not None
+    }
+
+
+def _replaced(table: Table, keys: Any, defaults: Mapping[str, str]) -> str:
     """What tells the rows that have a key of the new row; empty where none can."""
-    conditions = [
-        " AND ".join(f"there.{_preparer.quote(name)} = NEW.{_preparer.quote(name)}" for name in names)
-        for names in _constraints(table)
-    ]
+
+    def there(name: str) -> str:
+        return f"there.{_preparer.quote(name)}"
+
+    def new(name: str) -> str:
+        value = f"NEW.{_preparer.quote(name)}"
+        return f"coalesce({value}, ({defaults[name]}))" if name in defaults else value
+
+    conditions = [" AND ".join(f"{there(name)} = {new(name)}" for name in names) for names in _constraints(table)]
     for index in _unique_indexes(table):
-        parts = [f"{_of_row('there', each)} = {_of_row('NEW', each)}" for each in index.expressions]
+        parts = [f"{_of_row(there, each)} = {_of_row(new, each)}" for each in index.expressions]
         # Without its condition, a partial index is of no use, and each INSERT would look at all rows.
         where = index.dialect_options["sqlite"]["where"]
-        conditions.append(" AND ".join(parts if where is None else [*parts, _of_row("there", where)]))
+        conditions.append(" AND ".join(parts if where is None else [*parts, _of_row(there, where)]))
     if not conditions:
         return ""
     return (
@@ -206,11 +221,11 @@ def _is_known(expression: Any) -> bool:
     return not is_text and any(isinstance(part, Column) for part in parts)
 
 
-def _of_row(row: str, expression: Any) -> str:
-    """*expression* as the SQL of one row's value."""
+def _of_row(column: Callable[[str], str], expression: Any) -> str:
+    """*expression* as the SQL of the value of a row that has this for a *column*'s name."""
 
     def named(element: Any, **_: Any) -> Any:
-        return literal_column(f"{row}.{_preparer.quote(element.name)}") if isinstance(element, Column) else None
+        return literal_column(column(element.name)) if isinstance(element, Column) else None
 
     replaced = replacement_traverse(expression, {}, named)
     return str(replaced.compile(dialect=_dialect, compile_kwargs={"literal_binds": True}))

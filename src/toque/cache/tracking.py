@@ -92,8 +92,7 @@ class Tracking(_Compiler):  # type: ignore[misc]
         return known._replace(rule=rules.read, hidden=frozenset(rules.hidden), table=rules.table)
 
     def _find(self, bind: Any) -> Source | None:
-        key = key_of(bind.type, self.dialect.name)
-        kind = "" if key is None else key.kind
+        kind = _kind(bind.type, self.dialect.name)
         if isinstance(bind, Fact):
             return Source(fact=bind, kind=kind)
         name = self.bind_names.get(bind)
@@ -204,12 +203,12 @@ def _known(table: Any, dialect_name: str) -> Known:
     if not hasattr(table, "constraints"):
         return Known(table.fullname, {}, {})
     columns: Mapping[str, tuple[str, str]] = {
-        column.key: (str.__str__(column.name), getattr(key_of(column.type, dialect_name), "kind", ""))
-        for column in table.c
+        column.key: (str.__str__(column.name), _kind(column.type, dialect_name)) for column in table.c
     }
     return Known(table.fullname, keys_of(table, dialect_name), columns)
 
 
-def _kind(column: Any, dialect_name: str) -> str:
-    key = key_of(column.type, dialect_name)
+def _kind(type_: Any, dialect_name: str) -> str:
+    """The kind of `Key` by which values of this type are compared; empty where there is none."""
+    key = key_of(type_, dialect_name)
     return "" if key is None else key.kind

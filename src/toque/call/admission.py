@@ -203,7 +203,11 @@ class Gate:
 
 def _failure(context: Context, task: Task[Any] | None, error: BaseException) -> BaseException:
     """Why the call ended: a cancellation that was ours alone is the reason for it, and any other error is itself; but
-    what would end the process, as `sys.exit()` does, ends the call alone."""
-    if isinstance(error, CancelledError) and context.stopped is not None and task is not None:
-        return error if task.cancelling() > 1 else context.stopped
+    what would end the process, as `sys.exit()` does, or the call without an answer, ends the call as an error."""
+    if isinstance(error, CancelledError) and task is not None:
+        if context.stopped is not None:
+            return error if task.cancelling() > 1 else context.stopped
+        if type(error) is CancelledError and not task.cancelling():
+            # Nobody has cancelled this call: the function raised it, or awaited what others had cancelled.
+            return for_the_call(error)
     return error if isinstance(error, Exception | CancelledError | GeneratorExit) else for_the_call(error)

@@ -52,7 +52,7 @@ ORDER: tuple[StageName, ...] = (
     "deduplicate",
     "finish",
 )
-"""The policies, outermost first (design, section 3). Inputs are received once the caller is known to be
+"""The policies, outermost first (docs/why/one-path.md). Inputs are received once the caller is known to be
 allowed, and that there is room for them; only a rule that looks at them, or a memory that is asked by them, has them
 received before it."""
 

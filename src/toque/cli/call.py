@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from toque.call.context import Context
 from toque.call.plan import Plan
@@ -57,7 +58,9 @@ def call(
         idempotency_key: Names this call of an idempotent command: done once, however often it is tried.
     """
     loaded = load_app(app)
-    serving = loaded.serve(settings_for(loaded))
+    settings = settings_for(loaded)
+    # What waits is for processes that stay: a job that is begun here is cut off with the call, or ends it.
+    serving = loaded.serve(structs.replace(settings, messages=structs.replace(settings.messages, work=False)))
     plan = find_plan(serving.system.plans, operation)
     values = _gathered(plan, dict(_pair(word) for word in inputs))
     principal = Principal(subject=sub, roles=frozenset(role), scopes=frozenset(scope), tenant=tenant)

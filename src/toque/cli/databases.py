@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from toque.settings import Settings
     from toque.store import Store
 
-__all__ = ["Kept", "checked", "database_of", "in_store"]
+__all__ = ["Kept", "checked", "database_of", "in_store", "place_of"]
 
 T = TypeVar("T")
 
@@ -30,6 +30,13 @@ class Kept(NamedTuple):
     settings: Settings
     url: str
     metadata: MetaData
+
+
+def place_of(target: str) -> tuple[App, Settings, str]:
+    """An app, its settings, and the address of its database. Raises: Failure with code 2 where that is none."""
+    app = load_app(target)
+    settings = settings_for(app)
+    return app, settings, checked(database_url(settings, app.folder), "database.url")
 
 
 def database_of(target: str) -> Kept:

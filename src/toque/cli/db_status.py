@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
 
 from toque.cli.databases import database_of
 from toque.cli.failures import Failure
 from toque.cli.parameters import Target
+from toque.cli.tables import Format, print_json
 
 __all__ = ["status"]
 
 
-def status(target: Target = ".", /, *, format: Literal["table", "json"] = "table") -> None:
+def status(target: Target = ".", /, *, format: Format = "table") -> None:
     """Say how the app's database is: sizes, connections, transactions, lock waits, lag; the same as its metrics.
 
     - `toque db status shop`
@@ -20,8 +20,6 @@ def status(target: Target = ".", /, *, format: Literal["table", "json"] = "table
     Args:
         format: For people, or for programs.
     """
-    import msgspec
-
     from toque.store.insight.measures import measure
 
     _, _, url, _ = database_of(target)
@@ -30,7 +28,7 @@ def status(target: Target = ".", /, *, format: Literal["table", "json"] = "table
     except Exception as error:
         raise Failure(f"the database does not answer: {type(error).__name__}; check TOQUE_DATABASE_URL") from error
     if format == "json":
-        print(msgspec.json.format(msgspec.json.encode(found)).decode())
+        print_json(found)
         return
     from rich.console import Console
     from rich.markup import escape

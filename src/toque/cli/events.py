@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,13 +15,12 @@ import msgspec
 from cyclopts import App as Commands
 from cyclopts import Parameter
 
-from toque.cli.databases import checked, in_store
+from toque.cli import tables
+from toque.cli.databases import in_store, place_of
 from toque.cli.failures import Failure
 from toque.cli.parameters import AppTarget, Target
-from toque.cli.serve import settings_for
-from toque.cli.tables import Format, print_json, print_table
+from toque.cli.tables import Format
 from toque.cli.target import load_app
-from toque.serving import database_url
 
 if TYPE_CHECKING:
     from toque.app import App
@@ -48,7 +47,7 @@ def consumers(target: Target = ".", /, *, format: Format = "table") -> None:
     - `toque events consumers shop`
     """
     found = _acting(target, lambda operator, app: operator.consumers(_types(app)))
-    _show(
+    tables.show(
         format,
         found,
         ("consumer", "state", "behind", "oldest", "parked", "keys held"),
@@ -66,8 +65,8 @@ def consumers(target: Target = ".", /, *, format: Format = "table") -> None:
     )
 
 
-@events.command
-def list(target: Target = ".", /, *, since: str = "1h", limit: int = 100, format: Format = "table") -> None:
+@events.command(name="list")
+def list_(target: Target = ".", /, *, since: str = "1h", limit: int = 100, format: Format = "table") -> None:
     """Print what was published.
 
     - `toque events list shop --since 2026-11-01T08:00`
@@ -86,7 +85,7 @@ def list(target: Target = ".", /, *, since: str = "1h", limit: int = 100, format
         return (await reader.read(await reader.since(at), limit))[0]
 
     found = _within(target, read)
-    _show(
+    tables.show(
         format,
         [{**msgspec.to_builtins(each), "data": msgspec.Raw(each.data)} for each in found],
         ("event", "position, key", "at"),
@@ -110,7 +109,7 @@ def parked(target: Target = ".", /, *, consumer: str = "", limit: int = 100, for
         format: For people, or for programs.
     """
     found = _acting(target, lambda operator, app: operator.parked(consumer, limit=limit))
-    _show(
+    tables.show(
         format,
         found,
         ("event, last error", "consumer, key", "state"),
@@ -132,7 +131,7 @@ def show(consumer: str, event: str, /, *, app: AppTarget = ".") -> None:
 
     - `toque events show shop.cook 01a2...`
     """
-    print(msgspec.json.format(msgspec.json.encode(_the(app, consumer, event))).decode())
+    tables.print_json(_the(app, consumer, event))
 
 
 @events.command
@@ -334,18 +333,8 @@ def _within(target: str, act: Callable[[Operator, App, Store], Awaitable[T]]) ->
     """What *act* comes to on the app's database."""
     from toque.messages.operating import Operator
 
-    app = load_app(target)
-    url = checked(database_url(settings_for(app), app.folder), "database.url")
+    app, _, url = place_of(target)
     return in_store(url, lambda store: act(Operator(store), app, store))
-
-
-def _show(
-    format: Format, values: Any, headings: Sequence[str], rows: Sequence[Sequence[str]], *, whole: int = 0
-) -> None:
-    if format == "json":
-        print_json(values)
-    else:
-        print_table(headings, rows, whole=whole)
 
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -7,9 +7,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from toque.cache.learned import learned
 from toque.cache.live import why_not_live
@@ -18,7 +15,7 @@ from toque.cli.explain_messages import event_called, of_event, of_handler, of_jo
 from toque.cli.operations import OperationName, find_plan
 from toque.cli.parameters import Target
 from toque.cli.serve import settings_for
-from toque.cli.tables import Format, print_json
+from toque.cli.tables import Format, print_grid, print_json
 from toque.cli.target import load_app
 from toque.contract import schema
 from toque.contract.errors import CODES
@@ -27,6 +24,7 @@ from toque.contract.operation import ISOLATIONS, Kind
 from toque.serving import Serving
 from toque.store import AllRows, Database
 from toque.store.attempts import ATTEMPTS_MAX
+from toque.system.naming import roots_of
 from toque.system.workshop import why_once
 from toque.transports.jsonrpc import unoffered
 
@@ -91,14 +89,7 @@ def _print(title: str, headings: Row, parts: Iterable[Iterable[Row]], format: Fo
     if format == "json":
         print_json([dict(zip(headings, row, strict=True)) for part in parts for row in part])
         return
-    table = Table(title=title, title_justify="left")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for part in parts:
-        for row in part:
-            table.add_row(*map(escape, row))
-        table.add_section()
-    Console().print(table)
+    print_grid(headings, *parts, title=title)
 
 
 def _rules(serving: Serving, name: str) -> list[Row] | None:
@@ -230,9 +221,7 @@ def _rows_of(serving: Serving, plan: Plan) -> Iterator[Row]:
 
 def _code_of(serving: Serving, plan: Plan) -> Iterator[object]:
     """The functions and classes that run for an operation."""
-    yield plan.operation.function
-    for tp in plan.asks_for:
-        yield from filter(None, (tp, serving.system.pantry.factory(tp)))
+    yield from roots_of(plan, serving.system.pantry)
     for found in plan.signature.inputs:
         yield from filter(None, (getattr(node, "cls", None) for node in nodes_of(found.type)))
 

@@ -9,13 +9,11 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from toque.cli.databases import checked, in_store
+from toque.cli import tables
+from toque.cli.databases import in_store, place_of
 from toque.cli.failures import Failure
 from toque.cli.parameters import AppTarget
-from toque.cli.serve import settings_for
-from toque.cli.tables import Format, print_json, print_table
-from toque.cli.target import load_app
-from toque.serving import database_url
+from toque.cli.tables import Format
 
 if TYPE_CHECKING:
     from toque.messages.jobs.desk import Desk, Listed
@@ -52,10 +50,7 @@ def list_(
         format: For people, or for programs.
     """
     found = _act(app, lambda desk: desk.jobs(state=state, queue=queue, limit=limit))
-    if format == "json":
-        print_json(found)
-    else:
-        print_table(("job", "queue, key", "state", "due"), list(map(_row, found)), whole=ID_CHARS)
+    tables.show(format, found, ("job", "queue, key", "state", "due"), list(map(_row, found)), whole=ID_CHARS)
 
 
 @jobs.command
@@ -68,9 +63,6 @@ def queues(*, app: AppTarget = ".", format: Format = "table") -> None:
         format: For people, or for programs.
     """
     found = _act(app, lambda desk: desk.queues())
-    if format == "json":
-        print_json(found)
-        return
     rows = [
         [
             one.name,
@@ -80,7 +72,7 @@ def queues(*, app: AppTarget = ".", format: Format = "table") -> None:
         ]
         for one in found
     ]
-    print_table(("queue", "waiting", "running", "later", "dead", "oldest due", ""), rows)
+    tables.show(format, found, ("queue", "waiting", "running", "later", "dead", "oldest due", ""), rows)
 
 
 @jobs.command
@@ -104,7 +96,7 @@ def show(
     if found is None:
         raise Failure(f"nothing is known of job {id}: it was never committed, or has ended and left nothing")
     if format == "json":
-        print_json(found)
+        tables.print_json(found)
     else:
         _describe(found)
     return 1 if found.state == "dead" else 0
@@ -170,8 +162,7 @@ def _act(target: str, act: Callable[[Desk], Awaitable[T]]) -> T:
     from toque.messages.jobs.desk import Desk
     from toque.store.database import Database, transaction_of
 
-    app = load_app(target)
-    url = checked(database_url(settings_for(app), app.folder), "database.url")
+    _, _, url = place_of(target)
 
     async def within(database: Database, dialect: str) -> T:
         return await act(Desk(transaction_of(database), dialect))

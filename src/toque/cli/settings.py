@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from toque.cli.parameters import Target
 from toque.cli.serve import settings_for
+from toque.cli.tables import print_grid
 from toque.cli.target import load_app
 from toque.settings import describe
 
@@ -22,9 +19,4 @@ def settings(target: Target = ".", /) -> None:
 
     - `TOQUE_HTTP_PORT=9000 toque settings shop` shows where each value comes from.
     """
-    table = Table()
-    for heading in ("setting", "value", "from", "meaning"):
-        table.add_column(heading, overflow="fold")
-    for row in describe(settings_for(load_app(target))):
-        table.add_row(*map(escape, (row.name, row.value, row.source, row.doc)))
-    Console().print(table)
+    print_grid(("setting", "value", "from", "meaning"), describe(settings_for(load_app(target))))

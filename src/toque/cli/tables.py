@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from textwrap import wrap
 from typing import Any, Literal
 
-__all__ = ["Format", "print_json", "print_table"]
+__all__ = ["Format", "print_grid", "print_json", "print_table", "show"]
 
 Format = Literal["table", "json"]
+
+
+def show(
+    format: Format, values: Any, headings: Sequence[str], rows: Sequence[Sequence[str]], *, whole: int = 0
+) -> None:
+    """Print *values* for programs, or *rows* of them for people (see `print_table`)."""
+    if format == "json":
+        print_json(values)
+    else:
+        print_table(headings, rows, whole=whole)
 
 
 def print_json(value: Any) -> None:
@@ -37,6 +47,24 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, whole
         table.add_column(heading, overflow="fold", no_wrap=whole > 0 and place == 0)
     for first, *others in rows:
         table.add_row(escape(_folded(first, whole) if whole else first), *map(escape, others))
+    Console().print(table)
+
+
+def print_grid(
+    headings: Sequence[str], *parts: Iterable[Sequence[str]], title: str | None = None, has_lines: bool = False
+) -> None:
+    """Print a table with lines around its columns and between its *parts*; with *has_lines*, between all rows."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_lines=has_lines)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for part in parts:
+        for row in part:
+            table.add_row(*map(escape, row))
+        table.add_section()
     Console().print(table)
 
 

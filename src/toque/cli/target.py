@@ -34,9 +34,10 @@ def load_app(target: str) -> App:
         return apps[name]
     if "app" in apps:
         return apps["app"]
+    if not apps:
+        raise Failure(f'{where} makes no App; it wants `app = App("shop")`, say', code=2)
     if len(set(map(id, apps.values()))) != 1:
-        found = ", ".join(apps) or "none"
-        raise Failure(f"{where} has no single app (found: {found}); name it: {where}:NAME", code=2)
+        raise Failure(f"{where} has no single app (found: {', '.join(apps)}); name it: {where}:NAME", code=2)
     return next(iter(apps.values()))
 
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from cyclopts import App, Parameter
 
-from toque.cli.databases import checked, in_store
+from toque.cli.databases import in_store, place_of
 from toque.cli.failures import Failure
 from toque.cli.operations import Optional
 from toque.cli.parameters import AppTarget
 from toque.cli.serve import settings_for
+from toque.cli.tables import Format, print_grid, print_json
 from toque.cli.target import load_app
-from toque.serving import database_url
 
 if TYPE_CHECKING:
     from toque.messages.webhooks.endpoints import Endpoint, Endpoints
-    from toque.settings import Settings
 
 __all__ = ["webhooks"]
 
@@ -31,7 +31,7 @@ Id = Annotated[str, Parameter(help="The endpoint's id, as `list` shows it.")]
 
 
 @webhooks.command(name="list")
-def list_(*, app: AppTarget = ".", format: Literal["table", "json"] = "table") -> None:
+def list_(*, app: AppTarget = ".", format: Format = "table") -> None:
     """List the endpoints, those of every tenant.
 
     - `toque webhooks list --app shop`
@@ -39,13 +39,11 @@ def list_(*, app: AppTarget = ".", format: Literal["table", "json"] = "table") -
     Args:
         format: For people, or for programs.
     """
-    import msgspec
-
     found = _act(app, lambda endpoints: endpoints.all())
     if format == "json":
-        print(msgspec.json.format(msgspec.json.encode(found)).decode())
-        return
-    _show(found)
+        print_json(found)
+    else:
+        print_grid(("id", "url", "events", "tenant", "state"), map(_row, found))
 
 
 @webhooks.command
@@ -164,13 +162,11 @@ def _act(target: str, act: Callable[[Endpoints], Awaitable[T]]) -> T:
     from toque.messages.webhooks.endpoints import Endpoints, Rules
     from toque.store.database import Database, transaction_of
 
-    app = load_app(target)
-    settings: Settings = settings_for(app)
+    app, settings, url = place_of(target)
     sent = frozenset(event.type_name() for module in app.modules for event in module.sent)
     if not sent:
         raise Failure(f"{app.name} sends no events; name them with app.sends(OrderPlaced)")
     rules = Rules(sent, takes_http=not settings.is_production)
-    url = checked(database_url(settings, app.folder), "database.url")
 
     async def within(database: Database) -> T:
         return await act(Endpoints(transaction_of(database), None, rules))
@@ -178,19 +174,8 @@ def _act(target: str, act: Callable[[Endpoints], Awaitable[T]]) -> T:
     return in_store(url, lambda store: store.command(within))
 
 
-def _show(found: list[Endpoint]) -> None:
-    from datetime import UTC, datetime
-
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table()
-    for name in ("id", "url", "events", "tenant", "state"):
-        table.add_column(name, overflow="fold")
-    for one in found:
-        state = one.state + (f": {one.reason}" if one.reason else "")
-        if one.failing_since is not None and one.state == "enabled":
-            state = f"failing since {datetime.fromtimestamp(one.failing_since, UTC):%Y-%m-%d %H:%M} UTC"
-        table.add_row(one.id, escape(one.url), ", ".join(one.types) or "all", escape(one.tenant), escape(state))
-    Console().print(table)
+def _row(one: Endpoint) -> tuple[str, ...]:
+    state = one.state + (f": {one.reason}" if one.reason else "")
+    if one.failing_since is not None and one.state == "enabled":
+        state = f"failing since {datetime.fromtimestamp(one.failing_since, UTC):%Y-%m-%d %H:%M} UTC"
+    return one.id, one.url, ", ".join(one.types) or "all", one.tenant, state

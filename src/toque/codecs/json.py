@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from toque.codecs.depth import shallow_json
 from toque.codecs.problem import problem_document
 from toque.codecs.refusing import refusing
 from toque.codecs.stream import StreamEncoder
@@ -19,7 +20,7 @@ from toque.codecs.suspicion import suspicion
 from toque.contract.conversion import dec_hook, enc_hook, faults_of
 from toque.contract.errors import Fault, Problem
 from toque.contract.guard import key_guard
-from toque.contract.nodes import holds_carried
+from toque.contract.nodes import holds_carried, is_endless
 
 __all__ = ["JSON", "can_carry", "encode", "proven_text"]
 
@@ -38,7 +39,9 @@ class _Json:
     def decoder(self, tp: Any) -> Callable[[bytes], Any] | None:
         if not can_carry(tp):
             return None
-        typed = msgspec.json.Decoder(tp, dec_hook=dec_hook).decode
+        typed: Callable[[bytes], Any] = msgspec.json.Decoder(tp, dec_hook=dec_hook).decode
+        if is_endless(tp):
+            typed = shallow_json(typed)
         look_again = partial(_faults, tp)
         guard = key_guard(tp)
         if guard is None:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from msgspec import inspect
 
+from toque.codecs.depth import DEPTH_MAX
 from toque.codecs.json import can_carry
 from toque.codecs.problem import problem_document
 from toque.codecs.refusing import refusing
@@ -24,19 +24,26 @@ from toque.contract.conversion import dec_hook, enc_hook
 from toque.contract.errors import Problem
 from toque.contract.faults import refused
 from toque.contract.guard import key_guard
-from toque.contract.nodes import holds
+from toque.contract.nodes import is_endless
 
 __all__ = ["MSGPACK"]
 
-encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder(enc_hook=enc_hook).encode
-
-LOOKED_AT_MIN = 4096
-"""A colliding key takes eleven bytes (an array, a 64-bit number, a value), so smaller bodies hold below
-400: some ms."""
+_encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder(enc_hook=enc_hook).encode
 
 LEVELS_MAX = 32
-"""Levels of such a body, on average over its bytes: each level reads all below it once more (cbor2 stops at
-400, and documents that people write stay below 10)."""
+"""Levels of a body that is looked at closely, on average over its bytes: each level reads all below it once more."""
+
+SMALL_BYTES = 4096
+"""A shorter body may be deep, and holds below 400 colliding keys of eleven bytes (an array, a 64-bit number, a value):
+some ms either way."""
+
+
+def encode(value: Any) -> bytes:
+    """*value* in MessagePack. A time with a zone is its timestamp, or text where that is in no year from 1 to 9999."""
+    try:
+        return _encode(value)
+    except OverflowError:
+        return _encode(msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview), enc_hook=enc_hook))
 
 
 class _Msgpack:
@@ -50,12 +57,12 @@ class _Msgpack:
         typed = msgspec.msgpack.Decoder(tp, dec_hook=dec_hook, ext_hook=_refuse_extension).decode
         guard = key_guard(tp)
         is_suspect = suspicion(tp)
-        is_open = guard is not None or holds(tp, inspect.AnyType)
+        # The smallest body that is looked at more closely, because it could hold what is refused.
+        bytes_min = 1 if is_endless(tp) else SMALL_BYTES if guard is not None else math.inf
 
         def decode(data: bytes) -> Any:
-            # A body is looked at more closely only where it could hold what is refused.
-            if is_open and len(data) >= LOOKED_AT_MIN:
-                _refuse_compound_keys(data)
+            if len(data) >= bytes_min:
+                _look_at_levels(data)
             if _NOT_FINITE.search(data) is not None:
                 _refuse_not_finite(_untyped(data))
             if guard is not None and is_suspect(data):
@@ -97,24 +104,26 @@ def _refuse_not_finite(value: Any) -> None:
             _refuse_not_finite(item)
 
 
-_level: Callable[[Any], Any] = msgspec.msgpack.Decoder(
-    dict[str | int | float | bool | None, msgspec.Raw] | list[msgspec.Raw]
-).decode
+_level: Callable[[Any], Any] = msgspec.msgpack.Decoder(dict[str | int | float, msgspec.Raw] | list[msgspec.Raw]).decode
 _HEADS = frozenset([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
 """The first bytes of maps and arrays."""
 
 
-def _refuse_compound_keys(data: bytes) -> None:
-    """Refuse maps keyed by arrays, or by binary: untyped, they become tuples, whose hashes can be made to
-    collide."""
-    waiting: list[Any] = [data]
-    budget = LEVELS_MAX * len(data)
-    while waiting:
-        held = waiting.pop()
-        view = memoryview(held)
-        budget -= len(view)
-        if budget < 0:
-            raise msgspec.DecodeError(f"nested deeper than {LEVELS_MAX} levels")
-        if view[0] in _HEADS:
-            level = _level(held)
-            waiting.extend(level.values() if isinstance(level, dict) else level)
+def _look_at_levels(data: bytes) -> None:
+    """Refuse what is nested too deeply, and maps keyed by arrays or by binary: untyped, they become tuples, which no
+    format writes as keys and whose hashes can be made to collide."""
+    level: list[Any] = [data]
+    budget = LEVELS_MAX * max(len(data), SMALL_BYTES)
+    for _ in range(DEPTH_MAX + 1):
+        inner: list[Any] = []
+        for held in level:
+            budget -= len(view := memoryview(held))
+            if budget < 0:
+                raise msgspec.DecodeError(f"too much of it is nested deeper than {LEVELS_MAX} levels")
+            if view[0] in _HEADS:
+                parts = _level(held)
+                inner.extend(parts.values() if isinstance(parts, dict) else parts)
+        if not inner:
+            return
+        level = inner
+    raise msgspec.DecodeError(f"nested deeper than {DEPTH_MAX} levels")

@@ -12,6 +12,7 @@ from toque.codecs.refusing import refusing
 from toque.codecs.stream import StreamEncoder
 from toque.contract.conversion import dec_hook, enc_hook
 from toque.contract.guard import key_guard
+from toque.contract.nodes import is_endless
 from toque.contract.schema import list_item
 
 __all__ = ["NDJSON"]
@@ -26,8 +27,8 @@ class _Ndjson:
         item = list_item(tp)
         if item is None or not json.can_carry(tp):
             return None
-        if key_guard(item) is not None:
-            # One line is one JSON text, so the look twice at suspicious ones is JSON's own.
+        if key_guard(item) is not None or is_endless(item):
+            # One line is one JSON text, so a second look at those that deserve it is JSON's own.
             read = json.JSON.decoder(item)
             assert read is not None, "what JSON can carry it decodes"
             return lambda data: [read(line) for line in data.splitlines() if line.strip()]

@@ -3,11 +3,45 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["codes_of", "enclosed_by", "is_library", "is_of_library"]
+__all__ = ["TooMuch", "codes_of", "enclosed_by", "is_library", "is_of_library", "reached"]
+
+T = TypeVar("T")
+
+LOOKED_AT_MAX = 2_000
+"""Values that are looked at for one operation: one that names more than this few people would read through."""
+
+
+class TooMuch(Exception):
+    """More is named than is looked through."""
+
+    def __init__(self) -> None:
+        super().__init__("it names too much to be looked through")
+
+
+def reached(
+    roots: Iterable[T],
+    within: Callable[[T], Iterable[T]],
+    looked_at_max: int = LOOKED_AT_MAX,
+    *,
+    value_of: Callable[[T], Any] = lambda each: each,
+) -> Iterator[T]:
+    """*roots* and what is *within* each in turn, every value once. Raises: TooMuch."""
+    seen: dict[int, Any] = {}  # With the values, so that no identity is given to another.
+    waiting = list(roots)
+    while waiting:
+        each = waiting.pop()
+        value = value_of(each)
+        if id(value) in seen:
+            continue
+        if len(seen) >= looked_at_max:
+            raise TooMuch
+        seen[id(value)] = value
+        yield each
+        waiting += within(each)
 
 
 def codes_of(code: CodeType) -> Iterator[CodeType]:

@@ -61,9 +61,6 @@ class Retries(Struct, frozen=True, kw_only=True):
         return uniform(0, min(self.first_s * 2.0 ** min(failures - 1, 60), self.longest_s))  # noqa: S311
 
 
-NEVER = Retries(attempts_max=1)
-
-
 class JobRules(Struct, frozen=True, kw_only=True):
     """What a job's declaration says beside what it says of every operation."""
 

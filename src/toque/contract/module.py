@@ -194,25 +194,11 @@ class Module:
             deadline_s: as for `query`.
         """
 
-        def declare(function: Function) -> Function:
-            self.handlers.append(
-                Operation(
-                    name=f"{self.name}.{name or function.__name__}",
-                    kind=Kind.HANDLER,
-                    function=function,
-                    allow=public,
-                    method="POST",
-                    deadline_s=deadline_s,
-                    event=event,
-                    on_failure=on_failure,
-                    attempts_max=attempts_max,
-                    tags=self.tags,
-                    namespace=_locals_around(function),
-                )
-            )
-            return function
-
-        return declare
+        return self._adding(
+            self.handlers, Kind.HANDLER, name,
+            allow=public, method="POST", deadline_s=deadline_s,
+            event=event, on_failure=on_failure, attempts_max=attempts_max,
+        )  # fmt: skip
 
     def job(
         self,
@@ -326,26 +312,9 @@ class Module:
         return self._job(rules, name, deadline_s=deadline_s)
 
     def _job(self, rules: JobRules, name: str | None, **details: Any) -> Callable[[Function], Function]:
-        def declare(function: Function) -> Function:
-            full_name = f"{self.name}.{name or function.__name__}"
-            _declared_jobs[function] = full_name
-            self.jobs.append(
-                Operation(
-                    name=full_name,
-                    kind=Kind.JOB,
-                    function=function,
-                    allow=public,
-                    method="POST",
-                    priority="sheddable",
-                    job=rules,
-                    tags=self.tags,
-                    namespace=_locals_around(function),
-                    **details,
-                )
-            )
-            return function
-
-        return declare
+        return self._adding(
+            self.jobs, Kind.JOB, name, allow=public, method="POST", priority="sheddable", job=rules, **details
+        )
 
     def resource(self, *, lifetime: Lifetime = "app") -> Callable[[Function], Function]:
         """Offer what a function makes to every operation that asks for its type.
@@ -395,24 +364,33 @@ class Module:
         name: str | None,
         **details: Any,
     ) -> Callable[[Function], Function]:
+        if callable(path):
+            raise TypeError(f"an operation says who may call it: @{kind.value}(allow=...), with a path or without one")
         if path is not None and not (self.prefix + path).startswith("/"):
             raise ValueError(f"a path starts with '/', got {path!r}")
         if path and not path.startswith("/"):
             raise ValueError(f"below {self.prefix!r} a path starts with '/' or is empty, got {path!r}")
+
+        full_path = None if path is None else self.prefix + path
+        return self._adding(self.operations, kind, name, allow=allow, path=full_path, method=method, **details)
+
+    def _adding(
+        self, declared: list[Operation], kind: Kind, name: str | None, **details: Any
+    ) -> Callable[[Function], Function]:
+        """What adds a function to those *declared*, as an operation of *kind*."""
 
         def declare(function: Function) -> Function:
             operation = Operation(
                 name=f"{self.name}.{name or function.__name__}",
                 kind=kind,
                 function=function,
-                allow=allow,
-                path=None if path is None else self.prefix + path,
-                method=method,
                 tags=self.tags,
                 namespace=_locals_around(function),
                 **details,
             )
-            self.operations.append(operation)
+            declared.append(operation)
+            if kind is Kind.JOB:
+                _declared_jobs[function] = operation.name
             return function
 
         return declare

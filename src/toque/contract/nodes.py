@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import graphlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from msgspec import inspect
 
 from toque.contract.schema import fields_of, is_carried, is_pydantic, node_of, type_name
 
-__all__ = ["holds", "holds_carried", "model_members", "nodes_of", "unserialisable"]
+__all__ = ["holds", "holds_carried", "is_endless", "model_members", "nodes_of", "unserialisable"]
 
 
 @functools.cache
@@ -65,6 +66,17 @@ def holds(tp: Any, *kinds: type) -> bool:
 def holds_carried(tp: Any) -> bool:
     """Whether a value of *tp* may hold one that is carried as it is, like an uploaded file."""
     return any(is_carried(getattr(node, "cls", None)) for node in nodes_of(tp))
+
+
+@functools.cache
+def is_endless(tp: Any) -> bool:
+    """Whether a value of *tp* may be nested as deep as one likes: *tp* holds itself, or anything."""
+    held = {id(node): [id(part) for part in _children(node)] for node in nodes_of(tp)}
+    try:
+        graphlib.TopologicalSorter(held).prepare()
+    except graphlib.CycleError:
+        return True
+    return holds(tp, inspect.AnyType)
 
 
 _MEND_LIMITS = "Meta limits int, float, text and lists: compare others in __post_init__, and raise ValueError there"

@@ -23,6 +23,9 @@ Missed = Literal["none", "last", "all"]
 INTERVAL_MIN_S = 1.0
 """What is to happen more often is no job: a commit each second is what a schedule is worth."""
 
+INTERVAL_MAX_S = 36_525 * 86_400.0
+"""A century: nothing comes of what is to happen less often, and databases hold no time without end."""
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _INTERVAL = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
 
@@ -43,13 +46,15 @@ class Schedule(Struct, frozen=True, kw_only=True):
 
     def after(self, moment: float) -> float:
         """The first of its moments that is later than *moment*."""
-        if not self.cron:
+        if self.interval_s:
             return (moment // self.interval_s + 1) * self.interval_s
         from zoneinfo import ZoneInfo
 
         from cronsim import CronSim
 
-        return next(CronSim(self.cron, datetime.fromtimestamp(moment, ZoneInfo(self.zone)))).timestamp()
+        # cronsim forgets which of the two hours it is asked in where one comes twice, and begins with the first.
+        times = CronSim(self.cron, datetime.fromtimestamp(moment, ZoneInfo(self.zone)))
+        return next(at for time in times if (at := time.timestamp()) > moment)
 
 
 def every(interval: str | float | timedelta, missed: Missed = "last") -> Schedule:
@@ -61,7 +66,7 @@ def every(interval: str | float | timedelta, missed: Missed = "last") -> Schedul
 
 
 def interval_s(interval: str | float | timedelta) -> float:
-    """The seconds of *interval*, as it is written. Raises: ValueError where it is none, or too short."""
+    """The seconds of *interval*, as it is written. Raises: ValueError where it is none, too short or too long."""
     if isinstance(interval, str):
         found = _INTERVAL.fullmatch(interval.strip())
         if found is None:
@@ -69,8 +74,8 @@ def interval_s(interval: str | float | timedelta) -> float:
         seconds = float(found[1]) * _UNITS[found[2]]
     else:
         seconds = interval.total_seconds() if isinstance(interval, timedelta) else float(interval)
-    if seconds < INTERVAL_MIN_S:
-        raise ValueError(f"the shortest interval is {INTERVAL_MIN_S:g} s, got {interval!r}")
+    if not INTERVAL_MIN_S <= seconds <= INTERVAL_MAX_S:
+        raise ValueError(f"an interval is between {INTERVAL_MIN_S:g} s (the shortest) and a century, got {interval!r}")
     return seconds
 
 

@@ -11,12 +11,14 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, Union
 
 import msgspec
 from msgspec import NODEFAULT, Struct, inspect
+
+from toque.contract.hints import hints_of
 
 __all__ = [
     "CONTAINERS",
@@ -51,11 +53,13 @@ class Field(Struct, frozen=True):
 
 
 def plain_type(tp: Any) -> Any:
-    """*tp* without `Annotated`, `NewType`, `type` aliases and the `Required` marks of a TypedDict."""
+    """*tp* without `Annotated`, `Final`, `NewType` and `type` aliases. A type variable that nobody gave a type is what
+    it is bound to, or Any."""
     while True:
-        origin = typing.get_origin(tp)
-        if origin in (Annotated, typing.Required, typing.NotRequired):
+        if typing.get_origin(tp) in (Annotated, typing.Final):
             tp = typing.get_args(tp)[0]
+        elif isinstance(tp, typing.TypeVar):
+            tp = Any if tp.__bound__ is None else tp.__bound__
         elif isinstance(tp, typing.NewType):
             tp = tp.__supertype__
         elif type(tp).__name__ == "TypeAliasType":
@@ -109,7 +113,7 @@ def is_container(tp: Any) -> bool:
     origin = typing.get_origin(tp) or tp
     return isinstance(origin, type) and (
         issubclass(origin, CONTAINERS)
-        or origin in (Sequence, Mapping, AbstractSet)
+        or origin in (Sequence, Mapping, AbstractSet, Collection)
         or (origin.__module__ == "collections.abc" and origin.__name__.startswith("Mutable"))
     )
 
@@ -138,7 +142,7 @@ def fields_of(tp: Any) -> tuple[Field, ...]:
         return ()
     if is_pydantic(tp):
         return tuple(_pydantic_field(name, field) for name, field in tp.model_fields.items())
-    hints = _hints(tp)
+    hints = hints_of(tp)
     found: Any = node_of(tp)
     return tuple(
         Field(
@@ -151,23 +155,6 @@ def fields_of(tp: Any) -> tuple[Field, ...]:
         )
         for field in found.fields
     )
-
-
-def _hints(tp: Any) -> dict[str, Any]:
-    """The fields' types, with the arguments of a generic type in the place of its variables."""
-    cls = typing.get_origin(tp) or tp
-    hints = typing.get_type_hints(cls, include_extras=True)
-    variables = dict(zip(getattr(cls, "__parameters__", ()), typing.get_args(tp), strict=False))
-    if not variables:
-        return hints
-    return {name: _substituted(hint, variables) for name, hint in hints.items()}
-
-
-def _substituted(hint: Any, variables: dict[Any, Any]) -> Any:
-    if hint in variables:
-        return variables[hint]
-    free = getattr(hint, "__parameters__", ())
-    return hint[tuple(variables.get(one, one) for one in free)] if free and not isinstance(hint, type) else hint
 
 
 def _doc(hint: Any) -> str:

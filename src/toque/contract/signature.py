@@ -195,7 +195,7 @@ def _read_input(operation: Operation, parameter: inspect.Parameter, tp: Any, res
         hint = f"did you mean the resource {near[0]}?" if near else "offer it with @app.resource()" * can_be_made
         raise SignatureError(
             f"parameter {name!r} can be neither an input nor a resource: {problem}",
-            " Or ".join(filter(None, (hint, remedy))),
+            ", or ".join(filter(None, (hint, remedy))),
         )
     if operation.path is not None and place in (Place.PATH, Place.QUERY, Place.HEADER):
         _check_text(found)

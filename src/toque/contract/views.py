@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import operator
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -20,9 +20,11 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from toque.contract import schema
 from toque.contract.conversion import dec_hook
+from toque.contract.hints import hints_of
 from toque.contract.schema import type_name
 
 __all__ = ["Shape", "shaper"]
@@ -31,8 +33,7 @@ Shape = Callable[[Any], Any]
 """Takes what a function returned and returns the declared value; raises TypeError."""
 
 _SCALARS = (type(None), bool, int, float, str, bytes, Decimal, UUID, datetime, date, time, timedelta, Enum)
-_PLAIN_TYPES = frozenset(_SCALARS)
-_ABSENT = object()
+_PLAIN_TYPES = frozenset((*_SCALARS, UnsetType))
 
 
 def shaper(tp: Any) -> Shape | None:
@@ -76,8 +77,13 @@ def _is_plain(tp: Any) -> bool:
         return False
     if not schema.is_container(only):
         return True
-    held = typing.get_args(only) or tuple(typing.get_type_hints(only).values())
+    held = _members(only) or typing.get_args(only)
     return bool(held) and all(one is Ellipsis or _is_plain(one) for one in held)
+
+
+def _members(tp: Any) -> tuple[Any, ...]:
+    """The types of a named tuple's places; none of anything else."""
+    return tuple(hints_of(tp).values()) if hasattr(typing.get_origin(tp) or tp, "_fields") else ()
 
 
 def _leaf(tp: Any, where: str) -> Shape:
@@ -96,6 +102,10 @@ def _converted(value: Any, tp: Any, where: str) -> Any:
         raise TypeError(f"{where}: {error}") from error
 
 
+def _came(value: Any) -> str:
+    return "a coroutine, which nobody awaited" if isinstance(value, Coroutine) else type_name(type(value))
+
+
 def _plain(where: str, value: Any) -> Any:
     """Any means any plain value. An object in its place would leave with all that it holds."""
     if isinstance(value, dict):
@@ -107,7 +117,7 @@ def _plain(where: str, value: Any) -> Any:
             for item in items:
                 _plain(where, item)
     elif not isinstance(value, _SCALARS):
-        raise TypeError(f"{where} is Any, which takes plain values, got {type_name(type(value))}; declare its type")
+        raise TypeError(f"{where} is Any, which takes plain values, got {_came(value)}; declare its type")
     return value
 
 
@@ -159,19 +169,19 @@ def _nested(cls: type, inner: list[tuple[str, Shape]], count: int | None, narrow
 def _narrowed(tp: Any, fields: list[tuple[schema.Field, Shape | None]], value: Any) -> Any:
     """A new *tp* of the declared fields of *value*: a dict's keys, or anything else's attributes."""
     if isinstance(value, (*_SCALARS, list, tuple, set, frozenset)) and not hasattr(value, "_fields"):
-        raise TypeError(f"expected {type_name(tp)}, got {type_name(type(value))}")
+        raise TypeError(f"expected {type_name(tp)}, got {_came(value)}")
     members = {}
     for field, shape in fields:
         held = _held(value, field)
-        if held is not _ABSENT:
+        if held is not UNSET:
             members[field.name] = held if shape is None else shape(held)
-    return _converted(members, tp, f"{type_name(tp)} from {type_name(type(value))}")
+    return _converted(members, tp, f"{type_name(tp)} from {_came(value)}")
 
 
 def _held(value: Any, field: schema.Field) -> Any:
     if isinstance(value, Mapping):
-        return value.get(field.attribute, value.get(field.name, _ABSENT))
-    return getattr(value, field.attribute, _ABSENT)
+        return value.get(field.attribute, value.get(field.name, UNSET))
+    return getattr(value, field.attribute, UNSET)
 
 
 def _pydantic(cls: Any) -> Shape:
@@ -187,7 +197,7 @@ def _pydantic(cls: Any) -> Shape:
         except ValueError as error:
             # pydantic's own text quotes the values, which belong in no log.
             wrong = ", ".join(".".join(map(str, one["loc"])) for one in getattr(error, "errors", list)())
-            raise TypeError(f"expected {type_name(cls)}, got {type_name(type(value))}; wrong are: {wrong}") from None
+            raise TypeError(f"expected {type_name(cls)}, got {_came(value)}; wrong are: {wrong}") from None
 
     return shape
 
@@ -200,10 +210,10 @@ def _container(tp: Any, where: str, known: _Known) -> Shape:
     if issubclass(origin, Mapping):
         value = arguments[1] if arguments else Any
         return _dict(value, where, known)
+    if members := _members(tp):
+        return _tuple(members, where, known, origin)
     if issubclass(origin, tuple) and arguments and Ellipsis not in arguments:
         return _tuple(arguments, where, known)
-    if hasattr(origin, "_fields"):
-        return _tuple(tuple(typing.get_type_hints(origin).values()), where, known, origin)
     made = tuple if issubclass(origin, tuple) else set if issubclass(origin, AbstractSet) else list
     return _items(made, arguments[0] if arguments else Any, where, known)
 
@@ -217,7 +227,7 @@ def _items(made: Any, item_type: Any, where: str, known: _Known) -> Shape:
         if passing and isinstance(value, made) and passing.issuperset(map(type, value)):
             return value
         if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
-            raise TypeError(f"{where} is declared as {made.__name__}, got {type_name(type(value))}")
+            raise TypeError(f"{where} is declared as {made.__name__}, got {_came(value)}")
         held: Any = value if isinstance(value, made) else made(value)
         shaped = [item(one) for one in held]
         return held if all(map(operator.is_, shaped, held)) else made(shaped)
@@ -231,7 +241,7 @@ def _dict(value_type: Any, where: str, known: _Known) -> Shape:
 
     def shape(value: Any) -> Any:
         if not isinstance(value, Mapping):
-            raise TypeError(f"{where} is declared as a dict, got {type_name(type(value))}")
+            raise TypeError(f"{where} is declared as a dict, got {_came(value)}")
         _plain(where, value.keys())
         return {key: item(held) for key, held in value.items()}
 
@@ -243,7 +253,7 @@ def _tuple(item_types: tuple[Any, ...], where: str, known: _Known, made: Any = N
 
     def shape(value: Any) -> Any:
         if not isinstance(value, tuple | list) or len(value) != len(items):
-            raise TypeError(f"{where} is declared as a tuple of {len(items)}, got {type_name(type(value))}")
+            raise TypeError(f"{where} is declared as a tuple of {len(items)}, got {_came(value)}")
         shaped = [item(held) for item, held in zip(items, value, strict=True)]
         return tuple(shaped) if made is None else made(*shaped)
 
@@ -283,7 +293,7 @@ def _union(arms: tuple[Any, ...], where: str, known: _Known) -> Shape:
                 return part(value)
             except TypeError:
                 continue
-        raise TypeError(f"{where} is declared as {' | '.join(map(type_name, arms))}, got {type_name(type(value))}")
+        raise TypeError(f"{where} is declared as {' | '.join(map(type_name, arms))}, got {_came(value)}")
 
     return shape
 

@@ -13,7 +13,7 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     On SQLite the position is all: one writer at a time, so positions are given in the order of commits. On PostgreSQL
     a position is given before its commit, and a later one may be committed first: whoever asks for `pos > last` loses
     what came late. There a reader goes from one snapshot to the next, and reads what the second sees and the first did
-    not (PgQ; messaging.md 2.3).
+    not, as PgQ does.
     """
 
     at: int = 0

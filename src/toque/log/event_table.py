@@ -2,7 +2,7 @@
 
 On PostgreSQL it has eight parts, one for each day modulo eight; a part is emptied by TRUNCATE when all of it is older
 than the retention and has been read by everybody. Nothing is updated and nothing deleted, so a long reader that holds
-the vacuum horizon costs it nothing (PgQ's rotation; messaging.md 1 and 5). On SQLite rows are deleted in bounded
+the vacuum horizon costs it nothing (PgQ's rotation). On SQLite rows are deleted in bounded
 batches: there is no horizon.
 """
 

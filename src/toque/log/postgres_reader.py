@@ -2,7 +2,7 @@
 
 Of the transactions that are in the second snapshot and not in the first, some are in the first one's `xip`, the others
 have numbers from its `xmax` on. So `xid = any(xip) or xid >= xmax`, looked up in the second, is each of them once,
-whenever they commit and however long they take (caching.md 4, "Correctness argument").
+whenever they commit and however long they take (decision 0027).
 """
 
 from __future__ import annotations

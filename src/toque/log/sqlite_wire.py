@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from toque.contract.errors import Unavailable
 from toque.log.probe import Probe
+from toque.store.forking import keep_from_children
 from toque.store.sqlite import path_of
 from toque.store.sqlite_connection import open_reader
 
@@ -25,6 +26,9 @@ __all__ = ["SqliteWire"]
 LISTEN_S = 0.05
 """How often the file is looked at, which costs two microseconds: another process's event is seen within a tenth of a
 second."""
+
+CLAIMS_MAX = 10
+"""Times that a claim's file may be removed between opening and locking it, which takes microseconds."""
 
 
 class SqliteWire:
@@ -78,18 +82,27 @@ class SqliteWire:
         if name in self._held:
             return True
         self._folder.mkdir(exist_ok=True)
-        file = (self._folder / quote(name, safe="")).open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        path = self._folder / quote(name, safe="")
+        for _ in range(CLAIMS_MAX):
+            file = path.open("w")
+            keep_from_children(file)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                return False
+            if _is_at(file, path):
+                self._held[name] = file
+                return True
+            # Whoever had it removed the file after it was opened here: what is locked now is nobody's claim.
             file.close()
-            return False
-        self._held[name] = file
-        return True
+        return False
 
     async def release(self, name: str) -> None:
-        # The file stays: were it removed, somebody could lock the removed one while another locks a new one.
+        # Removed while it is locked, so that no worker that ever was leaves a file.
         if file := self._held.pop(name, None):
+            if _is_at(file, Path(file.name)):
+                os.unlink(file.name)
             file.close()
 
     def _cut(self) -> None:
@@ -118,3 +131,10 @@ def _state(file: Path) -> tuple[int, int]:
         found = os.stat(file)
         return found.st_mtime_ns, found.st_size
     return 0, 0
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether *file*, which is locked, is the one that others would open at *path*."""
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    return False

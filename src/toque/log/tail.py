@@ -19,7 +19,7 @@ from toque.contract.errors import Unavailable
 from toque.log.probe import Probe
 from toque.log.wire import wire_to
 
-__all__ = ["Tail"]
+__all__ = ["AGAIN_MAX_S", "IDLE_S", "Tail"]
 
 log = logging.getLogger("toque.log")
 

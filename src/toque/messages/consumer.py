@@ -53,5 +53,5 @@ class Desk:
     feed: Feed
     at_once: int
     """Events of one consumer that are at work at a time."""
-    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by the only event at work, where it matters which one ends the process."""
+    alone: asyncio.Lock
+    """Held by the only event or job at work, where it matters which one ends the process."""

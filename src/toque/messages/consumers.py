@@ -69,6 +69,7 @@ class Consumers:
         plans: Sequence[Plan],
         at_once: int,
         drain_s: float,
+        alone: asyncio.Lock,
     ) -> None:
         self.register = Register(store)
         self.handlings = {plan.operation.name: Handling(plan) for plan in plans}
@@ -77,7 +78,7 @@ class Consumers:
         self._reader = reader
         self._drain_s = drain_s
         self._tail = tail
-        self._desk = Desk(self.register, Parked(store), inbox, Feed(reader), at_once)
+        self._desk = Desk(self.register, Parked(store), inbox, Feed(reader), at_once, alone)
         self._working: dict[str, asyncio.Task[None]] = {}
         self._fences: dict[str, int] = {}
         self._news = asyncio.Event()

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Sequence
-from random import uniform
+from hashlib import sha256
 
 import msgspec
 
-from toque.call.tasks import cancel
+from toque.call.turns import Turns
 from toque.contract.errors import Error
 from toque.log.append import append
 from toque.log.tail import Tail
 from toque.messages.behalf import TRACEPARENT
 from toque.messages.brokers import Broker, Message, Subscription
 from toque.messages.cloudevents import Binding, CloudEvent, from_message
+from toque.messages.outbox import KEY_CHARS_MAX
 from toque.messages.relay import ORIGIN, binding_of
 from toque.store.database import Database, transaction_of
 from toque.store.own import execute
@@ -45,8 +47,14 @@ AGAIN_S, AGAIN_MAX_S = 0.2, 10.0
 KNOWN_S = 7 * 86_400.0
 """How long a message's id is known: as long as brokers of our making keep it."""
 
+_VERSION = re.compile("[0-9]{1,9}")
+"""A version that fits an integer of PostgreSQL."""
+
+_ODD = re.compile("[\0\ud800-\udfff]")
+
 SWEEP_S, SWEEP_ROWS = 60.0, 5000
-"""How often, and how many at a time, ids are forgotten: 80 a second."""
+"""How often, and how many at a time, ids are forgotten; at once again where there may be more, so that those of a busy
+topic do not become ever more."""
 
 _ARRIVE = {
     "postgresql": Prepared(
@@ -88,38 +96,27 @@ class Inflow:
         self._source = source
         self._binding: Binding = binding_of(broker.name)
         self._name = f"inflow {broker.name}"
-        self._working: asyncio.Task[None] | None = None
+        self._turns = Turns(self._turn, log, f"{self._name} waits", again_s=AGAIN_S, again_max_s=AGAIN_MAX_S)
         self._subscription: Subscription | None = None
         self._swept_at = 0.0
 
     async def start(self) -> None:
-        self._working = asyncio.get_running_loop().create_task(self._work())
+        self._is_connected = False
+        self._turns.start()
 
     async def stop(self) -> None:
-        await cancel(self._working)
+        await self._turns.stop()
         if self._subscription is not None:
             await self._subscription.close()
         await self._broker.close()
         await self._tail.release(self._name)
 
-    async def _work(self) -> None:
-        again = AGAIN_S
-        is_connected = False
-        while True:
-            try:
-                if not is_connected:
-                    await self._broker.connect()
-                    is_connected = True
-                await self.step()
-            except Error as error:
-                log.warning("%s waits: %s", self._name, error)
-                await asyncio.sleep(uniform(again / 2, again))  # noqa: S311 - to spread, not to hide
-                again = min(again * 2, AGAIN_MAX_S)
-            except Exception:
-                log.exception("%s failed", self._name)
-                await asyncio.sleep(AGAIN_MAX_S)
-            else:
-                again = AGAIN_S
+    async def _turn(self) -> float:
+        if not self._is_connected:
+            await self._broker.connect()
+            self._is_connected = True
+        await self.step()
+        return 0.0
 
     async def step(self) -> None:
         """Take in what comes, if this process is the one that does. Raises: Unavailable."""
@@ -158,12 +155,13 @@ class Inflow:
                 if event.source == self._source:
                     continue
                 # Without an id, nothing tells a message that came again from one like it.
-                if event.id and not await transaction.execute(arrive, (event.source, event.id, now)):
+                if event.id and not await transaction.execute(arrive, (_kept(event.source), _kept(event.id), now)):
                     continue
-                headers = {ORIGIN: event.source, "origin_id": event.id}
-                headers |= {n: event.extensions[n] for n in (TRACEPARENT, "tenant") if n in event.extensions}
+                headers = {ORIGIN: _kept(event.source), "origin_id": _kept(event.id)}
+                headers |= {n: _kept(event.extensions[n]) for n in (TRACEPARENT, "tenant") if n in event.extensions}
                 version = int(event.extensions.get("dataversion", "1"))
-                append(transaction, event.type, version, key=event.key or message.key, headers=headers, data=event.data)
+                type, key = _kept(event.type), _kept(event.key or message.key)
+                append(transaction, type, version, key=key, headers=headers, data=event.data)
 
         await self._store.command(keep)
 
@@ -171,13 +169,15 @@ class Inflow:
         """What came, as an event with JSON in it. What is none keeps its bytes as base64, for people to look at."""
         try:
             event = from_message(message.headers, message.body, self._binding)
-        except Error as error:
-            log.warning("%s: %s says it is a CloudEvent and is not: %s", self._name, message.id, error.faults)
+        except Exception as error:
+            # Whatever it is, it must not hold up what came with it.
+            faults = getattr(error, "faults", error)
+            log.warning("%s: %s says it is a CloudEvent and is not: %s", self._name, message.id, faults)
             event = None
         if event is None:
             place = f"{self._broker.name}/{message.topic}"
             event = CloudEvent(id=message.id, source=place, type=message.topic, data=message.body)
-        if not event.extensions.get("dataversion", "1").isdecimal() or not _is_json(event.data):
+        if _VERSION.fullmatch(event.extensions.get("dataversion", "1")) is None or not _is_json(event.data):
             kept = msgspec.json.encode({"base64": event.data})
             extensions = {n: value for n, value in event.extensions.items() if n != "dataversion"}
             event = msgspec.structs.replace(event, data=kept, extensions=extensions)
@@ -189,12 +189,21 @@ class Inflow:
         if now - self._swept_at < SWEEP_S:
             return
         self._swept_at = now
-        await execute(self._store, _SWEEP[self._store.dialect_name], now - KNOWN_S, SWEEP_ROWS)
+        if await execute(self._store, _SWEEP[self._store.dialect_name], now - KNOWN_S, SWEEP_ROWS) >= SWEEP_ROWS:
+            self._swept_at = 0.0
 
 
 def _is_json(data: bytes) -> bool:
     try:
         msgspec.json.decode(data)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):  # What is nested too deep, no handler can read either.
         return False
     return True
+
+
+def _kept(text: str) -> str:
+    """*text* as it came, or its digest where that is more than an index takes, or what no database holds as text: equal
+    ones stay equal, so that ids are known again and keys keep their order."""
+    if len(text) <= KEY_CHARS_MAX and _ODD.search(text) is None:
+        return text
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()

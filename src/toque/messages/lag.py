@@ -18,6 +18,10 @@ LAG_MAX = 10_000
 """Events that are looked at for one place, at most: more are as bad, and counting them costs."""
 
 
+POS_MAX = 2**63 - 1
+"""No position is above it: where the last epoch ends."""
+
+
 class Place(Struct, frozen=True, kw_only=True):
     """A place in the log, and what is counted from there on."""
 
@@ -40,25 +44,37 @@ class Lag(Struct, frozen=True):
 # ruff: noqa: S608 - what is put into a text is a number of ours.
 LAGS: Mapping[str, Prepared] = {
     # What is from xmax on, and what had not ended below it, are two walks along the index on xid; what is left of a
-    # difference that is being read is one along the positions. Each of them stops.
+    # difference that is being read is one along the positions. Each of them stops. Numbers mean something within their
+    # epoch alone (`Cursor.epoch`), which ends where the next one begins; all of the next ones is to be read.
     "postgresql": Prepared(
         f"""
         SELECT p.name, found.events, found.oldest_at
         FROM jsonb_to_recordset($1::text::jsonb) AS p (
-            name text, types jsonb, before float8, at bigint, xmax text, xip jsonb, seen text, until text
+            name text, types jsonb, before float8, at bigint, xmax text, xip jsonb, seen text, until text, epoch integer
         ) CROSS JOIN LATERAL (
+            SELECT coalesce(max(floor) FILTER (WHERE number = p.epoch), 0) AS floor,
+                coalesce(min(floor) FILTER (WHERE number > p.epoch), {POS_MAX}) AS ceiling
+            FROM toque.epoch
+        ) AS its CROSS JOIN LATERAL (
             SELECT count(*) AS events, min(at) AS oldest_at FROM (
                 (SELECT type, extract(epoch FROM at)::float8 AS at, xid, pos FROM toque.event
-                    WHERE xid >= p.xmax::xid8 ORDER BY xid LIMIT {LAG_MAX})
+                    WHERE xid >= p.xmax::xid8 AND pos + 0 > its.floor AND pos + 0 <= its.ceiling
+                    ORDER BY xid LIMIT {LAG_MAX})
                 UNION ALL
                 (SELECT type, extract(epoch FROM at)::float8, xid, pos FROM toque.event
-                    WHERE xid = ANY (ARRAY(SELECT jsonb_array_elements_text(p.xip))::xid8[]) LIMIT {LAG_MAX})
+                    WHERE xid = ANY (ARRAY(SELECT jsonb_array_elements_text(p.xip))::xid8[])
+                    AND pos + 0 > its.floor AND pos + 0 <= its.ceiling LIMIT {LAG_MAX})
                 UNION ALL
                 (SELECT type, at, xid, pos FROM (
                     SELECT type, extract(epoch FROM at)::float8 AS at, xid, pos FROM toque.event
-                        WHERE p.until <> '' AND pos > p.at ORDER BY pos LIMIT {LAG_MAX}) AS left_over
+                        WHERE p.until <> '' AND pos > greatest(p.at, its.floor)
+                        ORDER BY pos LIMIT {LAG_MAX}) AS left_over
                     WHERE pg_visible_in_snapshot(xid, nullif(p.until, '')::pg_snapshot)
+                    AND pos <= its.ceiling
                     AND NOT pg_visible_in_snapshot(xid, p.seen::pg_snapshot))
+                UNION ALL
+                (SELECT type, extract(epoch FROM at)::float8, xid, pos FROM toque.event
+                    WHERE pos > its.ceiling ORDER BY pos LIMIT {LAG_MAX})
             ) AS e
             WHERE (p.types IS NULL OR e.type IN (SELECT jsonb_array_elements_text(p.types)))
             AND (p.before IS NULL OR e.at < p.before)
@@ -98,5 +114,5 @@ def _row(place: Place) -> dict[str, Any]:
     xmax, xip = bounds(cursor.until or cursor.seen)
     return {
         "name": place.name, "types": place.types, "before": place.before,
-        "at": cursor.at, "xmax": xmax, "xip": xip, "seen": cursor.seen, "until": cursor.until,
+        "epoch": cursor.epoch, "at": cursor.at, "xmax": xmax, "xip": xip, "seen": cursor.seen, "until": cursor.until,
     }  # fmt: skip

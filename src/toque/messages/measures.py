@@ -16,7 +16,7 @@ import msgspec
 
 from toque.log.cursor import Cursor
 from toque.messages.dialects import both
-from toque.messages.job_tables import LATER, RUNNING, WAITING
+from toque.messages.job_tables import BEHIND, LATER, RUNNING, WAITING
 from toque.messages.lag import LAG_MAX, LAGS, Lag, Place, lags_in, written
 from toque.store.insight.measures import TIMEOUT_S, Measure
 
@@ -48,10 +48,21 @@ WITH RECURSIVE waiting (queue) AS (
     SELECT line.queue, (SELECT priority FROM toque.job
         WHERE state = {WAITING} AND queue = line.queue AND priority < line.priority ORDER BY priority DESC LIMIT 1)
     FROM line WHERE line.priority IS NOT NULL
+), behind (queue) AS (
+    SELECT (SELECT queue FROM toque.job WHERE state = {BEHIND} ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT queue FROM toque.job WHERE state = {BEHIND} AND queue > behind.queue ORDER BY queue LIMIT 1)
+    FROM behind WHERE behind.queue IS NOT NULL
+), dead (queue) AS (
+    SELECT (SELECT queue FROM toque.job_dead ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT queue FROM toque.job_dead WHERE queue > dead.queue ORDER BY queue LIMIT 1)
+    FROM dead WHERE dead.queue IS NOT NULL
 )
 SELECT 'job', queue, 'waiting', CAST(sum(waiting) AS bigint), max(age), '' FROM (
     SELECT queue,
-        (SELECT count(*) FROM (SELECT 1 FROM toque.job WHERE {_WAITING} LIMIT {COUNTED_MAX}) AS few) AS waiting,
+        (SELECT count(*) FROM (
+            SELECT 1 FROM toque.job WHERE {_WAITING} ORDER BY pos LIMIT {COUNTED_MAX}) AS few) AS waiting,
         (SELECT {{now}} - min(epoch(due)) FROM (
             SELECT due FROM toque.job WHERE {_WAITING} ORDER BY pos LIMIT {FIRST_MAX}) AS few) AS age
     FROM (SELECT queue, priority FROM line WHERE priority IS NOT NULL LIMIT {LINES_MAX}) AS line
@@ -62,8 +73,14 @@ UNION ALL
 SELECT 'job', queue, 'later', count(*), NULL, '' FROM (
     SELECT queue FROM toque.job WHERE state = {LATER} ORDER BY due LIMIT {COUNTED_MAX}) AS later GROUP BY queue
 UNION ALL
-SELECT 'job', queue, 'dead', count(*), NULL, '' FROM (
-    SELECT queue FROM toque.job_dead ORDER BY died DESC LIMIT {COUNTED_MAX}) AS dead GROUP BY queue
+SELECT 'job', queue, 'behind', (SELECT count(*) FROM (
+    SELECT 1 FROM toque.job WHERE state = {BEHIND} AND queue = behind.queue ORDER BY pos LIMIT {COUNTED_MAX}
+) AS few), NULL, ''
+FROM (SELECT queue FROM behind WHERE queue IS NOT NULL LIMIT {LINES_MAX}) AS behind
+UNION ALL
+SELECT 'job', queue, 'dead', (SELECT count(*) FROM (
+    SELECT 1 FROM toque.job_dead WHERE queue = dead.queue ORDER BY died LIMIT {COUNTED_MAX}) AS few), NULL, ''
+FROM (SELECT queue FROM dead WHERE queue IS NOT NULL LIMIT {LINES_MAX}) AS dead
 UNION ALL
 SELECT 'queue', name, '', 1, NULL, '' FROM toque.job_queue WHERE is_paused
 UNION ALL
@@ -176,6 +193,9 @@ def _of_jobs(rows: Sequence[Row]) -> Iterator[Measure]:
     for queue in queues:
         for state in ("waiting", "running", "later", "dead"):
             count, _ = found.get((queue, state), (0, None))
+            if state == "waiting":
+                # Those that stand out of the way of a claim wait too.
+                count += found.get((queue, "behind"), (0, None))[0]
             help = f"Jobs by state; at most {COUNTED_MAX} are counted."
             yield Measure(name="jobs", value=float(count), help=help, labels={"queue": queue, "state": state})
         _, age = found.get((queue, "waiting"), (0, None))

@@ -52,6 +52,8 @@ class Messages:
         self.consumers: Consumers | None = None
         """One of them: what handles events."""
         self.is_working = is_working
+        self.alone = asyncio.Lock()
+        """Held by the only job or event at work, where it matters which one ends the process."""
         self._bell = bell
 
     def counts(self) -> list[Count]:

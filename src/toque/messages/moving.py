@@ -36,7 +36,7 @@ PLACES = ("consumer", "relay", "webhook_place", "job_wait_place")
 
 TABLES = (
     *("event", "consumer", "inbox", "parked", "relay", "arrived"),
-    *("job", "job_once", "job_result", "job_dead", "job_step", "job_schedule", "job_queue", "job_rate"),
+    *("job", "job_once", "job_result", "job_dead", "job_step", "job_schedule", "job_queue", "job_rate", "job_left"),
     *("webhook_endpoint", "webhook_delivery", "webhook_place", "job_wait_place"),
 )
 """Without what was changed in the last minutes: that says something of the database that it is in."""

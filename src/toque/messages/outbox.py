@@ -18,7 +18,7 @@ from toque.store.transaction import READS
 if TYPE_CHECKING:
     from toque.call.context import Context
 
-__all__ = ["DATA_BYTES_MAX", "KEY_CHARS_MAX", "Bell", "Outbox"]
+__all__ = ["DATA_BYTES_MAX", "KEY_CHARS_MAX", "Bell", "Outbox", "key_text"]
 
 DATA_BYTES_MAX = 256 * 1024
 """The largest event: what the strictest of the usual carriers takes (Amazon SQS and SNS, Azure Service Bus). Who has
@@ -55,15 +55,14 @@ class Outbox:
         Args:
             key: events with one key are handled in the order in which their commands were committed, if these wait for
                 one another (as two do that change one row). Without one they are in no order.
-        Raises: ValueError where it is larger than `DATA_BYTES_MAX`, or the key longer than `KEY_CHARS_MAX`.
+        Raises: ValueError where it is larger than `DATA_BYTES_MAX`, or the key longer than `KEY_CHARS_MAX`; TypeError
+            where the key is None or no key.
         """
         if not self._transaction.is_command:
             raise PermissionError(READS)
-        data, key = _encode(event), str(key)
+        data, key = _encode(event), key_text(key)
         if len(data) > DATA_BYTES_MAX:
             raise ValueError(f"an event has at most {DATA_BYTES_MAX} bytes, and this one has {len(data)}")
-        if len(key) > KEY_CHARS_MAX or "\0" in key:
-            raise ValueError(f"a key has at most {KEY_CHARS_MAX} characters and no NUL, got {key[:60]!r}")
         if not self._is_used:
             self._is_used = True
             self._transaction.after.append(self._bell.ring)
@@ -75,3 +74,16 @@ class Outbox:
             headers=headers_of(self._context),
             data=data,
         )
+
+
+def key_text(key: object, name: str = "key") -> str:
+    """*key*, the argument *name*, as text that every database and broker takes. Raises: TypeError, ValueError."""
+    # None would be a key like any other, and whatever has it would wait for the rest of it.
+    if not isinstance(key, (str, UUID, int)):
+        raise TypeError(f"{name}= is text, a UUID or a whole number, got {key!r}; leave it out where there is none")
+    text = str(key)
+    if len(text) > KEY_CHARS_MAX:
+        raise ValueError(f"{name}= has at most {KEY_CHARS_MAX} characters, and this one has {len(text)}")
+    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError(f"{name}= has no NUL and no half of a character, got {text[:60]!r}")
+    return text

@@ -24,7 +24,7 @@ from toque.messages.consumer import Consumer, Desk
 from toque.messages.handling import UNKNOWN, Lacking
 from toque.messages.lanes import Lanes
 from toque.messages.parked import Attempted, Parking, Trouble
-from toque.messages.register import Tenure
+from toque.messages.register import CAREFUL_FROM, Tenure
 
 __all__ = ["Ownership"]
 
@@ -91,7 +91,7 @@ class Ownership:
         self._handling: set[asyncio.Task[None]] = set()
         # Until it has come past where the last owner may have been.
         self._to_recover = WINDOW
-        self._is_careful = tenure.crashes >= 2
+        self._is_careful = tenure.crashes >= CAREFUL_FROM
         self._is_well = tenure.crashes == 0
         self._settled_count = 0
         self._begun_looks = self._empty_look = 0

@@ -19,9 +19,13 @@ from toque.store.database import Database
 from toque.store.own import execute, look, rows
 from toque.store.store import Store
 
-__all__ = ["Fenced", "Register", "Row", "State", "Tenure", "hold"]
+__all__ = ["CAREFUL_FROM", "Fenced", "Register", "Row", "State", "Tenure", "hold"]
 
 State = Literal["running", "paused", "done"]
+
+CAREFUL_FROM = 2
+"""After so many owners in a row that ended without having come anywhere, the next one tries events one by one. Before
+that any of those at work may have ended it, or what else the process did, and so none is to blame."""
 
 _ADD = both(
     "INSERT INTO toque.consumer (name, handler, cursor, until, state, began, moved) "
@@ -75,7 +79,7 @@ class Tenure(msgspec.Struct, frozen=True):
     crashes: int
     """How many owners in a row ended without having come anywhere."""
     has_crashed: bool
-    """Whether the last one did not end by itself."""
+    """Whether the last one ended in the middle of the only event that it tried."""
 
 
 class Register:
@@ -108,7 +112,7 @@ class Register:
         if not found:
             return None
         id, fence, cursor, state, crashes = found[0]
-        return Tenure(id, fence, _cursor(cursor), state, crashes, crashes > 0 and fence - 1 != last_fence)
+        return Tenure(id, fence, _cursor(cursor), state, crashes, crashes > CAREFUL_FROM and fence - 1 != last_fence)
 
     async def move(
         self, tenure: Tenure, cursor: Cursor, *, is_well: bool, is_done: bool = False, is_open: bool = True

@@ -8,20 +8,16 @@ any more.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Collection, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
-from random import uniform
 from time import monotonic
 from urllib.parse import urlsplit
 
 import msgspec
 
 from toque.call.counts import Count
-from toque.call.tasks import cancel
-from toque.contract.errors import Error
+from toque.call.turns import Turns
 from toque.log.cursor import BEGINNING, Cursor
 from toque.log.entry import Entry
 from toque.log.reader import Reader
@@ -56,6 +52,7 @@ LOOK_S = 1.0
 AGAIN_S, AGAIN_MAX_S = 0.2, 10.0
 """Between two tries to publish, twice as long each time."""
 
+_BEGIN = msgspec.json.encode(BEGINNING).decode()
 _TAKE = {
     "postgresql": Prepared(
         "INSERT INTO toque.relay (name, fence, cursor) VALUES ($1, 1, $2) "
@@ -67,6 +64,12 @@ _TAKE = {
         "ON CONFLICT (name) DO UPDATE SET fence = toque_relay.fence + 1 RETURNING fence, cursor",
         True,
     ),
+}
+_KNOW = {
+    "postgresql": Prepared(
+        "INSERT INTO toque.relay (name, fence, cursor) VALUES ($1, 0, $2) ON CONFLICT DO NOTHING", True
+    ),
+    "sqlite": Prepared("INSERT INTO toque_relay (name, fence, cursor) VALUES (?, 0, ?) ON CONFLICT DO NOTHING", True),
 }
 _FENCE = both("SELECT fence FROM toque.relay WHERE name = $1")
 _MOVE = {
@@ -104,8 +107,7 @@ class Relay:
         self._types = None if types is None else frozenset(types)
         self._binding: Binding = binding_of(broker.name)
         self._name = f"relay {broker.name}"
-        self._news = asyncio.Event()
-        self._working: asyncio.Task[None] | None = None
+        self._turns = Turns(self._turn, log, f"{self._name} waits", again_s=AGAIN_S, again_max_s=AGAIN_MAX_S)
         self._tenure: tuple[int, Cursor] | None = None
         self._published = 0
         self._looked_at = monotonic()
@@ -115,43 +117,31 @@ class Relay:
         yield Count("relay_events", {"broker": self._broker.name}, self._published)
 
     async def start(self) -> None:
-        self._tail.on_news(self._news.set)
+        self._is_known = self._is_connected = False
+        self._tail.on_news(self._turns.wake)
         self._tail.on_lost(self._forget)
-        self._working = asyncio.get_running_loop().create_task(self._work())
+        self._turns.start()
 
     async def stop(self) -> None:
-        await cancel(self._working)
+        await self._turns.stop()
         await self._broker.close()
         await self._tail.release(self._name)
 
     def _forget(self) -> None:
         self._tenure = None
 
-    async def _work(self) -> None:
-        again = AGAIN_S
-        is_connected = False
-        while True:
-            self._news.clear()
-            try:
-                if not is_connected:
-                    await self._broker.connect()
-                    is_connected = True
-                has_more = await self.step()
-            except Error as error:
-                # What is too large for the broker waits here too, and all behind it: it must not be lost silently.
-                log.warning("%s waits: %s", self._name, error)
-                await asyncio.sleep(uniform(again / 2, again))  # noqa: S311 - to spread, not to hide
-                again = min(again * 2, AGAIN_MAX_S)
-                continue
-            except Exception:
-                log.exception("%s failed", self._name)
-                await asyncio.sleep(AGAIN_MAX_S)
-                continue
-            again = AGAIN_S
-            if not has_more:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(CLAIM_S if self._tenure is None else None):
-                        await self._news.wait()
+    async def _turn(self) -> float | None:
+        if not self._is_known:
+            # Before the broker is: how far it is behind is told, and events are kept for it, also where it never comes.
+            await execute(self._store, _KNOW[self._store.dialect_name], self._name, _BEGIN)
+            self._is_known = True
+        if not self._is_connected:
+            await self._broker.connect()
+            self._is_connected = True
+        # What is too large for the broker fails, again and again, and all behind it waits: none is lost silently.
+        if await self.step():
+            return 0.0
+        return CLAIM_S if self._tenure is None else None
 
     async def step(self) -> bool:
         """Publish the next batch, if this process relays; whether there may be more. Raises: Unavailable, TooLarge."""
@@ -200,8 +190,7 @@ class Relay:
 
     async def _take(self) -> tuple[int, Cursor]:
         """Become the owner of the cursor; a new relay begins with the oldest event that is kept."""
-        begin = msgspec.json.encode(BEGINNING).decode()
-        ((fence, place),) = await change(self._store, _TAKE[self._store.dialect_name], self._name, begin)
+        ((fence, place),) = await change(self._store, _TAKE[self._store.dialect_name], self._name, _BEGIN)
         return fence, msgspec.json.decode(place, type=Cursor)
 
     async def _is_held(self, fence: int) -> bool:

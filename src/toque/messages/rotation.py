@@ -7,7 +7,6 @@ is old writes nothing.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from time import time
@@ -16,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 
-from toque.call.tasks import cancel
+from toque.call.turns import Turns
 from toque.contract.errors import Error
 from toque.log.append import DAY_S
 from toque.log.cursor import Cursor
@@ -88,27 +87,22 @@ class Rotation:
         self._store = store
         self._tail = tail
         self._keep_days = keep_days
-        self._working: asyncio.Task[None] | None = None
+        self._turns = Turns(self._turn, log, "old events are not forgotten yet", again_s=AGAIN_S, again_max_s=AGAIN_S)
 
     async def start(self) -> None:
-        self._working = asyncio.get_running_loop().create_task(self._work())
+        self._turns.start()
 
     async def stop(self) -> None:
-        await cancel(self._working)
+        await self._turns.stop()
 
-    async def _work(self) -> None:
-        while True:
+    async def _turn(self) -> float:
+        if await self._tail.claim("rotation"):
             try:
-                if await self._tail.claim("rotation"):
-                    await self.rotate(time())
-                pause = LOOK_S
+                await self.rotate(time())
             except Error as error:
+                # A lock that was not to be had, more often than not: publishers wait behind each try.
                 log.warning("old events are not forgotten yet: %s", error)
-                pause = LOOK_S
-            except Exception:
-                log.exception("old events are not forgotten yet")
-                pause = AGAIN_S
-            await asyncio.sleep(pause)
+        return LOOK_S
 
     async def rotate(self, now: float) -> int:
         """Forget what may be forgotten at the moment *now*: how many events, or parts of the table."""

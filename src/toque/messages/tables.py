@@ -11,12 +11,13 @@ from toque.messages.broker_tables import BROKERS
 from toque.messages.consumer_tables import CONSUMERS
 from toque.messages.job_tables import JOBS
 from toque.messages.limit_tables import LIMITS
+from toque.messages.line_tables import LINES
 from toque.messages.wait_tables import WAITS
 from toque.messages.webhooks.tables import WEBHOOKS
 
 __all__ = ["RESTORED", "STEPS", "complaints", "lay_out"]
 
-STEPS: tuple[Step, ...] = (EVENTS, CONSUMERS, JOBS, WEBHOOKS, BROKERS, WAITS, LIMITS)
+STEPS: tuple[Step, ...] = (EVENTS, CONSUMERS, JOBS, WEBHOOKS, BROKERS, WAITS, LIMITS, LINES)
 """In the order in which they are made."""
 
 lay_out = partial(layout.lay_out, steps=STEPS)

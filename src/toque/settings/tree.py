@@ -17,10 +17,12 @@ __all__ = [
     "SECTIONS",
     "App",
     "Auth",
+    "Cache",
     "Calls",
     "Database",
     "Http",
     "HttpClient",
+    "Live",
     "Log",
     "Messages",
     "Observe",
@@ -389,23 +391,6 @@ class Observe(Struct, frozen=True, kw_only=True):
     """Whether calls and statements become OpenTelemetry spans; OTEL_* variables say where to."""
 
 
-SECTIONS: Mapping[str, type[Struct]] = {
-    "app": App,
-    "http": Http,
-    "calls": Calls,
-    "database": Database,
-    "cache": Cache,
-    "live": Live,
-    "http_client": HttpClient,
-    "auth": Auth,
-    "log": Log,
-    "messages": Messages,
-    "webhooks": Webhooks,
-    "observe": Observe,
-}
-"""The sections by name, in the order in which they are listed."""
-
-
 class Settings(Struct, frozen=True, kw_only=True):
     """All settings of a running app."""
 
@@ -429,6 +414,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def is_production(self) -> bool:
         return self.app.environment == "production"
+
+
+SECTIONS: Mapping[str, type[Struct]] = {
+    name: type(section)
+    for name, section in zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True)
+    if isinstance(section, Struct)
+}
+"""The sections by name, in the order in which they are listed."""
 
 
 class SettingType(NamedTuple):

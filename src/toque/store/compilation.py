@@ -51,7 +51,6 @@ class Compilation:
         is_write = compiled.isinsert or compiled.isupdate or compiled.isdelete
         tables = (statement.table,) if isinstance(statement, UpdateBase) else ()
         self.compiled = compiled
-        self.is_insert = compiled.isinsert
         self.prepared = Prepared(compiled.string, is_write, tables)
         sources = {name: _source(name, compiled, key_binds, attributes) for name in compiled.bind_names.values()}
         in_order = [sources[name] for name in compiled.positiontup or ()]

@@ -27,7 +27,7 @@ from toque.store.rows import Guarded
 if TYPE_CHECKING:
     from toque.store.transaction import Transaction
 
-__all__ = ["Denials", "check_session", "denials_of"]
+__all__ = ["Denials", "denials_in_session", "denials_of"]
 
 Parameters = Mapping[str, Any]
 
@@ -41,19 +41,20 @@ def denials_of(statement: Any, dialect: Any, names: tuple[str, ...]) -> Denials 
     return Denials(statement, rules, dialect, names) if isinstance(rules, Guarded) else None
 
 
-def check_session(statement: Any, dialect: Any, named: int, affected: int) -> None:
-    """Raise where a session's write by key alone met fewer rows than it named: SQLAlchemy only warns of a DELETE.
-
-    Raises: NotFound, whether a row is missing or a rule kept the write from it.
-    """
+def denials_in_session(
+    statement: Any, dialect: Any, rows: Sequence[Parameters], affected: int
+) -> tuple[Denials, Sequence[Any]] | None:
+    """What to ask after a session's *statement*, and its binds: nothing of a flush, which names rows by their keys,
+    where it met them all."""
     guard = getattr(dialect, "guard", None)
-    if affected >= named or guard is None or not isinstance(statement, (Update, Delete)):
-        return
-    table, rules = guard.find(statement.table)
-    conditions = list(_conjuncts(statement._where_criteria))
-    key = _pinned(table, conditions)
-    if isinstance(rules, Guarded) and key and len(key) == len(conditions):
-        raise NotFound("There is no such row that you may write.")
+    if guard is None or not isinstance(statement, (Update, Delete)):
+        return None
+    key = _pinned(guard.find(statement.table)[0], statement._where_criteria)
+    if affected >= len(rows) and key and all(condition.operator is operators.eq for condition in key):
+        return None
+    denials = denials_of(statement, dialect, tuple(rows[0]))
+    cache_key = statement._generate_cache_key()
+    return None if denials is None else (denials, () if cache_key is None else cache_key.bindparams)
 
 
 class Denials:

@@ -12,13 +12,14 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import JSON, DateTime, Enum, MetaData, Numeric, Uuid
+from sqlalchemy import JSON, DateTime, Enum, MetaData, Numeric, Uuid, exists
 from sqlalchemy.orm import DeclarativeBase, declared_attr, has_inherited_table
 
-from toque.store.rows import SHARED, Rows, declare, made_by
+from toque.store.rows import SHARED, Guarded, Rows, Rule, declare, declared, everybody, made_by
 
 if TYPE_CHECKING:
     from toque.store.facts import Me
@@ -111,11 +112,14 @@ class Conventions:
         cls._said = _over(cls._said, said, says_rows)
         if table is not None:
             made_by(table, cls)
-            cls._declare(table)
+            cls._declare(table, is_part=has_inherited_table(cls) and not (said or says_rows))
 
     @classmethod
-    def _declare(cls, table: Any) -> None:
+    def _declare(cls, table: Any, is_part: bool) -> None:
         said = cls._said
+        if is_part and not said.get("shared") and not cls.__mapper__.concrete:  # type: ignore[attr-defined]
+            declare(table, partial(_of_whole, cls), sensitive=said.get("sensitive", False))
+            return
         has_rows = getattr(cls.__rows__, "__func__", None) is not vars(Conventions)["__rows__"].__func__
         rows = SHARED if said.get("shared") else cls.__rows__ if has_rows else None
         if rows is not None or said.get("tenant") or said.get("owner"):
@@ -142,6 +146,19 @@ def _over(base: Mapping[str, Any], own: Mapping[str, Any], says_rows: bool) -> M
         return own
     has_rules = says_rows or own.get("tenant") or own.get("owner")
     return {**{name: value for name, value in base.items() if not (has_rules and name == "shared")}, **own}
+
+
+def _of_whole(part: Any, _me: Me) -> Rows:
+    """The rules of a table that holds a part of its base's rows (joined-table inheritance): theirs."""
+    mapper = part.__mapper__
+    whole = declared(mapper.inherits.local_table)
+    if not isinstance(whole, Guarded):  # Nothing said is refused at start, so all that is left is shared.
+        return Rows(read=everybody, write=everybody)
+
+    def there(rule: Rule) -> Rule:
+        return exists().where(mapper.inherit_condition, rule)
+
+    return Rows(there(whole.read), insert=there(whole.insert), change=there(whole.change), delete=there(whole.delete))
 
 
 class Model(Conventions, DeclarativeBase):

@@ -21,12 +21,9 @@ from sqlalchemy.orm import Mapper, registry
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ClauseElement
 
-from toque.contract.code import codes_of, enclosed_by, is_of_library
+from toque.contract.code import TooMuch, codes_of, enclosed_by, is_of_library, reached
 
 __all__ = ["Named", "named_tables"]
-
-LOOKED_AT_MAX = 2_000
-"""How many values are looked at; an operation that names more than this few people would read through."""
 
 _LATE = frozenset(
     {"getattr", "globals", "locals", "vars", "eval", "exec", "compile", "__import__", "import_module", "attrgetter"}
@@ -55,22 +52,10 @@ class _Unknown(Exception):
 
 def named_tables(roots: Iterable[Any]) -> Named:
     """The tables that *roots*, the functions and classes of an operation, can meet; related ones are among them."""
-    found: set[str] = set()
-    seen: dict[int, Any] = {}  # With the values, so that no identity is given to another.
-    waiting = list(roots)
     try:
-        while waiting:
-            value = waiting.pop()
-            if id(value) in seen:
-                continue
-            if len(seen) >= LOOKED_AT_MAX:
-                raise _Unknown("it names too much to be looked through")
-            seen[id(value)] = value
-            found |= {table.name for table in _tables_of(value)}
-            waiting += _named_by(value)
-    except _Unknown as why:
+        return Named(frozenset(table.name for value in reached(roots, _named_by) for table in _tables_of(value)))
+    except (TooMuch, _Unknown) as why:
         return Named(frozenset(), str(why))
-    return Named(frozenset(found))
 
 
 # What a value stands for in the database.

@@ -13,8 +13,10 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.types import NULLTYPE
 
+from toque.contract.schema import type_name
 from toque.store.compilation import Compilation
 from toque.store.conversion import reader
 from toque.store.denials import denials_of
@@ -57,6 +59,9 @@ class Plans:
             names: the parameters that will come with it; an INSERT or UPDATE sets the columns of these names.
             extra: columns to read behind the view's own.
         """
+        if not isinstance(statement, ClauseElement):
+            came = type_name(statement if isinstance(statement, type) else type(statement))
+            raise TypeError(f"a statement is built with select(), insert() and their like, got {came}")
         if extra or not names:
             return self._find(statement, view, (), extra)
         # A statement that takes parameters was built to be run again and again. It is known by itself then: the

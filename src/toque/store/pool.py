@@ -2,7 +2,7 @@
 warm.
 
 asyncpg's own pool resets a connection on every release, which costs half of a one-row request
-(data_formats.md 1.1). Ours resets only what was not left clean: nothing in Toque sets session state. A call is admitted
+(measured). Ours resets only what was not left clean: nothing in Toque sets session state. A call is admitted
 here rather than at the door, because here alone the capacity is known: who waits, and who is refused, is the line's to
 say (`call/line.py`).
 """

@@ -10,6 +10,7 @@ import asyncpg  # type: ignore[import-untyped]
 import msgspec
 
 from toque.store.closing import Session
+from toque.store.forking import keep_from_children
 
 __all__ = ["Connection", "connect", "connect_to_move"]
 
@@ -31,6 +32,13 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
     is_pooled = False
     session: Session
     """What it has been told."""
+
+    def fileno(self) -> int:
+        """Its socket's number. Raises: ValueError where it is closed."""
+        if self.is_closed():
+            raise ValueError("the connection is closed")
+        number: int = self._transport.get_extra_info("socket").fileno()
+        return number
 
     async def be_watched(self) -> None:
         """Have the server stop a statement that nobody waits for, where it can; through a pooler nothing may be set."""
@@ -112,6 +120,7 @@ async def connect(url: str, *, is_pooled: bool = False, name: str = "toque") -> 
         max_cached_statement_lifetime=0,
         server_settings={**session, "application_name": name},
     )
+    keep_from_children(connection)
     try:
         # asyncpg asks the server about the types, which takes more than one message.
         async with connection.transaction(readonly=True):

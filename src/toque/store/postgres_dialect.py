@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -32,10 +33,18 @@ def _finite(value: Any) -> Any:
 
 
 class _AwareDateTime(AsyncpgDateTime):
-    """`DateTime(timezone=True)` on PostgreSQL: asyncpg would take a time without its zone for one in UTC."""
+    """`DateTime(timezone=True)` on PostgreSQL: asyncpg would take a time without its zone for one in UTC, and gives
+    PostgreSQL's infinities, as which it writes the first and the last time there are, without one."""
 
     def bind_processor(self, dialect: Dialect) -> Process:
         return aware if self.timezone else None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Process:
+        return _zoned if self.timezone else None
+
+
+def _zoned(value: datetime | None) -> datetime | None:
+    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
 class Postgres(OverTransaction, PGDialect_asyncpg):

@@ -27,7 +27,7 @@ from toque.store.pool import Pool
 __all__ = ["BEYOND", "PRIMARY", "Replica", "Replicas", "position"]
 
 STALE_S = 1.0
-"""How old a read may be that follows no write of its own caller: the promise of the design, section 6."""
+"""How old a read may be that follows no write of its own caller: as an answer from memory (`cache.bound_s`)."""
 
 LOOK_S = 0.2
 """How often positions are looked at while queries come: five samples within STALE_S. No query, no look."""

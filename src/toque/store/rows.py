@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Table, and_, false, true
+from sqlalchemy import ColumnElement, Table, and_, false, select, true
 
 from toque.store.facts import Fact, Me, me
 
@@ -30,6 +30,7 @@ __all__ = [
     "Guarded",
     "Me",
     "Rows",
+    "Rule",
     "Shared",
     "declare",
     "declared",
@@ -172,6 +173,9 @@ def _guarded(table: Table, said: _Saying) -> Guarded:
         if name not in table.c:
             known = ", ".join(table.c.keys())
             raise TypeError(f"the rules of table {table.name!r} name the column {name!r}; it has {known}.")
+    for rule in (rows.read, rows.write, rows.insert, rows.change, rows.delete, *rows.hidden.values()):
+        if rule is not None:
+            _refuse_strays(table, rule)
     own = [table.c[name] == fact for name, fact in stamp.items()]
     # One rule stays one object, by which it is seen that reading is enough (`both`).
     said_once = {
@@ -190,6 +194,13 @@ def _guarded(table: Table, said: _Saying) -> Guarded:
         stamp={**stamp, **rows.stamp},
         is_sensitive=said.is_sensitive,
     )
+
+
+def _refuse_strays(table: Table, rule: Rule) -> None:
+    """A column of another table has no row within a rule, unless a subquery brings it."""
+    for found in select(true()).where(rule).get_final_froms():
+        if found is not table:
+            raise TypeError(f"a rule of table {table.name!r} names columns of {found}; ask other tables with exists().")
 
 
 def _or(rule: Rule | None, otherwise: Rule) -> Rule:

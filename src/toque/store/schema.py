@@ -30,6 +30,9 @@ __all__ = ["LOCK_ID", "SchemaDrift", "connected", "create_missing", "drift", "la
 T = TypeVar("T")
 
 VERSION_TABLE = "alembic_version"
+BUSY_S = 30.0
+"""How long SQLite is asked for its write lock. It asks ten times a second, and an app that writes all the time has it
+for all but some hundredths of the time: fifty tries were too few."""
 # Any number that nothing else locks: workers that start together make the tables one after the other.
 LOCK_ID = 0x70C0E
 
@@ -78,7 +81,7 @@ def _with_sqlite(url: str, act: Callable[[Connection], T], is_kept: bool) -> T:
         path.parent.mkdir(parents=True, exist_ok=True)
     elif not path.parent.is_dir():
         raise Unavailable(f"the database cannot be reached: there is no folder {path.parent}; check TOQUE_DATABASE_URL")
-    engine = create_engine(f"sqlite:///{path}")
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_S})
 
     # sqlite3 begins transactions behind SQLAlchemy's back and commits before DDL. SQLAlchemy's documentation,
     # "SQLite, Serializable isolation": take both out of its hands. IMMEDIATE, so that workers wait for each

@@ -21,7 +21,7 @@ from sqlalchemy.types import Float
 from sqlalchemy.util import await_only
 
 from toque.contract.errors import Conflict, Invalid, NotFound
-from toque.store.denials import check_session
+from toque.store.denials import denials_in_session
 from toque.store.expansion import UNFIT
 from toque.store.facts import filled
 from toque.store.prepared import Prepared
@@ -140,10 +140,11 @@ class Cursor:
         arguments = self._filled(arguments)
         if not compiled._result_columns:
             self.rowcount = await_only(self._transaction.execute(prepared, arguments))
-            check_session(compiled.statement, context.dialect, 1, self.rowcount)
+            self._look(context)
             return
         self._rows = await_only(self._transaction.fetch(prepared, arguments, ALL, list))[::-1]
         self.rowcount = len(self._rows)
+        self._look(context)
         self.description = [
             (column.name, _FLOAT8 if isinstance(column.type, Float) else _NUMERIC, *[None] * 5)
             for column in compiled._result_columns
@@ -156,7 +157,15 @@ class Cursor:
                 _prepared(sql, context, self._transaction.plans), [self._filled(row) for row in rows]
             )
         )
-        check_session(context.compiled.statement, context.dialect, len(rows), self.rowcount)
+        self._look(context)
+
+    def _look(self, context: Any) -> None:
+        """Raise what kept a write from rows that it did not affect: the statement's own binds, not a cached one's."""
+        rows = context.compiled_parameters
+        found = denials_in_session(context.invoked_statement, context.dialect, rows, self.rowcount)
+        if found is not None:
+            denials, binds = found
+            await_only(denials.look(self._transaction, binds, rows, self.rowcount))
 
     def _filled(self, arguments: Sequence[Any]) -> Sequence[Any]:
         context = self._transaction.context

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Sequence
+from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -44,17 +45,21 @@ class Budget:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._is_on = False
-        self._looked_at = 0.0
+        self._looked_at = inf
 
     def begin(self) -> None:
-        """The next statement is run in the loop."""
+        """What is run from now on is run in the loop, and stopped if it takes too long."""
         self._looked_at = 0.0
         if not self._is_on:
             self._connection.set_progress_handler(self._look, INSTRUCTIONS_PER_LOOK)
             self._is_on = True
 
     def end(self) -> None:
-        """The next one is not: in a thread it would only fight for the interpreter lock."""
+        """It has ended; what follows, the end of a transaction say, is not stopped."""
+        self._looked_at = inf
+
+    def leave_loop(self) -> None:
+        """What follows runs in a thread, where looking would only fight for the interpreter lock."""
         if self._is_on:
             self._connection.set_progress_handler(None, 0)
             self._is_on = False

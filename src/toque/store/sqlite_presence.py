@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
+from toque.store.forking import keep_from_children
 from toque.store.release import Release
 
 __all__ = ["Presence", "present"]
@@ -31,6 +32,7 @@ class Presence:
     def begin(self) -> None:
         self._folder.mkdir(exist_ok=True)
         self._file = (self._folder / f"{os.getpid()}-{next(_numbers)}").open("w")
+        keep_from_children(self._file)
         # Locked before there is anything to read: whoever reads a name knows that it is meant.
         fcntl.flock(self._file, fcntl.LOCK_EX)
         self._file.write(self._release.name)

@@ -45,10 +45,12 @@ class Reader:
             if is_interrupted(error):
                 raise OverBudget from error
             raise
+        finally:
+            self._budget.end()
 
     def leave_loop(self) -> None:
         """What follows runs in a thread."""
-        self._budget.end()
+        self._budget.leave_loop()
 
 
 def fetch(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any], rows_max: int) -> list[Any]:

@@ -1,7 +1,7 @@
 """All writes of SQLite: one connection, and group commit.
 
 A commit with full sync costs one or more turns of the disk; sharing it is worth a factor of 75
-(data_formats.md 1.3). Commands take turns, each from its first statement to its end. When nobody is waiting
+(decision 0006). Commands take turns, each from its first statement to its end. When nobody is waiting
 for a turn, or the batch is full or old, it is committed; callers hear of their command only then.
 
 A thread does all that may wait: for other processes (BEGIN), for the disk (COMMIT), for statements that take long. What
@@ -94,8 +94,6 @@ class Writer:
             await self.waiting.turn(context)
         self._is_taken = True
         self._holder = command
-        if not self._unsettled:
-            self._since = monotonic()
         self._unsettled += 1
         if self._unsettled == 2:
             self._loop.call_later(PART_AFTER_S, self._part)
@@ -128,6 +126,8 @@ class Writer:
             if not self._batch.connection.in_transaction:
                 self._give(partial(self._batch.recover, command))
             raise
+        finally:
+            self._budget.end()
 
     async def commit(self, command: Command, done: asyncio.Future[None]) -> None:
         """Give up the turn, and come back when *command* is on the disk."""
@@ -158,6 +158,9 @@ class Writer:
         """Let the next one write, and commit if it is time to: its statements queue up behind the COMMIT."""
         self._holder = None
         self._is_taken = self.waiting.hand_over(None)
+        if self._unsettled == 1:
+            # It is now that somebody begins to wait. The first statement has waited itself, for the COMMIT before.
+            self._since = monotonic()
         is_old = monotonic() - self._since > max(BATCH_AGE_S, min(self._batch.commit_s, PART_AFTER_S))
         if self._unsettled and (not self._is_taken or self._unsettled >= BATCH_MAX or is_old):
             self._give(self._batch.settle)
@@ -176,7 +179,7 @@ class Writer:
     def _give(self, job: Job) -> None:
         """Have the thread do *job* after all that it was given before."""
         if self._is_idle:
-            self._budget.end()
+            self._budget.leave_loop()
         self._put += 1
         self._jobs.put(job)
 

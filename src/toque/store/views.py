@@ -12,10 +12,12 @@ from dataclasses import is_dataclass
 from functools import cache, partial
 from itertools import starmap
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Union, get_args, get_origin, is_typeddict
 
 import msgspec
 from msgspec import Struct
+
+from toque.contract.hints import hints_of
 
 __all__ = ["Field", "View", "nested_view", "view_of"]
 
@@ -44,13 +46,13 @@ def view_of(view: Any) -> View:
     if not isinstance(kind, type) or kind is UnionType:
         return _scalar(view)
     if is_typeddict(kind):
-        return _mapping(view, get_type_hints(kind), dict)
+        return _mapping(view, hints_of(view), dict)
     if hasattr(kind, "model_validate"):
         return _pydantic(kind)
     if issubclass(kind, msgspec.Struct):
         return _called(view, {field.name: field.type for field in msgspec.structs.fields(view)})
     if is_dataclass(kind) or hasattr(kind, "__attrs_attrs__"):
-        return _called(view, get_type_hints(kind, include_extras=True))
+        return _called(view, hints_of(view))
     return _scalar(view)
 
 

@@ -69,6 +69,7 @@ def messages_of(
             plans=handlers,
             at_once=settings.messages.at_once,
             drain_s=settings.messages.drain_s,
+            alone=messages.alone,
         )
         messages.consumers = consumers
         messages.counting.append(consumers.counts)
@@ -81,7 +82,7 @@ def messages_of(
         from toque.messages.jobs.worker import Worker
 
         slots, drain_s = settings.messages.jobs_max, settings.messages.drain_s
-        worker = Worker(store, messages.tail, book, slots=slots, drain_s=drain_s)
+        worker = Worker(store, messages.tail, book, slots=slots, drain_s=drain_s, alone=messages.alone)
         messages.services.append(worker)
         messages.drains.append(worker.drain)
         messages.preparations.append(partial(warn_of_strangers, store, book.queues))

@@ -8,19 +8,17 @@ from __future__ import annotations
 import dis
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from toque.call.plan import Plan
 from toque.call.resources import Pantry
-from toque.contract.code import codes_of, enclosed_by, is_of_library
+from toque.contract.code import TooMuch, codes_of, enclosed_by, is_of_library, reached
 from toque.contract.event import Event
 
 __all__ = ["events_named", "named_directly", "roots_of"]
-
-LOOKED_AT_MAX = 2_000
-"""Values that are looked at for one operation (as `store.named`); more code than that is not an operation's own."""
 
 
 def roots_of(plan: Plan, pantry: Pantry) -> list[Callable[..., Any]]:
@@ -40,16 +38,12 @@ def named_directly(function: Callable[..., Any]) -> set[FunctionType]:
     return {each for each in _within(function) if isinstance(each, FunctionType)}
 
 
-def _named(roots: Iterable[Any], others: Collection[Any]) -> list[Any]:
-    waiting = list(roots)
-    seen: dict[int, Any] = {}  # With the values, so that no identity is given to another.
-    closed = {id(each) for each in others} - {id(each) for each in waiting}
-    while waiting and len(seen) < LOOKED_AT_MAX:
-        value = waiting.pop()
-        if id(value) not in seen:
-            seen[id(value)] = value
-            waiting += () if id(value) in closed else _within(value)
-    return list(seen.values())
+def _named(roots: Iterable[Any], others: Collection[Any]) -> Iterator[Any]:
+    roots = list(roots)
+    closed = {id(each) for each in others} - {id(each) for each in roots}
+    # More code than that is not an operation's own.
+    with suppress(TooMuch):
+        yield from reached(roots, lambda value: () if id(value) in closed else _within(value))
 
 
 def _within(value: Any) -> Iterator[Any]:

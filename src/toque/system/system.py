@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,33 +9,25 @@ from msgspec import Struct
 
 from toque import checks, message_checks
 from toque.call.admission import Gate
-from toque.call.context import Context
-from toque.call.delivery import Delivery
 from toque.call.observation import Figures
 from toque.call.plan import Plan
-from toque.call.resources import Pantry, Provider
+from toque.call.resources import Pantry
 from toque.call.threads import Threads
 from toque.call.waiting import Waiting
-from toque.contract.access import Access
 from toque.contract.complaints import Complaint, SetupError
 from toque.contract.event import Event
 from toque.contract.module import Module
-from toque.contract.operation import Operation
 from toque.http_client.outgoing import Outgoing
-from toque.message_checks import is_event
-from toque.security.credentials import Verifier
-from toque.security.development import DevelopmentTokens
 from toque.settings import Settings, problems
-from toque.store.database import DATABASES, AllRows, Database
 from toque.store.insight.slow import SlowStatements
 from toque.store.insight.statistics import Statistics
 from toque.store.insight.watch import Watcher
 from toque.store.replies import Replies
-from toque.system.caching import cache_of, captured_tables, live_of, problems_of_caching, why_uncached
-from toque.system.declared import Declared, read_declared
-from toque.system.following import keyring_of, messages_of, probes_of, problems_with, send_webhooks
-from toque.system.stores import Tables, ears_of, guard_of, store_of
-from toque.system.workshop import Workshop, transacts
+from toque.system.caching import cache_of, captured_tables, live_of, why_uncached
+from toque.system.draft import Draft, draft_of
+from toque.system.following import messages_of, probes_of, send_webhooks
+from toque.system.stores import Tables
+from toque.system.workshop import Workshop
 
 if TYPE_CHECKING:
     from toque.cache.cache import Cache
@@ -47,7 +38,6 @@ if TYPE_CHECKING:
     from toque.store.guard import Guard
     from toque.store.release import Release
     from toque.store.store import Store
-    from toque.system.sending import Sending
 
 __all__ = ["System", "Tables", "compile_system"]
 
@@ -132,121 +122,79 @@ def compile_system(
     Raises: SetupError with all that is wrong, each with its remedy.
     """
     wrong = [*complaints, *problems(settings), *checks.of_modules(modules), *message_checks.of_events(modules)]
-    sent = frozenset(event.type_name() for module in modules for event in module.sent if is_event(event))
-    outgoing, sending = Outgoing(settings.http_client), _sending(modules)
-    requesting = _requesting(outgoing, sending)
-    pantry = Pantry(
-        {
-            Database: _database,
-            AllRows: _all_rows,
-            Delivery: lambda context: context.delivery,
-            **requesting,
-            **({} if sending is None else sending.at_hand(sent, takes_http=not settings.is_production)),
-        },
-        given=[settings, DevelopmentTokens(settings)],
-    )
-    declared = read_declared(modules, pantry, wrong)
-    verifier = Verifier(settings)
-    if any(_takes_tokens(found) for found, _ in declared.operations):
-        wrong += verifier.check()
-    keyring = keyring_of(settings, [found for found, _ in declared.operations], wrong)
-    wrong += outgoing.problems(is_used=declared.needs(*requesting) or bool(sent))
-    has_messages, transacted = False, tuple[type, ...](DATABASES)
-    if sending is not None:
-        from toque.system.lost_jobs import lost_jobs
-
-        has_messages = bool(declared.handlers or declared.jobs or sent) or declared.needs(*sending.publishing)
-        transacted += sending.transacted
-        wrong += lost_jobs(declared)
-    store, ears = None, tuple(ears_of(settings, database_url))
-    guard = guard_of(tables, wrong)
-    if has_messages or any(transacts(pantry, *each, transacted) for each in (*declared.operations, *declared.seeds)):
-        store = store_of(settings, database_url, release, guard, ears=ears, wrong=wrong)
-    if has_messages:
-        wrong += problems_with(settings)
-    if store is not None:
-        wrong += problems_of_caching(settings, store)
+    draft = draft_of(modules, settings, database_url, release, tables=tables, wrong=wrong)
     if wrong:
         raise SetupError(wrong)
-    tail, cache = _followed(store, settings, declared, pantry, tables, has_messages=has_messages)
-    watches = not settings.is_production if settings.database.watch is None else settings.database.watch
-    workshop = Workshop(
-        settings,
-        pantry,
-        Threads(settings.calls.threads_max, settings.calls.thread_queue_max),
-        Gate(settings.calls.in_flight_max),
-        verifier,
-        store,
-        Replies(store) if store is not None else None,
-        guard,
-        Watcher() if watches else None,
-        _inbox(store) if declared.handlers and store is not None else None,
-        keyring,
-        transacted,
-        None if sending is None else sending.book,
-        cache,
-    )
+    tail, cache = _followed(draft, tables)
+    workshop = _workshop(draft, cache)
     # Nobody calls a seed: it fills the tables for all.
-    seeds = tuple(workshop.plan(*seed, is_guarded=False) for seed in declared.seeds)
+    seeds = tuple(workshop.plan(*seed, is_guarded=False) for seed in draft.declared.seeds)
     workshop.figures.clear()  # A seed runs once, before there is anybody to look.
-    plans = {operation.name: workshop.plan(operation, signature) for operation, signature in declared.operations}
-    messages: Messages | None = None
-    handlers: tuple[Plan, ...] = ()
-    jobs: tuple[Plan, ...] = ()
-    if has_messages and sending is not None and store is not None and tail is not None:
-        book = sending.book
-        book.store, book.compile = store, workshop.step
-        book.limits.update({limits.queue: limits for module in modules for limits in module.queues})
-        jobs = tuple(workshop.plan(*job) for job in declared.jobs)
-        book.add(jobs)
-        handlers = tuple(workshop.plan(*handler) for handler in declared.handlers)
-        messages = messages_of(
-            modules[0].name, store, sending.bell, tail, settings, inbox=workshop.inbox, handlers=handlers, book=book
-        )
-        if sent:
-            send_webhooks(messages, settings, outgoing, sent)
+    plans = {operation.name: workshop.plan(operation, signature) for operation, signature in draft.declared.operations}
+    jobs = tuple(workshop.plan(*job) for job in draft.declared.jobs)
+    handlers = tuple(workshop.plan(*handler) for handler in draft.declared.handlers)
     return System(
         settings=settings,
         plans=plans,
         figures=workshop.figures,
         gate=workshop.gate,
         threads=workshop.threads,
-        pantry=pantry,
-        store=store,
-        outgoing=outgoing,
-        ears=ears,
+        pantry=draft.pantry,
+        store=draft.store,
+        outgoing=draft.outgoing,
+        ears=draft.ears,
         watcher=workshop.watcher,
         seeds=seeds,
         handlers=handlers,
         jobs=jobs,
-        sent=tuple(dict.fromkeys(event for module in modules for event in module.sent)),
-        guard=guard,
-        messages=messages,
+        sent=draft.sent,
+        guard=draft.guard,
+        messages=_messages(draft, workshop, tail, handlers, jobs) if draft.has_messages else None,
         cache=cache,
-        live=None if cache is None or store is None else live_of(cache, store, settings),
+        live=None if cache is None or draft.store is None else live_of(cache, draft.store, settings),
     )
 
 
-def _sending(modules: Sequence[Module]) -> Sending | None:
-    """What operations ask for to cause messages; None where none of it is loaded: who asks for a type imports it."""
-    declares = any(module.handlers or module.jobs or module.sent for module in modules)
-    if not declares and "toque.messages" not in sys.modules:
-        return None
-    from toque.system.sending import Sending
+def _workshop(draft: Draft, cache: Cache | None) -> Workshop:
+    """What compiles the operations of *draft*, with the parts that all of them share."""
+    settings, store = draft.settings, draft.store
+    watches = not settings.is_production if settings.database.watch is None else settings.database.watch
+    return Workshop(
+        settings=settings,
+        pantry=draft.pantry,
+        threads=Threads(settings.calls.threads_max, settings.calls.thread_queue_max),
+        gate=Gate(settings.calls.in_flight_max),
+        verifier=draft.verifier,
+        store=store,
+        replies=Replies(store) if store is not None else None,
+        guard=draft.guard,
+        watcher=Watcher() if watches else None,
+        inbox=_inbox(store) if draft.declared.handlers and store is not None else None,
+        keyring=draft.keyring,
+        transacted=draft.transacted,
+        book=None if draft.sending is None else draft.sending.book,
+        cache=cache,
+    )
 
-    return Sending()
 
-
-def _requesting(outgoing: Outgoing, sending: Sending | None) -> dict[type, Provider]:
-    """What operations ask for to send requests; nothing where it is not loaded.
-
-    Durable steps are compiled while their job runs, and may come with modules that are loaded then.
-    """
-    if sending is None and "toque.http_client.client" not in sys.modules:
-        return {}
-    from toque.http_client.client import HttpClient
-
-    return {HttpClient: lambda context: HttpClient(context, outgoing)}
+def _messages(
+    draft: Draft, workshop: Workshop, tail: Tail | None, handlers: Sequence[Plan], jobs: Sequence[Plan]
+) -> Messages:
+    """The app's events, and what follows them."""
+    sending, store, modules = draft.sending, draft.store, draft.modules
+    assert sending is not None, "who has messages has loaded what sends them"
+    assert store is not None, "they are in its database"
+    assert tail is not None, "and followed"
+    book = sending.book
+    book.store, book.compile = store, workshop.step
+    book.limits.update({limits.queue: limits for module in modules for limits in module.queues})
+    book.add(jobs)
+    messages = messages_of(
+        modules[0].name, store, sending.bell, tail, draft.settings, inbox=workshop.inbox, handlers=handlers, book=book
+    )
+    if draft.sent_names:
+        send_webhooks(messages, draft.settings, draft.outgoing, draft.sent_names)
+    return messages
 
 
 def _inbox(store: Store) -> Inbox:
@@ -255,20 +203,13 @@ def _inbox(store: Store) -> Inbox:
     return Inbox(store)
 
 
-def _followed(
-    store: Store | None,
-    settings: Settings,
-    declared: Declared,
-    pantry: Pantry,
-    tables: Tables | None,
-    *,
-    has_messages: bool,
-) -> tuple[Tail | None, Cache | None]:
-    """What follows *store* in this process: its one tail, and the cache; None where nobody asks for it."""
+def _followed(draft: Draft, tables: Tables | None) -> tuple[Tail | None, Cache | None]:
+    """What follows the store in this process: its one tail, and the cache; None where nobody asks for it."""
+    store, settings, declared, has_messages = draft.store, draft.settings, draft.declared, draft.has_messages
     if store is None:
         return None, None
     captured = [] if tables is None else captured_tables(tables.metadata)
-    is_cached = bool(captured) and any(not why_uncached(*each, pantry, settings) for each in declared.operations)
+    is_cached = bool(captured) and any(not why_uncached(*each, draft.pantry, settings) for each in declared.operations)
     tail = None
     if has_messages or (is_cached and store.dialect_name != "sqlite"):
         from toque.log.tail import Tail
@@ -279,16 +220,3 @@ def _followed(
         return tail, None
     operations = [operation for operation, _ in declared.operations]
     return tail, cache_of(store, captured, settings, tail, starts_tail=not has_messages, operations=operations)
-
-
-def _takes_tokens(operation: Operation) -> bool:
-    access = operation.allow
-    return isinstance(access, Access) and access.needs_principal and access.takes_tokens
-
-
-def _database(context: Context) -> Database | None:
-    return context.database
-
-
-def _all_rows(context: Context) -> AllRows | None:
-    return None if context.database is None else AllRows.of(context.database)

@@ -80,7 +80,7 @@ class Workshop(Struct, frozen=True, eq=False):
             deadline_s=operation.deadline_s or self._deadline_s(operation),
             reads_credential=any(stage.name == "authenticate" for stage in stages),
             carries_mark=self._carries_mark(stages),
-            is_cached=any(stage.name == "cache" and stage.wrap is not _as_it_is for stage in stages),
+            is_cached=_answers_from_memory(stages),
             standing=self._standing(operation, signature, stages),
             shedding=self._shedding(operation, stages),
         )
@@ -107,9 +107,10 @@ class Workshop(Struct, frozen=True, eq=False):
         access, waiting = operation.allow, self._waiting(operation)
         tells_of_each = self.settings.observe.traces or self.settings.log.calls in ("refused", "all")
         # What is in memory needs no room: nobody is refused before it was looked for.
-        is_cached = any(stage.name == "cache" and stage.wrap is not _as_it_is for stage in stages)
+        if tells_of_each or _answers_from_memory(stages) or access is None or access.reads:
+            return None
         names = {stage.name for stage in stages}
-        if "room" not in names or is_cached or waiting is None or access is None or access.reads or tells_of_each:
+        if "room" not in names or waiting is None:
             return None
         recall = recalling(self.verifier.recall) if "authenticate" in names else None
         return Shedding(waiting, self.figures[operation.name], PRIORITIES[operation.priority], access, recall)
@@ -235,6 +236,10 @@ CACHED_INPUTS = "receive for the cache"
 
 def _as_it_is(call: Handler) -> Handler:
     return call
+
+
+def _answers_from_memory(stages: Sequence[Stage]) -> bool:
+    return any(stage.name == "cache" and stage.wrap is not _as_it_is for stage in stages)
 
 
 def why_once(operation: Operation, signature: Signature) -> str:

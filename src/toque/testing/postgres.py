@@ -81,18 +81,7 @@ class PrivatePostgres:
         data = self._folder / "data"
         if not data.exists():
             self._run(
-                [
-                    programs / "initdb",
-                    "-D",
-                    data,
-                    "-U",
-                    "postgres",
-                    "--auth=trust",
-                    "-E",
-                    "UTF8",
-                    "--locale=C",
-                    "-N",
-                ]
+                [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C", "-N"]
             )
         durability = "on" if self._is_durable else "off"
         options = {

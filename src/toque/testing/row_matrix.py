@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
-from sqlalchemy import Table, delete, func, insert, select, update
+from sqlalchemy import Table, and_, delete, func, insert, select, update
 from sqlalchemy.sql.visitors import iterate
 
 from toque.call.context import Context
@@ -57,12 +57,14 @@ class Subject:
     @property
     def is_the_row(self) -> Any:
         """The condition that finds the row by its key."""
-        key = list(self.table.primary_key.columns)
-        return _all(column == self.row[column.key] for column in key)
+        return self._is(self.row)
 
     @property
     def is_other(self) -> Any:
-        return _all(column == self.other[column.key] for column in self.table.primary_key.columns)
+        return self._is(self.other)
+
+    def _is(self, row: Mapping[str, Any]) -> Any:
+        return and_(*(column == row[column.key] for column in self.table.primary_key.columns))
 
     def stamped(self, about: About) -> list[str]:
         """The columns that hold that fact about a row's owner."""
@@ -135,17 +137,16 @@ def _callers(guard: Guarded) -> dict[str, Principal]:
 
 def _by_columns(subject: Subject) -> Iterator[str]:
     """What a table's columns of tenant and owner say by themselves."""
+    if not subject.stamped("tenant") and not subject.stamped("subject"):
+        return
     who = ["its owner"]
-    if subject.stamped("tenant") and not subject.stamped("subject"):
+    if not subject.stamped("subject"):
         who.append("another owner")
-    if subject.stamped("tenant") or subject.stamped("subject"):
-        for action in ACTIONS:
-            if action != "give away":
-                yield from (f"{action} by {one}{with_}" for one in who for with_ in ("", WITH))
-    if subject.stamped("subject") and not subject.stamped("tenant"):
+    if not subject.stamped("tenant"):
         # The same person is the same person, whatever tenant the token names.
-        named = [action for action in ACTIONS if action != "give away"]
-        yield from (f"{action} by another tenant{with_}" for action in named for with_ in ("", WITH))
+        who.append("another tenant")
+    actions = (action for action in ACTIONS if action != "give away")
+    yield from (f"{action} by {one}{with_}" for action in actions for one in who for with_ in ("", WITH))
 
 
 class _Undone(Exception):
@@ -248,9 +249,3 @@ def _row(table: Table, guard: Guarded | None, owner: Principal, number: int, row
 
 def _is(model: type | str, table: Table) -> bool:
     return model == table.name or getattr(model, "__table__", None) is table
-
-
-def _all(conditions: Any) -> Any:
-    from sqlalchemy import and_
-
-    return and_(*conditions)

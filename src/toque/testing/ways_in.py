@@ -16,8 +16,9 @@ from toque.contract.principal import Principal
 from toque.contract.signature import Input, Place
 from toque.testing.harness import Harness
 from toque.testing.memory import MemoryProtocol, MemoryScope
-from toque.transports.asgi import asgi_application
+from toque.transports.asgi import AsgiApplication
 from toque.transports.replies import EVENTS
+from toque.transports.rsgi import CLOSE, TEXT
 from toque.transports.subscriptions import SUBSCRIBE
 
 __all__ = ["WAYS_IN", "Heard"]
@@ -74,7 +75,7 @@ async def over_asgi(harness: Harness, name: str, inputs: Inputs, who: Principal)
     async def send(message: Any) -> None:
         said.append(message)
 
-    application: Any = asgi_application(harness.serving.edge, _nothing, _nothing)
+    application: Any = AsgiApplication(harness.serving.edge, _nothing, _nothing)
     await application(scope, receive, send)
     return _heard(said[0]["status"], b"".join(message.get("body", b"") for message in said[1:]))
 
@@ -185,8 +186,6 @@ class _Message(NamedTuple):
 class _Socket:
     """RSGI's WebSocket without a network."""
 
-    CLOSE, TEXT = 0, 2
-
     def __init__(self) -> None:
         self.incoming: asyncio.Queue[_Message] = asyncio.Queue()
         self.outgoing: asyncio.Queue[str] = asyncio.Queue()
@@ -204,7 +203,7 @@ class _Socket:
         """Nothing is left to close."""
 
     async def asked(self, call: dict[str, Any]) -> Heard:
-        await self.incoming.put(_Message(self.TEXT, msgspec.json.encode(call).decode()))
+        await self.incoming.put(_Message(TEXT, msgspec.json.encode(call).decode()))
         return _rpc_heard((await self.outgoing.get()).encode())
 
 
@@ -215,7 +214,7 @@ async def _connected(harness: Harness, who: Principal) -> AsyncIterator[_Socket]
     scope.proto = "ws"
     serving = asyncio.ensure_future(harness.serving.edge(scope, socket))
     yield socket
-    await socket.incoming.put(_Message(_Socket.CLOSE, ""))
+    await socket.incoming.put(_Message(CLOSE, ""))
     await serving
 
 

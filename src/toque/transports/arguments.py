@@ -24,7 +24,6 @@ __all__ = ["PlainReader", "parse_query", "plain_reader"]
 QUERY_FIELDS_MAX = 1_000
 """As many as Django takes (`DATA_UPLOAD_MAX_NUMBER_FIELDS`)."""
 
-
 PlainReader = Callable[[Any, tuple[str, ...]], list[Any]]
 """Takes RSGI's scope and the path's values; returns a value for every input, None for those of the body."""
 
@@ -181,7 +180,12 @@ def _from_fields(read: Callable[[_Query], Any], _segments: tuple[str, ...], quer
 
 
 def _from_header(field: _Field, _segments: tuple[str, ...], _query: _Query, headers: Any) -> Any:
-    text = headers.get(field.input.wire_name)
+    name = field.input.wire_name
+    text = headers.get(name)
+    # granian hands out no value that is not ASCII, and an ASGI server any byte: RFC 9110, 5.5, gives none of them a
+    # meaning.
+    if (name in headers) if text is None else not text.isascii():
+        raise refused(f"$.{name}", "ASCII", "other bytes", field.input.place.value)
     return field.value(None if text is None else [text])
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from toque.transports.asgi_http import HttpProtocol
 from toque.transports.asgi_websocket import WebSocketProtocol
 
-__all__ = ["AsgiApplication", "asgi_application"]
+__all__ = ["AsgiApplication"]
 
 log = logging.getLogger("toque.asgi")
 
@@ -28,14 +28,14 @@ Edge = Callable[[Any, Any], Awaitable[None]]
 Act = Callable[[], Awaitable[None]]
 
 
-def asgi_application(edge: Edge, start: Act, stop: Act) -> AsgiApplication:
-    """*edge* for ASGI servers. *start* and *stop* run with the server's lifespan; where none is announced, as
-    in an app mounted by another, *start* runs before the first request."""
-    return AsgiApplication(edge, start, stop)
-
-
 class AsgiApplication:
-    """An ASGI 3 application around an RSGI edge."""
+    """An ASGI 3 application around an RSGI edge.
+
+    Args:
+        start: run with the server's lifespan; where none is announced, as in an app mounted by another, before the
+            first request.
+        stop: run with the server's lifespan.
+    """
 
     def __init__(self, edge: Edge, start: Act, stop: Act) -> None:
         self._edge = edge

@@ -78,9 +78,10 @@ class HttpProtocol:
         return stream
 
     async def finish(self) -> None:
-        """Send what was answered; where nothing was, the caller has left or the server answers 500."""
-        if self._finish is not None:
-            await self._finish()
+        """Send what was answered, once; where nothing was, the caller has left or the server answers 500."""
+        finish, self._finish = self._finish, None
+        if finish is not None:
+            await finish()
 
 
 class _Stream:

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from toque.transports.rsgi import BYTES, CLOSE, TEXT
+
 __all__ = ["WebSocketProtocol"]
 
 REFUSED = "websocket.http.response"
@@ -14,7 +16,7 @@ REFUSED = "websocket.http.response"
 
 @dataclass(frozen=True, slots=True)
 class _Received:
-    """RSGI's message: 0 closed, 1 bytes, 2 text."""
+    """RSGI's message."""
 
     kind: int
     data: Any = None
@@ -47,9 +49,9 @@ class WebSocketProtocol:
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
             self._has_left = True
-            return _Received(0)
+            return _Received(CLOSE)
         text = message.get("text")
-        return _Received(1, message["bytes"]) if text is None else _Received(2, text)
+        return _Received(BYTES, message["bytes"]) if text is None else _Received(TEXT, text)
 
     async def send_bytes(self, data: bytes) -> None:
         await self._send({"type": "websocket.send", "bytes": data})

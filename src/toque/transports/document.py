@@ -7,12 +7,11 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
-from toque.call.trace import Trace
 from toque.codecs import compression
 from toque.codecs.negotiation import choose_coding
 from toque.contract.errors import PreconditionFailed
 from toque.transports.conditions import precondition
-from toque.transports.replies import DATA_HEADERS, Headers, send_problem
+from toque.transports.replies import DATA_HEADERS, Headers, refuse
 from toque.transports.router import Endpoint
 
 __all__ = ["document_endpoint"]
@@ -43,8 +42,7 @@ def document_endpoint(
         etag, reply, body = versions[coding]
         status = precondition(asked, etag)
         if status == 412:
-            trace = Trace.incoming(asked.get("traceparent"))
-            send_problem(scope, proto, PreconditionFailed("the document is another version by now"), trace.trace_id)
+            refuse(scope, proto, PreconditionFailed("the document is another version by now"))
         elif status == 304:
             proto.response_empty(304, reply)
         else:

@@ -62,7 +62,6 @@ class Events:
         if scope.method == "HEAD":
             proto.response_empty(200, LIVE.headers)
             return
-        leaving: asyncio.Task[None] | None = None
         # One watcher from begin to end: granian wakes one of several only.
         leaving = context.left and asyncio.ensure_future(_left(context.left))
         if leaving is not None:

@@ -47,12 +47,13 @@ def _gains(media_type: str) -> bool:
 def _data(plan: Plan) -> Iterator[Offer]:
     output = plan.signature.output
     for codec in CODECS.values():
-        content_type = [("content-type", codec.media_types[0]), *_headers(plan)]
+        media_type = codec.media_types[0]
+        headers = [("content-type", media_type), *_headers(plan)]
         if plan.signature.is_stream:
             if stream := codec.stream_encoder(output):
-                yield Offer(codec.media_types[0], content_type, bytes, stream)
+                yield Offer(media_type, headers, bytes, stream)
         elif encode := codec.encoder(output):
-            yield Offer(codec.media_types[0], content_type, encode)
+            yield Offer(media_type, headers, encode)
 
 
 def _headers(plan: Plan) -> Headers:

@@ -14,7 +14,7 @@ from toque.call.waiting import Waiting
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-__all__ = ["LineSnapshot", "families", "line_snapshot"]
+__all__ = ["LineSnapshot", "cumulated", "families", "line_snapshot"]
 
 
 class LineSnapshot(msgspec.Struct, array_like=True):
@@ -62,13 +62,13 @@ def families(all_workers: Iterable[LineSnapshot], living: Iterable[LineSnapshot]
         for (reason, priority), count in sorted(_refused(lines).items()):
             refused.add_metric((name, reason, priority), count)
         buckets = [sum(counts) for counts in zip(*(line.buckets for line in lines), strict=True)]
-        bounds = [*map(str, BOUNDS_S), "+Inf"]
-        waits.add_metric(
-            (name,),
-            list(zip(bounds, accumulate(buckets), strict=True)),
-            sum(line.seconds for line in lines),
-        )
+        waits.add_metric((name,), cumulated(buckets), sum(line.seconds for line in lines))
     yield from (slots, in_use, waiting, refused, waits)
+
+
+def cumulated(buckets: Iterable[int]) -> list[tuple[str, float]]:
+    """Prometheus' buckets hold all that took at most their bound; ours hold each call once."""
+    return list(zip([*map(str, BOUNDS_S), "+Inf"], accumulate(buckets), strict=True))
 
 
 def _by_name(lines: Iterable[LineSnapshot]) -> dict[str, list[LineSnapshot]]:

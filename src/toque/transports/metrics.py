@@ -14,8 +14,6 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import accumulate
-from math import inf
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
@@ -26,7 +24,7 @@ import msgspec
 from toque.call.counts import Count, added
 from toque.call.observation import BOUNDS_S, Figures
 from toque.call.waiting import Waiting
-from toque.transports.line_metrics import LineSnapshot, families, line_snapshot
+from toque.transports.line_metrics import LineSnapshot, cumulated, families, line_snapshot
 from toque.transports.replies import DATA_HEADERS
 from toque.transports.router import Endpoint
 
@@ -156,6 +154,12 @@ class Metrics:
         lines = list(map(line_snapshot, self._lines))
         return WorkerFile(os.getpid(), figures, lines, self._counts(), self._gauges())
 
+    async def scraped(self, accept: str) -> tuple[bytes, str]:
+        """What `expose` says, with the database's figures. It reads the siblings' files and renders in a thread: that
+        may take longer than the event loop should stand still."""
+        measured = await self.measured()
+        return await asyncio.to_thread(self.expose, accept, self.own(), measured)
+
     def _all(self, own: WorkerFile) -> list[WorkerFile]:
         """Every worker's figures: this one's live, its siblings' as they last wrote them."""
         files = [] if self._file is None else sorted(self._file.parent.glob("figures-*"))
@@ -177,9 +181,7 @@ def metrics_endpoint(metrics: Metrics) -> Endpoint:
     """What answers GET at `/metrics`."""
 
     async def answer(scope: Any, asked: Any, proto: Any, segments: tuple[str, ...]) -> None:
-        # Reading the siblings' files and rendering may take longer than the event loop should stand still.
-        accept, measured = asked.get("accept") or "", await metrics.measured()
-        body, content_type = await asyncio.to_thread(metrics.expose, accept, metrics.own(), measured)
+        body, content_type = await metrics.scraped(asked.get("accept") or "")
         proto.response_bytes(200, [("content-type", content_type), ("cache-control", "no-store"), *DATA_HEADERS], body)
 
     return answer
@@ -214,39 +216,35 @@ def _calls(totals: Iterable[Snapshot], living: Iterable[Snapshot]) -> Iterator[M
     for each in totals:
         for code, count in sorted(each.codes.items()):
             calls.add_metric((each.operation, each.kind, code), count)
-        seconds.add_metric((each.operation, each.kind), _cumulated(each.buckets), each.seconds)
+        seconds.add_metric((each.operation, each.kind), cumulated(each.buckets), each.seconds)
     for each in living:
         in_flight.add_metric((each.operation, each.kind), each.in_flight)
     yield from (calls, seconds, in_flight)
 
 
 def _counted(counts: Iterable[Count], *, is_gauge: bool) -> Iterable[Metric]:
-    """What workers counted beside their calls, summed: one family for each name."""
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
+    """What workers counted beside their calls, summed."""
     from toque.cache.counts import HELP as CACHE_HELP
     from toque.messages.counts import HELP as MESSAGES_HELP
 
     help = {**MESSAGES_HELP, **CACHE_HELP}
-    make = GaugeMetricFamily if is_gauge else CounterMetricFamily
-    families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
-    for each in added(counts):
-        if each.name not in families:
-            families[each.name] = make(f"toque_{each.name}", help.get(each.name, ""), labels=tuple(each.labels))
-        families[each.name].add_metric(tuple(each.labels.values()), each.value)
-    return families.values()
+    return _by_name((f"toque_{each.name}", help.get(each.name, ""), each, is_gauge) for each in added(counts))
 
 
 def _measured(prefix: str, measured: Iterable[Measure]) -> Iterable[Metric]:
-    """How the database is, or what is in it: one family for each name."""
+    """How the database is, or what is in it."""
+    return _by_name((prefix + each.name, each.help, each, not each.is_counter) for each in measured)
+
+
+def _by_name(figures: Iterable[tuple[str, str, Count | Measure, bool]]) -> Iterable[Metric]:
+    """One family for each name: of name, help, labels with a value, and whether that may fall."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
-    for each in measured:
-        name = prefix + each.name
+    for name, help, each, is_gauge in figures:
         if name not in families:
-            make = CounterMetricFamily if each.is_counter else GaugeMetricFamily
-            families[name] = make(name, each.help, labels=tuple(each.labels))
+            make = GaugeMetricFamily if is_gauge else CounterMetricFamily
+            families[name] = make(name, help, labels=tuple(each.labels))
         families[name].add_metric(tuple(each.labels.values()), each.value)
     return families.values()
 
@@ -283,15 +281,6 @@ def _added(workers: Iterable[WorkerFile]) -> Iterable[Snapshot]:
         total.seconds += each.seconds
         total.in_flight += each.in_flight
     return sums.values()
-
-
-def _cumulated(buckets: Iterable[int]) -> list[tuple[str, float]]:
-    """Prometheus' buckets hold all that took at most their bound; ours hold each call once."""
-    return [(_bound(bound), count) for bound, count in zip((*BOUNDS_S, inf), accumulate(buckets), strict=True)]
-
-
-def _bound(seconds: float) -> str:
-    return "+Inf" if seconds == inf else str(seconds)
 
 
 def _snapshot(figures: Figures) -> Snapshot:

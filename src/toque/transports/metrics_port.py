@@ -42,8 +42,7 @@ async def _answer(metrics: Metrics, head: str) -> bytes:
         return _written("405 Method Not Allowed", "text/plain", b"ask with GET\n")
     named = (line.partition(":") for line in lines)
     accept = next((value.strip() for name, _, value in named if name.lower() == "accept"), "")
-    own, measured = metrics.own(), await metrics.measured()
-    body, content_type = await asyncio.to_thread(metrics.expose, accept, own, measured)
+    body, content_type = await metrics.scraped(accept)
     return _written("200 OK", content_type, body, has_body=method == "GET")
 
 

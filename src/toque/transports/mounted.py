@@ -11,13 +11,13 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from toque.call.trace import Trace
 from toque.contract.errors import Internal
 from toque.transports.lifespan import Lifespan
 from toque.transports.paced import open_stream
-from toque.transports.replies import Headers, send_problem
+from toque.transports.replies import Headers, refuse
+from toque.transports.rsgi import CLOSE, TEXT
 
-__all__ = ["Mounted", "mounted"]
+__all__ = ["Mounted"]
 
 log = logging.getLogger("toque.mounted")
 
@@ -27,13 +27,8 @@ _VERSIONS = {"version": "3.0", "spec_version": "2.4"}
 _HTTP_VERSIONS = {"1": "1.0"}
 
 
-def mounted(app: AsgiApp, prefix: str) -> Mounted:
-    """*app* as an endpoint for everything below *prefix*."""
-    return Mounted(app, prefix)
-
-
 class Mounted:
-    """An ASGI application as an RSGI endpoint, which lives from `start` to `stop`."""
+    """An ASGI application as an RSGI endpoint for everything below *prefix*, which lives from `start` to `stop`."""
 
     def __init__(self, app: AsgiApp, prefix: str) -> None:
         self._app = app
@@ -60,8 +55,7 @@ class Mounted:
                 return
             log.exception("the application mounted at %s failed", self._prefix or "/")
             if not answer.has_begun:
-                trace = Trace.incoming(asked.get("traceparent"))
-                send_problem(scope, proto, Internal(), trace.trace_id)
+                refuse(scope, proto, Internal())
         finally:
             request.stop()
             answer.end()
@@ -185,7 +179,7 @@ class _Answer:
         """Take one message. Raises: OSError when the client has left."""
         if message["type"] == "http.response.start":
             self._head = (
-                message["status"],
+                _status(message["status"]),
                 [(_text(name), _text(value)) for name, value in message.get("headers", ())],
             )
             return
@@ -197,6 +191,9 @@ class _Answer:
         self.is_whole = not message.get("more_body", False)
         if self.is_whole and not self.has_begun:
             self._answer_at_once(*self._head, body)
+            if (finish := getattr(self._proto, "finish", None)) is not None:
+                # Under an ASGI server: what the application still does, as in the background, holds up no answer.
+                await finish()
         else:
             await self._go_on(*self._head, body)
 
@@ -248,10 +245,10 @@ class _Socket:
             # The connection broke: RFC 6455, 7.1.5, calls that 1006.
             self.has_left = True
             return {"type": "websocket.disconnect", "code": 1006}
-        if message.kind == 0:
+        if message.kind == CLOSE:
             self.has_left = True
             return {"type": "websocket.disconnect", "code": 1005}
-        return {"type": "websocket.receive", "text" if message.kind == 2 else "bytes": message.data}
+        return {"type": "websocket.receive", "text" if message.kind == TEXT else "bytes": message.data}
 
     async def send(self, message: Any) -> None:
         """Take one message. Raises: OSError when the client has left."""
@@ -307,6 +304,15 @@ def _pairs(scope: Any) -> list[tuple[bytes, bytes]]:
 def _address(text: str) -> tuple[str, int] | None:
     host, _, port = text.rpartition(":")
     return (host.strip("[]"), int(port)) if port.isdigit() else None
+
+
+def _status(status: Any) -> int:
+    """*status*, where an answer can have it (RFC 9110, 15): granian ends its process over one that HTTP cannot
+    write."""
+    found = int(status)
+    if not 200 <= found <= 999:
+        raise ValueError(f"expected the status of an answer, from 200 to 999, got {found}")
+    return found
 
 
 def _text(data: bytes) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from toque.call.trace import Trace
 from toque.codecs import compression
 from toque.codecs.codec import CODECS, StreamEncoder
 from toque.codecs.negotiation import choose, choose_coding
@@ -24,6 +25,7 @@ __all__ = [
     "answered",
     "coding_of",
     "compressed",
+    "refuse",
     "send_overloaded",
     "send_problem",
 ]
@@ -116,6 +118,11 @@ _PROBLEM_MEDIA_TYPES = tuple(codec.media_types[0] for codec in _PROBLEM_CODECS)
 
 async def answered() -> None:
     """Nothing is left to do: what an endpoint returns that has answered at once."""
+
+
+def refuse(scope: Any, proto: Any, error: Error, headers: Sequence[tuple[str, str]] = ()) -> None:
+    """Answer with *error*, where no call has begun: under the trace that the caller hands on, or a new one."""
+    send_problem(scope, proto, error, Trace.incoming(scope.headers.get("traceparent")).trace_id, headers)
 
 
 def send_problem(scope: Any, proto: Any, error: Error, trace_id: str, headers: Sequence[tuple[str, str]] = ()) -> None:

@@ -11,19 +11,21 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from toque.call.trace import Trace
 from toque.contract.errors import BadRequest, Error, MethodNotAllowed, Misdirected, UnknownOperation
 from toque.transports.cors import Cors
-from toque.transports.replies import Headers, answered, send_problem
+from toque.transports.replies import Headers, answered, refuse
 from toque.transports.rewriting import Headless, ReplyWith
 from toque.transports.router import Route, Router
 
-__all__ = ["STOPPING", "Edge", "HostRule"]
+__all__ = ["BYTES", "CLOSE", "STOPPING", "TEXT", "Edge", "HostRule"]
 
 WEBSOCKET_PATH = "/ws"
 
 STOPPING = signal.SIGUSR1
 """Tells a worker that its server is about to stop."""
+
+CLOSE, BYTES, TEXT = 0, 1, 2
+"""The kinds of RSGI's WebSocket messages."""
 
 # A name that no stranger can own, and so none can point at this machine (DNS rebinding): an address, or one label.
 _PRIVATE_HOST = re.compile(r"\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+\]|[a-z0-9_-]+|([a-z0-9_-]+\.)+localhost", re.I)
@@ -141,8 +143,7 @@ def _hosts_of(named: list[str], authority: str | None) -> list[str]:
 
 def _refuse(scope: Any, proto: Any, error: Error) -> Awaitable[None]:
     if scope.proto == "http":
-        trace = Trace.incoming(scope.headers.get("traceparent"))
-        send_problem(scope, proto, error, trace.trace_id, _allow(error))
+        refuse(scope, proto, error, _allow(error))
     else:
         proto.close(error.problem().status)
     return answered()

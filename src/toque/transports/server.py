@@ -29,6 +29,10 @@ from toque.transports.rsgi import STOPPING
 
 __all__ = ["end_with_parent", "listen", "serve", "waiting"]
 
+STREAMS_MAX = 100
+"""Requests at once on one connection of HTTP/2: RFC 9113, 6.5.2 recommends no fewer, and no more may lie in memory
+for a client that asks and does not read."""
+
 BACKLOG = 1024
 """Connections that wait in the kernel while every worker is busy; Linux cuts it to net.core.somaxconn."""
 
@@ -43,15 +47,6 @@ LEFT_S = 6.8
 AGAIN_S = 0.1
 """How soon it tells the workers again: one that was still starting has not heard."""
 
-FILE_THREADS = 64
-"""Threads of a worker that read files, made as they are needed: disks serve few readers at once well."""
-
-PR_SET_PDEATHSIG = 1
-"""linux/prctl.h; there is no module for it."""
-
-SO_ATTACH_FILTER = 26
-"""asm-generic/socket.h; the socket module does not name it."""
-
 TAKEN_UP_S = 2.0
 """How long it then waits until who is connected has said what he wants and was accepted, while the kernel turns away
 everybody else: an instant, but on a busy machine. Somebody silent may hold a stop up for so long."""
@@ -61,6 +56,15 @@ LOOK_S = 0.02
 
 CLOSING_S = 0.2
 """How long it then only answers those who are connected."""
+
+FILE_THREADS = 64
+"""Threads of a worker that read files, made as they are needed: disks serve few readers at once well."""
+
+PR_SET_PDEATHSIG = 1
+"""linux/prctl.h; there is no module for it."""
+
+SO_ATTACH_FILTER = 26
+"""asm-generic/socket.h; the socket module does not name it."""
 
 UNACCEPTED = frozenset({"01", "03"})
 """TCP_ESTABLISHED and TCP_SYN_RECV (linux/net/tcp_states.h)."""
@@ -121,7 +125,7 @@ def serve(listener: socket.socket, settings: Settings, load: Callable[[], Any], 
             header_read_timeout=int(http.header_timeout_s * 1000),
             max_buffer_size=max(http.header_bytes_max, 8192),
         ),
-        http2_settings=HTTP2Settings(max_headers_size=http.header_bytes_max),
+        http2_settings=HTTP2Settings(max_headers_size=http.header_bytes_max, max_concurrent_streams=STREAMS_MAX),
         ssl_cert=http.tls_certificate,
         ssl_key=http.tls_key,
         workers_kill_timeout=max(1, int(http.drain_s)),

@@ -9,18 +9,17 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from toque.call.trace import Trace
 from toque.codecs.negotiation import choose_coding
 from toque.contract.errors import Error, NotFound, PreconditionFailed, RangeNotSatisfiable
 from toque.contract.module import StaticFiles
 from toque.transports.conditions import Unsatisfiable, http_date, precondition, wanted_range
 from toque.transports.file_types import headers_of, is_compressible, media_type_of
-from toque.transports.replies import Headers, answered, send_problem
+from toque.transports.replies import Headers, answered, refuse
 from toque.transports.router import Endpoint
 
 __all__ = ["problem", "static_endpoint"]
@@ -43,7 +42,7 @@ def static_endpoint(files: StaticFiles) -> Endpoint:
         try:
             _answer(scope, asked, proto, folder, segments[0])
         except Error as error:
-            _refuse(scope, proto, error)
+            refuse(scope, proto, error)
         return answered()
 
     return answer
@@ -106,7 +105,7 @@ def _send(scope: Any, asked: Any, proto: Any, file: _File, headers: Headers) -> 
             part = wanted_range(asked, file.size, file.etag, file.modified_s)
     except Unsatisfiable:
         length = ("content-range", f"bytes */{file.size}")
-        _refuse(scope, proto, RangeNotSatisfiable(f"the file has {file.size} bytes"), [length])
+        refuse(scope, proto, RangeNotSatisfiable(f"the file has {file.size} bytes"), [length])
         return
     if part is None:
         proto.response_file(200, [*headers, ("content-length", str(file.size))], file.path)
@@ -165,8 +164,3 @@ def _smallest(file: _File, accept_encoding: str | None) -> _File:
             found[coding] = _File(file.path + suffix, entry.st_size, entry.st_mtime_ns, coding)
     chosen = choose_coding(accept_encoding or "", tuple(found)) if found else None
     return file if chosen is None else found[chosen]
-
-
-def _refuse(scope: Any, proto: Any, error: Error, headers: Sequence[tuple[str, str]] = ()) -> None:
-    trace = Trace.incoming(scope.headers.get("traceparent"))
-    send_problem(scope, proto, error, trace.trace_id, headers)

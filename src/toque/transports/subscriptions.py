@@ -31,6 +31,9 @@ __all__ = ["SUBSCRIBE", "UNSUBSCRIBE", "Subscriptions"]
 
 SUBSCRIBE, UNSUBSCRIBE, SUBSCRIPTION = "subscribe", "unsubscribe", "subscription"
 
+STEP_S = 0.01
+"""How often it is looked whether a client who is seen off has taken all."""
+
 Send = Callable[[int, bytes], Awaitable[None]]
 """Sends one message of a kind, and returns when the client has room for the next."""
 
@@ -186,9 +189,6 @@ class Subscriptions:
                 self._news.pop(number, None)
                 if message is not None:
                     await self._send(followed.kind, message)
-
-
-STEP_S = 0.01
 
 
 def _read(params: Any) -> tuple[str, Any, str | None]:

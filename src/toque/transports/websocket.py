@@ -27,6 +27,7 @@ from toque.call.plan import Plan
 from toque.contract.errors import Error, Forbidden, Invalid, TooLarge, Unavailable
 from toque.transports.bodies import BodyLimits
 from toque.transports.jsonrpc import JsonRpc, OwnMethods
+from toque.transports.rsgi import BYTES, CLOSE, TEXT
 from toque.transports.subscriptions import SUBSCRIBE, UNSUBSCRIBE, Subscriptions
 
 __all__ = ["AUTHENTICATE", "WebSockets"]
@@ -40,9 +41,6 @@ be a batch."""
 
 FAREWELL_S = 0.5
 """How long a client may take to hear that its subscriptions end, when the server stops."""
-
-CLOSE, BYTES, TEXT = 0, 1, 2
-"""The kinds of RSGI's messages."""
 
 # RFC 6455, 7.4.1. granian closes without a code, so what the client must know is also sent as an answer.
 NORMAL, GOING_AWAY, TOO_BIG = 1000, 1001, 1009

@@ -164,3 +164,18 @@ async def test_a_refusal_is_told_at_once_and_not_tried_until_the_deadline() -> N
 
     with pytest.raises(Refused, match="wrong password"):
         await asyncio.wait_for(link.start(3600), 10)
+
+
+async def test_a_first_try_that_failed_is_followed_by_others() -> None:
+    line = Line()
+    line.refusal = Refused("wrong password")
+    link: Link[int] = Link("test://host", line.connect, line.disconnect, ())
+    for _ in range(2):
+        with pytest.raises(Refused, match="wrong password"):
+            await link.start(1)
+
+    line.refusal = None
+    await link.start(1)
+
+    assert await link.get(1) == 1
+    await link.close(1)

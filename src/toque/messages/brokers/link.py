@@ -9,12 +9,12 @@ from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from toque.contract.errors import Error, Unavailable
 from toque.messages.brokers.broker import LATE_S, Refused
 
-__all__ = ["Link", "bounded"]
+__all__ = ["Link", "Lost", "bounded"]
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -29,8 +29,18 @@ PAUSE_MAX_S = 5.0
 """Longest pause between two tries. A broker that has come back waits no longer than that for its clients, and those of
 a hundred processes knock twenty times a second."""
 
+LASTING_S = 2 * PAUSE_MAX_S
+"""A connection that was lost sooner is a try that failed. Of two that throw each other out, one lasts as long as the
+other one pauses."""
+
 CLOSE_TIMEOUT_S = 2.0
 """A lost connection deserves no more patience; its socket goes with it."""
+
+
+class Lost(Protocol):
+    """Told that a connection is lost, and why where that is known."""
+
+    def __call__(self, why: str = ...) -> None: ...
 
 
 class Link(Generic[C]):
@@ -46,7 +56,7 @@ class Link(Generic[C]):
     def __init__(
         self,
         name: str,
-        connect: Callable[[Callable[[], None]], Awaitable[C]],
+        connect: Callable[[Lost], Awaitable[C]],
         disconnect: Callable[[C], Awaitable[None]],
         failures: tuple[type[Exception], ...],
     ) -> None:
@@ -66,8 +76,14 @@ class Link(Generic[C]):
         self._keeper: asyncio.Task[None] | None = None
 
     async def start(self, timeout_s: float) -> None:
-        """Open the connection for the first time. Raises: Refused, Unavailable."""
+        """Open the connection; where that fails, nothing is left of it, and it may be tried again.
+
+        Raises: Refused, Unavailable.
+        """
         if self._keeper is None:
+            # Whatever was said to the try before is not the answer to this one.
+            self._is_closing, self._refusal = False, None
+            self._settled.clear()
             self._keeper = asyncio.get_running_loop().create_task(self._keep(), name=f"link {self.name}")
         try:
             await self.get(timeout_s)
@@ -144,25 +160,33 @@ class Link(Generic[C]):
             self._let_go()
             await asyncio.gather(self._keeper, return_exceptions=True)
             await asyncio.gather(*self._ends)
+            self._keeper = None
 
     async def _keep(self) -> None:
         pause_s = PAUSE_S
         while True:
             connection = await self._open()
-            if connection is None:
-                # Full jitter (M. Brooker, "Exponential Backoff And Jitter", AWS 2015): clients do not come in step.
-                await asyncio.sleep(random.uniform(0, pause_s))  # noqa: S311 - no secret
-                pause_s = min(pause_s * 2, PAUSE_MAX_S)
+            if connection is not None and await self._lasts(connection, is_news=pause_s == PAUSE_S):
+                pause_s = PAUSE_S
                 continue
-            pause_s = PAUSE_S
-            try:
-                assert self._gone is not None
-                await asyncio.shield(self._gone)
-                log.warning("%s is lost: %s; connecting again", self.name, self._last_failure)
-            finally:
-                self._forget()
-                self._ends.add(end := asyncio.get_running_loop().create_task(self._end(connection)))
-                end.add_done_callback(self._ends.discard)
+            # Full jitter (M. Brooker, "Exponential Backoff And Jitter", AWS 2015): clients do not come in step.
+            await asyncio.sleep(random.uniform(0, pause_s))  # noqa: S311 - no secret
+            pause_s = min(pause_s * 2, PAUSE_MAX_S)
+
+    async def _lasts(self, connection: C, *, is_news: bool) -> bool:
+        """Wait until *connection* is lost: whether it had lasted."""
+        began = monotonic()
+        try:
+            assert self._gone is not None
+            await asyncio.shield(self._gone)
+            # One that is lost as soon as it is there is told of once.
+            level = logging.WARNING if is_news else logging.INFO
+            log.log(level, "%s is lost: %s; connecting again", self.name, self._last_failure)
+        finally:
+            self._forget()
+            self._ends.add(end := asyncio.get_running_loop().create_task(self._end(connection)))
+            end.add_done_callback(self._ends.discard)
+        return monotonic() - began >= LASTING_S
 
     async def _open(self) -> C | None:
         """A new connection for everybody, or none."""
@@ -170,8 +194,9 @@ class Link(Generic[C]):
         self._gone = gone
         connection: C | None = None
 
-        def lose() -> None:
+        def lose(why: str = "it was closed by the other side") -> None:
             if not gone.done():
+                self._last_failure = why
                 gone.set_result(None)
             if self._gone is gone:
                 self._forget()
@@ -193,7 +218,6 @@ class Link(Generic[C]):
             log.exception("%s cannot be reached", self.name)
             return None
         else:
-            self._last_failure = "it was closed by the other side"
             self._answered_at = monotonic()
             if gone.done():
                 return connection

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -24,7 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from toque.contract.errors import TooLarge, Unavailable
 from toque.messages.brokers.address import Address, login
 from toque.messages.brokers.broker import LATE_S, TIMEOUT_S, Incoming, Message, Refused, check, opened
-from toque.messages.brokers.link import Link
+from toque.messages.brokers.link import Link, Lost
 from toque.messages.brokers.waves import waves
 
 __all__ = ["open_broker"]
@@ -46,6 +46,9 @@ FRAME_BYTES = 64
 REFUSALS = frozenset({128, 129, 130, 132, 133, 134, 135, 138, 140, 144, 149, 153, 154, 155})
 """Reasons that trying again does not mend (MQTT 5, 3.2.2.2): who we are, what we speak, what we ask for."""
 
+TAKEN_OVER = 142
+"""Another connection has come with the same client id (MQTT 5, 3.14.2.1)."""
+
 
 def open_broker(url: str, lease_s: float) -> MqttBroker:
     """MQTT at *url*, not connected yet. Raises: ValueError where it is no such address."""
@@ -56,9 +59,10 @@ def open_broker(url: str, lease_s: float) -> MqttBroker:
 class _Session:
     """One connection, driven by the event loop."""
 
-    def __init__(self, address: Address, identifier: str, lost: Callable[[], None], limit: int) -> None:
+    def __init__(self, address: Address, identifier: str, lost: Lost, limit: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._lost = lost
+        self._identifier = identifier
         self._ticks: asyncio.Task[None] | None = None
         self._outcomes: dict[tuple[str, int], asyncio.Future[ReasonCode]] = {}
         self.connected: asyncio.Future[None] = self._loop.create_future()
@@ -168,7 +172,15 @@ class _Session:
     def _on_disconnect(self, client: Client, data: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
         if not self.connected.done():
             self.connected.set_exception(ConnectionError(f"the server hung up: {reason.getName()}"))
-        self._lost()
+        self._lost(self._why(reason, is_told=flags.is_disconnect_packet_from_server))
+
+    def _why(self, reason: ReasonCode, *, is_told: bool) -> str:
+        """What people hear. Mosquitto 2.0 throws out whose client id another connection brings, and does not say so."""
+        if is_told and reason.value == TAKEN_OVER:
+            return f"another connection has come with its client id, {self._identifier!r}; each member needs its own"
+        if is_told or not self._identifier:
+            return f"the server hung up: {reason.getName()}"
+        return f"the server hung up without a word, as where another connection has its client id, {self._identifier!r}"
 
     # The driver's socket, watched by the event loop. It is opened in a thread, so the loop is told across threads.
 
@@ -224,10 +236,10 @@ class MqttBroker:
     async def connect(self, timeout_s: float = TIMEOUT_S) -> None:
         await self.link.start(timeout_s)
 
-    async def _connect(self, lost: Callable[[], None]) -> _Session:
+    async def _connect(self, lost: Lost) -> _Session:
         return await self.session("", lost, self.INFLIGHT, is_lasting=False)
 
-    async def session(self, identifier: str, lost: Callable[[], None], limit: int, *, is_lasting: bool) -> _Session:
+    async def session(self, identifier: str, lost: Lost, limit: int, *, is_lasting: bool) -> _Session:
         """A connection, open. Raises: OSError, Refused."""
         session = _Session(self.address, identifier, lost, limit)
         try:
@@ -288,7 +300,7 @@ class MqttSubscription:
     async def open(self, timeout_s: float) -> None:
         await self._link.start(timeout_s)
 
-    async def _connect(self, lost: Callable[[], None]) -> _Session:
+    async def _connect(self, lost: Lost) -> _Session:
         session = await self._broker.session(self._identifier, lost, self._limit, is_lasting=True)
         self._unsettled.clear()
         reason = await session.subscribe(self._topics)

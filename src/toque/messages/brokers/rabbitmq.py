@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import aio_pika
 from aio_pika import DeliveryMode, ExchangeType
@@ -22,6 +23,7 @@ from aio_pika.exceptions import (
     AuthenticationError,
     ChannelPreconditionFailed,
     DeliveryError,
+    InvalidFrameError,
     ProbableAuthenticationError,
     PublishError,
 )
@@ -86,6 +88,12 @@ class RabbitBroker:
             connection = await aio_pika.connect(f"{self._url}?heartbeat={HEARTBEAT_S}")
         except (AuthenticationError, ProbableAuthenticationError) as error:
             raise Refused(f"{self.name} does not let the app in: {error}.") from error
+        except InvalidFrameError as error:
+            # What the server says of it does not come through the driver, which expected its consent.
+            host = unquote(urlsplit(self._url).path[1:]) or "/"
+            raise Refused(
+                f"{self.name} does not open the virtual host {host!r}; see that it exists and the user may use it."
+            ) from error
         connection.close_callbacks.add(lambda *_: lost())
         try:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from toque.messages.job_tables import LATER, RUNNING, WAITING
+from toque.messages.job_tables import BEHIND, LATER, RUNNING, WAITING
 from toque.messages.jobs import status
 from toque.messages.jobs.status import STATES, JobStatus
 from toque.store.prepared import Prepared
@@ -120,7 +120,8 @@ def _written(sql: str, dialect: str) -> str:
 
 _IN_SECONDS = "extract(epoch FROM "
 
-_STATE = f"CASE state WHEN {WAITING} THEN '{STATES[WAITING]}' WHEN {RUNNING} THEN '{STATES[RUNNING]}' ELSE 'later' END"
+_WORDS = " ".join(f"WHEN {number} THEN '{word}'" for number, word in STATES.items())
+_STATE = f"CASE state {_WORDS} END"
 
 _LIST = f"""
 SELECT id, name, queue, word, attempt, key, CAST(at AS double precision), CAST(due AS double precision), reason FROM (
@@ -136,7 +137,7 @@ ORDER BY priority DESC, pos, due LIMIT $3
 
 _QUEUES = f"""
 SELECT q.name,
-    (SELECT count(*) FROM toque.job AS j WHERE j.queue = q.name AND state = {WAITING}),
+    (SELECT count(*) FROM toque.job AS j WHERE j.queue = q.name AND state IN ({WAITING}, {BEHIND})),
     (SELECT count(*) FROM toque.job AS j WHERE j.queue = q.name AND state = {RUNNING}),
     (SELECT count(*) FROM toque.job AS j WHERE j.queue = q.name AND state = {LATER}),
     (SELECT count(*) FROM toque.job_dead AS d WHERE d.queue = q.name),

@@ -21,8 +21,7 @@ __all__ = ["finish"]
 def finish(compiled: Callable[[], Compiled]) -> Callable[[Handler], Handler]:
     """A call of a job whose commit takes it off the list, together with its result; or of a step, with its record.
 
-    It is a row and a fence: whoever was taken for dead, and finds another start of the job under way, commits nothing
-    (messaging.md 2.6).
+    It is a row and a fence: whoever was taken for dead, and finds another start of the job under way, commits nothing.
     """
 
     def wrap(call: Handler) -> Handler:

@@ -6,7 +6,11 @@ from uuid import UUID
 
 from msgspec import Struct
 
-__all__ = ["Outcome", "Start"]
+__all__ = ["SUSPECT_FROM", "Outcome", "Start"]
+
+SUSPECT_FROM = 2
+"""Once a process ended while a job ran is chance, and jobs go on together. After twice it is begun where it can be told
+from the others: in the company of such alone as were there at no end."""
 
 
 class Start(Struct, frozen=True):
@@ -29,6 +33,11 @@ class Start(Struct, frozen=True):
     """When it was enqueued, in seconds since 1970."""
     waited_s: float
     """Since it might have begun."""
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it has to be known that it, and no other, ended the process, should it end once more."""
+        return self.crashes >= SUSPECT_FROM
 
     @property
     def failures_before(self) -> int:

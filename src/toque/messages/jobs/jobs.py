@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, TypeVar, Unpack, overload
 from uuid import UUID
 
 import msgspec
@@ -13,23 +12,21 @@ from toque.log.append import uuid7s
 from toque.messages.behalf import headers_of
 from toque.messages.jobs import status
 from toque.messages.jobs.book import Book
+from toque.messages.jobs.how import How, options
 from toque.messages.jobs.inserting import INSERT, Batch
 from toque.messages.jobs.status import JobStatus
-from toque.messages.outbox import KEY_CHARS_MAX, Bell
+from toque.messages.outbox import Bell
 from toque.store.database import transaction_of
 from toque.store.transaction import READS
 
 if TYPE_CHECKING:
     from toque.call.context import Context
 
-__all__ = ["BATCH_MAX", "How", "Jobs"]
+__all__ = ["BATCH_MAX", "Jobs"]
 
 BATCH_MAX = 10_000
 """Jobs that are enqueued at once: some megabytes of SQL, and a tenth of a second of SQLite's only writer. Who has more
 enqueues them in several commands."""
-
-PRIORITY_MAX = 32_767
-"""The largest number that the column holds, on either side of 0."""
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -45,26 +42,6 @@ Job3 = Callable[Concatenate[A, B, C, ...], Any]
 Job4 = Callable[Concatenate[A, B, C, D, ...], Any]
 Job5 = Callable[Concatenate[A, B, C, D, E, ...], Any]
 Job6 = Callable[Concatenate[A, B, C, D, E, F, ...], Any]
-
-
-class How(TypedDict, total=False):
-    """When, in which order, and whether at all."""
-
-    delay: float | timedelta
-    """It begins no earlier than so long (in seconds) from the commit on, by the database's clock."""
-    at: datetime
-    """It begins no earlier than this; a time with its zone."""
-    priority: int
-    """The higher goes first; the job's own, 0, unless given."""
-    key: str | UUID | int
-    """Jobs of one queue with one key run one after the other, in the order in which they were enqueued; or as the
-    queue's limits per key say (`app.queue`)."""
-    unique: str
-    """As long as one of this job with the same text is to be done, another one is not taken."""
-    unique_s: float
-    """And for so many seconds after it was enqueued, whatever became of it."""
-    unique_until: Literal["begun", "ended"]
-    """Whether the text is free as soon as the job has begun; `ended` unless given."""
 
 
 class Jobs:
@@ -102,8 +79,8 @@ class Jobs:
         The inputs come in the order of the job's parameters, and are checked now. Where `unique` keeps it from being
         taken, nothing has this id.
 
-        Raises: TypeError where it is no job of this app or does not take these inputs; ValueError where they are too
-            large, or *how* says what cannot be.
+        Raises: TypeError where it is no job of this app, does not take these inputs, or *how* is of another type;
+            ValueError where they are too large, or *how* says what cannot be.
         """
         return self._enqueue(job, [inputs], how)[0]
 
@@ -157,51 +134,18 @@ class Jobs:
         compiled = self._book.find(job)
         headers = msgspec.json.encode(headers_of(self._context)).decode()
         data = [compiled.encode(values) for values in inputs]
-        key, share = self._book.place_of(compiled.rules.queue, _text(str(how.get("key", "")), "key"))
+        given, rest = options(how, compiled.rules.priority)
+        key, share = self._book.place_of(compiled.rules.queue, given)
         batch = Batch(
             name=compiled.name,
             queue=compiled.rules.queue,
-            priority=_priority(how.get("priority", compiled.rules.priority)),
             key=key,
             share=share,
             headers=headers,
             ids=uuid7s(len(data)),
             data=data,
-            delay_s=_seconds(how.get("delay", 0.0)),
-            at=_moment(how),
-            unique=_text(how["unique"], "unique") if "unique" in how else None,
-            unique_s=how.get("unique_s", 0.0),
-            is_freed=how.get("unique_until") == "begun",
+            **rest,
         )
         self._ring_after()
         self._transaction.attached.append((INSERT, (batch,)))
         return list(batch.ids)
-
-
-def _seconds(delay: float | timedelta) -> float:
-    return delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
-
-
-def _moment(how: How) -> float | None:
-    if "at" not in how:
-        return None
-    if "delay" in how:
-        raise ValueError("delay= and at= both say when; give one of them")
-    at = how["at"]
-    if at.tzinfo is None:
-        raise ValueError(f"at= is a time with its zone, got {at.isoformat()}; use datetime.now(UTC) or a ZoneInfo")
-    return at.timestamp()
-
-
-def _priority(priority: int) -> int:
-    if abs(priority) > PRIORITY_MAX:
-        raise ValueError(f"a priority is between -{PRIORITY_MAX} and {PRIORITY_MAX}, got {priority}")
-    return priority
-
-
-def _text(text: str, what: str) -> str:
-    if "\0" in text:
-        raise ValueError(f"{what}= has no NUL, got {text[:60]!r}")
-    if len(text) > KEY_CHARS_MAX:
-        raise ValueError(f"{what}= has at most {KEY_CHARS_MAX} characters, and this one has {len(text)}")
-    return text

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from toque.contract.limits import SLICES
-from toque.messages.job_tables import RUNNING, WAITING
+from toque.messages.job_tables import BEHIND, RUNNING, WAITING
+from toque.messages.jobs.lines import TAKEN
+from toque.messages.jobs.statements import STARTED, STARTED_LITE
 from toque.store.prepared import Prepared
 
 __all__ = ["LIMITED", "LimitStatements"]
@@ -62,7 +64,7 @@ SELECT CASE WHEN n.queue = $1::text THEN n.share END FROM (
 """
 _PG_TAKE = f"""
 UPDATE toque.job AS j SET state = {RUNNING}, worker = $3, fence = j.fence + 1, attempt = j.attempt + 1,
-    started = clock_timestamp(), is_woken = false, is_limited = true,
+    started = {STARTED}, is_woken = false, is_limited = true,
     uniq = CASE WHEN j.is_freed THEN NULL ELSE j.uniq END
 FROM taken WHERE j.id = taken.id RETURNING {_PG_RETURNING}
 """
@@ -76,14 +78,7 @@ _POSTGRESQL = LimitStatements(
     ),
     claim=_prepared(
         f"""
-        WITH taken AS MATERIALIZED (
-            SELECT j.id FROM toque.job AS j
-            WHERE j.state = {WAITING} AND j.queue = $1::text AND {_PG_OPEN} AND {_PG_KNOWN}
-              AND (j.key = '' OR NOT EXISTS (
-                  SELECT FROM toque.job AS e WHERE e.queue = j.queue AND e.key = j.key AND e.key <> ''
-                  AND e.id <> j.id AND (e.pos < j.pos OR e.state = {RUNNING})))
-            ORDER BY j.priority DESC, j.pos LIMIT $2 FOR UPDATE OF j SKIP LOCKED
-        )
+        WITH taken AS MATERIALIZED ({TAKEN["postgresql"]})
         {_PG_TAKE}
         """
     ),
@@ -129,9 +124,11 @@ _POSTGRESQL = LimitStatements(
     ),
     adopt=_prepared(
         f"""
-        UPDATE toque.job SET share = key, key = '' WHERE id IN (
+        UPDATE toque.job SET share = key, key = '', state = {WAITING} WHERE id = ANY (ARRAY(
             SELECT id FROM toque.job WHERE state = {WAITING} AND queue = $1 AND share IS NULL
-            ORDER BY priority DESC, pos LIMIT $2 FOR UPDATE SKIP LOCKED)
+            ORDER BY priority DESC, pos LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+        ) || ARRAY(
+            SELECT id FROM toque.job WHERE state = {BEHIND} AND queue = $1 LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED))
         """
     ),
     note=_prepared(
@@ -150,21 +147,12 @@ _STARTED = (
     f"AND r.slice >= CAST({_NOW} / {{slice}} AS INTEGER) - {SLICES})"
 )
 _RUNNING = f"(SELECT count(*) FROM toque_job AS o WHERE o.queue = ?1 AND o.state = {RUNNING} AND o.is_limited"
-_ROOM = f"max(0, min(?2, ?5 - {_RUNNING}), ?6 - {_STARTED.format(share=chr(39) * 2, slice='?7')}))"
 _OPEN = "NOT EXISTS (SELECT 1 FROM toque_job_queue AS q WHERE q.name = ?1 AND q.is_paused)"
 _KNOWN = "j.name IN (SELECT value FROM json_each(?4))"
 _TAKE = f"""
-UPDATE toque_job SET state = {RUNNING}, worker = ?3, fence = fence + 1, attempt = attempt + 1, started = {_NOW},
-    is_woken = 0, is_limited = 1, uniq = CASE WHEN is_freed THEN NULL ELSE uniq END
+UPDATE toque_job SET state = {RUNNING}, worker = ?3, fence = fence + 1, attempt = attempt + 1,
+    started = {STARTED_LITE}, is_woken = 0, is_limited = 1, uniq = CASE WHEN is_freed THEN NULL ELSE uniq END
 WHERE pos IN ({{taken}}) RETURNING {_RETURNING.format(j="")}, at, {_NOW} - due
-"""
-_TAKEN = f"""
-SELECT j.pos FROM toque_job AS j
-WHERE j.state = {WAITING} AND j.queue = ?1 AND {_OPEN} AND {_KNOWN}
-  AND (j.key = '' OR NOT EXISTS (
-      SELECT 1 FROM toque_job AS e WHERE e.queue = j.queue AND e.key = j.key AND e.key <> ''
-      AND e.pos <> j.pos AND (e.pos < j.pos OR e.state = {RUNNING})))
-ORDER BY j.priority DESC, j.pos LIMIT ?2
 """
 _TAKEN_OF = f"""
 SELECT pos FROM (
@@ -187,7 +175,7 @@ SELECT pos FROM (
 _SQLITE = LimitStatements(
     lock=None,
     room=_prepared(f"SELECT min(?2 - {_RUNNING}), ?3 - {_STARTED.format(share=EMPTY, slice='?4')})"),
-    claim=_prepared(_TAKE.format(taken=_TAKEN)),
+    claim=_prepared(_TAKE.format(taken=TAKEN["sqlite"])),
     keys=_prepared(
         f"""
         WITH RECURSIVE found(share, number) AS (
@@ -208,9 +196,11 @@ _SQLITE = LimitStatements(
     claim_of=_prepared(_TAKE.format(taken=_TAKEN_OF)),
     adopt=_prepared(
         f"""
-        UPDATE toque_job SET share = key, key = '' WHERE pos IN (
-            SELECT pos FROM toque_job WHERE state = {WAITING} AND queue = ?1 AND share IS NULL
-            ORDER BY priority DESC, pos LIMIT ?2)
+        UPDATE toque_job SET share = key, key = '', state = {WAITING} WHERE pos IN (
+            SELECT pos FROM (
+                SELECT pos FROM toque_job WHERE state = {WAITING} AND queue = ?1 AND share IS NULL
+                ORDER BY priority DESC, pos LIMIT ?2
+            ) UNION ALL SELECT pos FROM (SELECT pos FROM toque_job WHERE state = {BEHIND} AND queue = ?1 LIMIT ?2))
         """
     ),
     note=_prepared(

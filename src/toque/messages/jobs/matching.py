@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from asyncio import Task
 from time import monotonic
 from typing import Any
 
 import msgspec
 
-from toque.call.tasks import cancel
-from toque.contract.errors import Error
+from toque.call.turns import Turns
 from toque.log.cursor import Cursor
 from toque.log.reader import Reader
 from toque.log.tail import Tail
@@ -50,44 +48,29 @@ class Matching:
         self._reader = reader
         self._tail = tail
         self._statements = WAITS[store.dialect_name]
-        self._news = asyncio.Event()
+        self._turns = Turns(self._turn, log, "jobs cannot be woken by events", again_s=AGAIN_S, again_max_s=AGAIN_S)
         self._place: Cursor | None = None
         self._saved_at = 0.0
-        self._working: Task[None] | None = None
 
     async def start(self) -> None:
-        self._tail.on_news(self._news.set)
+        self._tail.on_news(self._turns.wake)
         self._tail.on_lost(self._forget)
-        self._working = asyncio.get_running_loop().create_task(self._work())
+        self._turns.start()
 
     async def stop(self) -> None:
-        await cancel(self._working)
+        await self._turns.stop()
         await self._tail.release(PLACE)
 
     def _forget(self) -> None:
         """Another process may have gone on."""
         self._place = None
 
-    async def _work(self) -> None:
-        while True:
-            self._news.clear()
-            try:
-                pause = await self._turn()
-            except Error as error:
-                log.warning("jobs cannot be woken by events: %s; trying again", error)
-                pause = AGAIN_S
-            except Exception:
-                log.exception("jobs cannot be woken by events; trying again")
-                pause = AGAIN_S
-            if pause is not None:
-                await asyncio.sleep(pause)
-            else:
-                await self._news.wait()
-
     async def _turn(self) -> float | None:
-        """Compare all there is: the seconds until the next look, None for when there are news."""
+        """Compare all there is."""
         if not await self._tail.claim(PLACE):
-            return CLAIM_S
+            # Deaf to news: at each, every process but one would ask the database in vain.
+            await asyncio.sleep(CLAIM_S)
+            return 0.0
         end = await self._reader.now()
         if not (await self._look(self._statements.is_open))[0][0]:
             self._place = end

@@ -12,7 +12,7 @@ from collections.abc import Set
 from time import monotonic
 
 from toque.log.tail import AGAIN_MAX_S, Tail
-from toque.messages.jobs.job import Outcome
+from toque.messages.jobs.job import SUSPECT_FROM, Outcome
 from toque.messages.jobs.table import JobTable
 
 __all__ = ["CRASHES_MAX", "Rescue", "claim_of"]
@@ -29,8 +29,8 @@ GRACE_S = {"postgresql": 2 * AGAIN_MAX_S + 1.0, "sqlite": 0.0}
 second; a lock on a file is lost with the process alone."""
 
 CRASHES_MAX = 3
-"""A job in whose company a process ended three times is put aside. Once is chance; after that it is begun in nobody's
-company but its own (`Worker`), so twice more is proof."""
+"""A job in whose company a process ended three times is put aside: the third time it was the only one that was there
+before (`Worker`), and that is proof."""
 
 
 def claim_of(worker: int) -> str:
@@ -72,9 +72,10 @@ class Rescue:
 
     async def _give_back(self, worker: int) -> None:
         held = await self._table.held(worker)
-        # Of those that ran together any may have ended the process. One that did before is begun alone among others
-        # that did not, so it is the one to blame.
-        suspects = [job for job in held if job.crashes] or held
+        # Of those that ran together any may have ended the process, but for a suspect: it is the one to blame. What was
+        # claimed and had not begun is not.
+        begun = [job for job in held if job.has_begun]
+        suspects = [job for job in begun if job.crashes >= SUSPECT_FROM] or begun
         blamed = {job.id for job in suspects}
         again: list[Outcome] = []
         dead: list[Outcome] = []

@@ -15,7 +15,7 @@ from toque.call.context import Context
 from toque.call.delivery import Delivery
 from toque.call.observation import CallerLeft
 from toque.contract.errors import DeadlineExceeded, Error, Invalid, Overloaded, Unavailable
-from toque.contract.job import Again, GiveUp
+from toque.contract.job import Again, GiveUp, Retries
 from toque.contract.operation import Priority
 from toque.messages.behalf import TRACEPARENT, principal_of
 from toque.messages.failures import kept, words_of
@@ -23,7 +23,7 @@ from toque.messages.handling import ABANDONED, STUCK_S, abandon
 from toque.messages.jobs.book import Book, Compiled
 from toque.messages.jobs.job import Outcome, Start
 from toque.messages.jobs.settling import Settling
-from toque.messages.jobs.steps import Suspended
+from toque.messages.jobs.steps import FOR_EVER_S, Suspended
 from toque.store.closing import Superseded
 from toque.store.store import Store
 
@@ -34,10 +34,14 @@ log = logging.getLogger("toque.jobs")
 REFUSED_S = 1.0
 """After a failure of the app's own: the database is away, or there is no room."""
 
-PAUSE_MIN_S = 0.001
-"""What is due at once would be claimed in the same turn, before others."""
+PAUSE_MIN_S, PAUSE_MAX_S = 0.001, FOR_EVER_S
+"""What is due at once would be claimed in the same turn, before others. No database knows a time without end: such a
+pause could not be written down."""
 
 TRACEBACK_CHARS_MAX = 2000
+
+_MISFIT = Retries()
+"""For inputs that cannot be read: twenty attempts in about five hours, and a release is out in one."""
 
 
 class Cancelled(CallerLeft):
@@ -103,14 +107,13 @@ class Runner:
         try:
             arguments = job.arguments(start.data)
         except Invalid as error:
-            self._dead(job, start, error, "its inputs fit the job no more")
+            self._misfit(job, start, error)
             return
         try:
             value = await job.plan.call(running.context, arguments)
             result = job.result(value) if job.keep_s and not job.is_transaction else None
         except Suspended as suspended:
-            self._settle("again", start, pause=max(suspended.pause_s, PAUSE_MIN_S), refund=1)
-            self._on_pause(suspended.pause_s)
+            self._again(start, suspended.pause_s, refund=1)
         except Superseded:
             self._count(job, "superseded")
             log.warning("job %s %s: another start of it counts; nothing of this one was kept", start.name, start.id)
@@ -160,8 +163,18 @@ class Runner:
             self._dead(job, start, error, f"it failed {failures} times" if failures > 1 else "it failed")
             return
         self._count(job, "again")
-        self._settle("again", start, pause=max(pause, PAUSE_MIN_S), refund=refund, error=_report(start, error))
-        self._on_pause(pause)
+        self._again(start, pause, refund=refund, error=_report(start, error))
+
+    def _misfit(self, job: Compiled, start: Start, error: Invalid) -> None:
+        """While one release takes the place of another, each may be given what only the other can read: so it comes
+        again, for hours, whatever the job's own retries say of what it does."""
+        pause = _MISFIT.pause_s(start.failures_before + 1)
+        if pause is None:
+            self._dead(job, start, error, "its inputs fit the job no more")
+            return
+        log.warning("job %s %s comes again: its inputs do not fit it in this release: %s", start.name, start.id, error)
+        self._count(job, "again")
+        self._again(start, pause, error=_report(start, error))
 
     async def _is_away(self) -> bool:
         try:
@@ -184,6 +197,12 @@ class Runner:
     def give_back(self, start: Start, pause: float = 0.0) -> None:
         """Let it begin anew, here or elsewhere, as if it had not been begun."""
         self._settle("again", start, pause=pause, refund=1)
+
+    def _again(self, start: Start, pause: float, **what: Any) -> None:
+        # In this order: what is no number is no pause.
+        pause = min(max(PAUSE_MIN_S, pause), PAUSE_MAX_S)
+        self._settle("again", start, pause=pause, **what)
+        self._on_pause(pause)
 
     def _settle(self, kind: str, start: Start, **what: Any) -> None:
         self._settling.add(kind, Outcome(id=str(start.id), fence=start.fence, **what))

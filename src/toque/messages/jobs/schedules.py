@@ -8,14 +8,11 @@ clock to say, and a clock that is set back makes the next moment later, never ag
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from asyncio import Task
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from toque.call.tasks import cancel
-from toque.contract.errors import Error
+from toque.call.turns import Turns
 from toque.contract.schedule import Schedule
 from toque.log.append import uuid7
 from toque.log.tail import Tail
@@ -95,31 +92,19 @@ class Schedules:
         self._statements = _STATEMENTS[store.dialect_name]
         self._schedules: Mapping[str, Schedule] = book.schedules
         self._due: dict[str, float] = {}
-        self._working: Task[None] | None = None
+        self._turns = Turns(self._turn, log, "schedules cannot be kept", again_s=AGAIN_S, again_max_s=LEAD_AGAIN_S)
 
     async def start(self) -> None:
         """Begin to keep the time."""
-        self._working = asyncio.get_running_loop().create_task(self._work())
+        self._turns.start()
 
     async def stop(self) -> None:
         """Let another process keep it."""
-        await cancel(self._working)
+        await self._turns.stop()
         await self._tail.release(LEADER)
 
-    async def _work(self) -> None:
-        while True:
-            try:
-                pause = await self._turn()
-            except Error as error:
-                log.warning("schedules cannot be kept: %s; trying again", error)
-                pause = AGAIN_S
-            except Exception:
-                log.exception("schedules cannot be kept")
-                pause = LEAD_AGAIN_S
-            await asyncio.sleep(pause)
-
     async def _turn(self) -> float:
-        """Enqueue what is due: the seconds until the next look."""
+        """Enqueue what is due."""
         was_leader = self._tail.holds(LEADER)
         if not await self._tail.claim(LEADER):
             return LEAD_AGAIN_S
@@ -151,6 +136,8 @@ class Schedules:
             moments.append(following)
             following = schedule.after(following)
         if following <= now:
+            if schedule.missed == "all":
+                log.warning("%s missed more than %d moments; no more of them are made up for", name, MADE_UP_MAX)
             following = schedule.after(now)
         if schedule.missed != "all":
             moments = moments[-1:]

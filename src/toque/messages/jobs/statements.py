@@ -1,7 +1,7 @@
 """What is asked of the jobs' table, in the words of each database.
 
 Lists go in as JSON documents, so that one statement takes as many rows as there are and both databases take the same.
-To claim and to finish are statements apart: fused into one they deadlock (messaging.md 2.15).
+To claim and to finish are statements apart: fused into one, two workers that do both at once deadlock.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from toque.messages.job_tables import LATER, RUNNING, WAITING
+from toque.messages.jobs.job import SUSPECT_FROM
+from toque.messages.jobs.lines import CROWDED, TAKEN
 from toque.store.prepared import Prepared
 
-__all__ = ["ERRORS_CHARS_MAX", "STATEMENTS", "Statements"]
+__all__ = ["ERRORS_CHARS_MAX", "STARTED", "STARTED_LITE", "STATEMENTS", "Statements"]
 
 ERRORS_CHARS_MAX = 8192
 """What is kept of a job's failures: the last of them with their tracebacks, some eighty lines."""
@@ -23,8 +25,8 @@ class Statements(NamedTuple):
     number: Prepared
     """A number that no worker has had."""
     look: Prepared
-    """(queues, names, worker): which queues have something to begin, the seconds until something else is due, whose
-    jobs run, and those of *worker*."""
+    """(queues, names, worker): which queues have something to begin, which of them are crowded, whether a line has
+    to be followed, the seconds until something else is due, whose jobs run, and those of *worker*."""
     promote: Prepared
     """(limit): let begin what is due."""
     claim: Prepared
@@ -38,12 +40,14 @@ class Statements(NamedTuple):
     progress: tuple[Prepared, ...]
     """(rows of id, fence, result): how far they are."""
     forget: tuple[Prepared, ...]
-    """(rows of id): what steps they took."""
+    """(rows of id): what steps they took, if they are gone. They are not where another start counts."""
     steps: Prepared
     """(job): the steps that are recorded of it: number, name, result, an event's version, and seconds until a wait is
     over."""
+    begin: Prepared
+    """(id, fence): note that a suspect, which was claimed, begins now."""
     held: Prepared
-    """(worker): what it has begun and not ended."""
+    """(worker): what it has claimed and not ended, and whether that had begun."""
     sweep: tuple[Prepared, ...]
     """(limit): delete what need not be kept any more."""
 
@@ -70,6 +74,8 @@ WITH r AS (
 )
 """
 _MINE = f"j.id = r.id AND j.fence = r.fence AND j.state = {RUNNING}"
+STARTED = f"CASE WHEN j.crashes < {SUSPECT_FROM} THEN clock_timestamp() END"
+"""What is claimed begins soon, and others say so; only of a suspect it must be known."""
 _OPEN = "NOT EXISTS (SELECT FROM toque.job_queue AS q WHERE q.name = {} AND q.is_paused)"
 
 _POSTGRESQL = Statements(
@@ -84,6 +90,9 @@ _POSTGRESQL = Statements(
                     AND j.name = ANY (ARRAY(SELECT json_array_elements_text($2::json)))
                     ORDER BY j.priority DESC, j.pos LIMIT 1)
                AND {_OPEN.format("wanted")}),
+            (SELECT coalesce(json_agg(wanted), '[]')::text FROM json_array_elements_text($1::json) AS wanted
+             WHERE {CROWDED.format(queue="wanted")}),
+            EXISTS (SELECT FROM toque.job_left),
             (SELECT extract(epoch FROM min(due) - clock_timestamp())::float8 FROM toque.job WHERE state = {LATER}),
             (SELECT coalesce(json_agg(DISTINCT worker), '[]')::text FROM toque.job WHERE state = {RUNNING}),
             (SELECT coalesce(json_agg(json_build_array(id, fence, is_cancelled)), '[]')::text FROM toque.job
@@ -95,24 +104,15 @@ _POSTGRESQL = Statements(
         f"""
         UPDATE toque.job SET state = {WAITING} WHERE id IN (
             SELECT id FROM toque.job WHERE state = {LATER} AND due <= clock_timestamp()
-            ORDER BY due LIMIT $1 FOR UPDATE SKIP LOCKED
+            ORDER BY due LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
         )
         """
     ),
-    # What has a key begins only when nothing before it is left, and nothing of it runs.
     claim=_prepared(
         f"""
-        WITH taken AS MATERIALIZED (
-            SELECT j.id FROM toque.job AS j
-            WHERE j.state = {WAITING} AND j.queue = $1::text AND {_OPEN.format("$1::text")}
-              AND j.name = ANY (ARRAY(SELECT json_array_elements_text($4::json)))
-              AND (j.key = '' OR NOT EXISTS (
-                  SELECT FROM toque.job AS e WHERE e.queue = j.queue AND e.key = j.key AND e.key <> ''
-                  AND e.id <> j.id AND (e.pos < j.pos OR e.state = {RUNNING})))
-            ORDER BY j.priority DESC, j.pos LIMIT $2 FOR UPDATE OF j SKIP LOCKED
-        )
+        WITH taken AS MATERIALIZED ({TAKEN["postgresql"]})
         UPDATE toque.job AS j SET state = {RUNNING}, worker = $3, fence = j.fence + 1, attempt = j.attempt + 1,
-            started = clock_timestamp(), is_woken = false, uniq = CASE WHEN j.is_freed THEN NULL ELSE j.uniq END
+            started = {STARTED}, is_woken = false, uniq = CASE WHEN j.is_freed THEN NULL ELSE j.uniq END
         FROM taken WHERE j.id = taken.id
         RETURNING {", ".join(f"j.{name}" for name in _RETURNING.split(", "))},
             extract(epoch FROM j.at)::float8, extract(epoch FROM clock_timestamp() - j.due)::float8
@@ -158,32 +158,53 @@ _POSTGRESQL = Statements(
         ),
     ),
     progress=(_prepared(f"{_ROWS} UPDATE toque.job AS j SET progress = r.result FROM r WHERE {_MINE}"),),
-    forget=(_prepared(f"{_ROWS} DELETE FROM toque.job_step AS s USING r WHERE s.job = r.id"),),
+    forget=(
+        _prepared(
+            f"""
+            {_ROWS} DELETE FROM toque.job_step AS s USING r WHERE s.job = r.id
+            AND NOT EXISTS (SELECT FROM toque.job AS j WHERE j.id = r.id)
+            AND NOT EXISTS (SELECT FROM toque.job_dead AS d WHERE d.id = r.id)
+            """
+        ),
+    ),
     steps=_prepared(
         "SELECT number, name, result, version, extract(epoch FROM until - clock_timestamp())::float8 "
         "FROM toque.job_step WHERE job = $1::text::uuid",
         is_write=False,
     ),
-    held=_prepared(
-        f"SELECT id, fence, crashes FROM toque.job WHERE worker = $1 AND state = {RUNNING} FOR UPDATE SKIP LOCKED"
+    begin=_prepared(
+        "UPDATE toque.job SET started = clock_timestamp() "
+        f"WHERE id = $1::text::uuid AND fence = $2 AND state = {RUNNING}"
     ),
-    sweep=tuple(
+    held=_prepared(
+        "SELECT id, fence, crashes, started IS NOT NULL FROM toque.job "
+        f"WHERE worker = $1 AND state = {RUNNING} FOR NO KEY UPDATE SKIP LOCKED"
+    ),
+    sweep=(
+        *(
+            _prepared(
+                f"DELETE FROM toque.{table} WHERE ctid = ANY (ARRAY("
+                f"SELECT ctid FROM toque.{table} WHERE until < clock_timestamp() LIMIT $1 FOR UPDATE SKIP LOCKED))"
+            )
+            for table in ("job_result", "job_once", "job_rate")
+        ),
         _prepared(
-            f"DELETE FROM toque.{table} WHERE ctid = ANY (ARRAY("
-            f"SELECT ctid FROM toque.{table} WHERE {old} LIMIT $1 FOR UPDATE SKIP LOCKED))"
-        )
-        for table, old in (
-            ("job_result", "until < clock_timestamp()"),
-            ("job_once", "until < clock_timestamp()"),
-            ("job_rate", "until < clock_timestamp()"),
-            ("job_dead", f"died < clock_timestamp() - interval '{DEAD_KEPT_DAYS} days'"),
-        )
+            f"""
+            WITH gone AS (
+                DELETE FROM toque.job_dead WHERE ctid = ANY (ARRAY(
+                    SELECT ctid FROM toque.job_dead WHERE died < clock_timestamp() - interval '{DEAD_KEPT_DAYS} days'
+                    LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING id
+            ), forgotten AS (DELETE FROM toque.job_step WHERE job IN (SELECT id FROM gone))
+            SELECT FROM gone
+            """
+        ),
     ),
 )
 
 # SQLite.
 
 _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
+STARTED_LITE = f"CASE WHEN crashes < {SUSPECT_FROM} THEN {_NOW} END"
 _FIELDS = ("id", "fence", "outcome", "result", "keep", "pause", "refund", "crash", "error", "reason")
 _EXTRACTED = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in _FIELDS)
 _R = f"(SELECT {_EXTRACTED} FROM json_each(?1)) AS r"
@@ -191,6 +212,10 @@ _OPEN_LITE = "NOT EXISTS (SELECT 1 FROM toque_job_queue AS q WHERE q.name = {} A
 _DELETE_LITE = _prepared(
     f"DELETE FROM toque_job AS j WHERE EXISTS (SELECT 1 FROM {_R} WHERE {_MINE}) "
     "AND id IN (SELECT json_extract(value, '$.id') FROM json_each(?1))"
+)
+
+_OLDEST_LITE = (
+    f"SELECT id FROM toque_job_dead WHERE died < {_NOW} - {DEAD_KEPT_DAYS * 86_400} ORDER BY died, id LIMIT ?1"
 )
 
 _SQLITE = Statements(
@@ -202,6 +227,9 @@ _SQLITE = Statements(
              WHERE EXISTS (SELECT 1 FROM toque_job AS j WHERE j.state = {WAITING} AND j.queue = value
                            AND j.name IN (SELECT value FROM json_each(?2)))
                AND {_OPEN_LITE.format("value")}),
+            (SELECT json_group_array(value) FROM json_each(?1)
+             WHERE {CROWDED.replace("toque.", "toque_").format(queue="value")}),
+            EXISTS (SELECT 1 FROM toque_job_left),
             (SELECT min(due) - {_NOW} FROM toque_job WHERE state = {LATER}),
             (SELECT json_group_array(DISTINCT worker) FROM toque_job WHERE state = {RUNNING}),
             (SELECT json_group_array(json_array(id, fence, is_cancelled)) FROM toque_job
@@ -216,16 +244,8 @@ _SQLITE = Statements(
     claim=_prepared(
         f"""
         UPDATE toque_job AS t SET state = {RUNNING}, worker = ?3, fence = fence + 1, attempt = attempt + 1,
-            started = {_NOW}, is_woken = 0, uniq = CASE WHEN is_freed THEN NULL ELSE uniq END
-        WHERE pos IN (
-            SELECT j.pos FROM toque_job AS j
-            WHERE j.state = {WAITING} AND j.queue = ?1 AND {_OPEN_LITE.format("?1")}
-              AND j.name IN (SELECT value FROM json_each(?4))
-              AND (j.key = '' OR NOT EXISTS (
-                  SELECT 1 FROM toque_job AS e WHERE e.queue = j.queue AND e.key = j.key AND e.key <> ''
-                  AND e.pos <> j.pos AND (e.pos < j.pos OR e.state = {RUNNING})))
-            ORDER BY j.priority DESC, j.pos LIMIT ?2
-        )
+            started = {STARTED_LITE}, is_woken = 0, uniq = CASE WHEN is_freed THEN NULL ELSE uniq END
+        WHERE pos IN ({TAKEN["sqlite"]})
         RETURNING {_RETURNING}, at, {_NOW} - due
         """
     ),
@@ -265,22 +285,29 @@ _SQLITE = Statements(
     ),
     progress=(_prepared(f"UPDATE toque_job AS j SET progress = r.result FROM {_R} WHERE {_MINE}"),),
     forget=(
-        _prepared("DELETE FROM toque_job_step WHERE job IN (SELECT json_extract(value, '$.id') FROM json_each(?1))"),
+        _prepared(
+            "DELETE FROM toque_job_step WHERE job IN (SELECT json_extract(value, '$.id') FROM json_each(?1)) "
+            "AND job NOT IN (SELECT id FROM toque_job) AND job NOT IN (SELECT id FROM toque_job_dead)"
+        ),
     ),
     steps=_prepared(
         f"SELECT number, name, result, version, until - {_NOW} FROM toque_job_step WHERE job = ?1", is_write=False
     ),
+    begin=_prepared(f"UPDATE toque_job SET started = {_NOW} WHERE id = ?1 AND fence = ?2 AND state = {RUNNING}"),
     held=_prepared(
-        f"SELECT id, fence, crashes FROM toque_job WHERE worker = ?1 AND state = {RUNNING}",
+        f"SELECT id, fence, crashes, started IS NOT NULL FROM toque_job WHERE worker = ?1 AND state = {RUNNING}",
     ),
-    sweep=tuple(
-        _prepared(f"DELETE FROM toque_{table} WHERE ({key}) IN (SELECT {key} FROM toque_{table} WHERE {old} LIMIT ?1)")
-        for table, key, old in (
-            ("job_result", "rowid", f"until < {_NOW}"),
-            ("job_once", "rowid", f"until < {_NOW}"),
-            ("job_rate", "queue, share, slice", f"until < {_NOW}"),
-            ("job_dead", "rowid", f"died < {_NOW} - {DEAD_KEPT_DAYS * 86_400}"),
-        )
+    sweep=(
+        *(
+            _prepared(
+                f"DELETE FROM toque_{table} WHERE ({key}) IN "
+                f"(SELECT {key} FROM toque_{table} WHERE until < {_NOW} LIMIT ?1)"
+            )
+            for table, key in (("job_result", "rowid"), ("job_once", "rowid"), ("job_rate", "queue, share, slice"))
+        ),
+        # The steps first, and those of the same jobs: nobody else writes in between.
+        _prepared(f"DELETE FROM toque_job_step WHERE job IN ({_OLDEST_LITE})"),
+        _prepared(f"DELETE FROM toque_job_dead WHERE id IN ({_OLDEST_LITE})"),
     ),
 )
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from toque.messages.job_tables import LATER, RUNNING, WAITING
+from toque.messages.job_tables import BEHIND, LATER, RUNNING, WAITING
 from toque.messages.jobs.progress import Mark
 from toque.store.prepared import Prepared
 from toque.store.transaction import Transaction
@@ -18,7 +18,7 @@ __all__ = ["STATES", "JobStatus", "State", "cancel", "read"]
 
 State = Literal["waiting", "later", "running", "done", "cancelled", "dead"]
 
-STATES: dict[int, State] = {WAITING: "waiting", LATER: "later", RUNNING: "running"}
+STATES: dict[int, State] = {WAITING: "waiting", BEHIND: "waiting", LATER: "later", RUNNING: "running"}
 
 
 class JobStatus(Struct, frozen=True):

@@ -38,7 +38,7 @@ from toque.store.own import execute, look
 if TYPE_CHECKING:
     from toque.call.delivery import Delivery
 
-__all__ = ["Steps", "Suspended"]
+__all__ = ["FOR_EVER_S", "Steps", "Suspended"]
 
 STEPS_MAX = 1000
 """Steps of one job: all of them are read when it begins anew, a megabyte or so."""
@@ -233,4 +233,4 @@ class Steps:
 def _seconds(delay: float | timedelta | None) -> float:
     if delay is None:
         return FOR_EVER_S
-    return delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
+    return min(delay.total_seconds() if isinstance(delay, timedelta) else float(delay), FOR_EVER_S)

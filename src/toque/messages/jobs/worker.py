@@ -16,13 +16,13 @@ import msgspec
 
 from toque.contract.errors import Error
 from toque.contract.limits import Limits
-from toque.log.tail import Tail
-from toque.messages.jobs.book import Book
-from toque.messages.jobs.job import Outcome, Start
+from toque.log.tail import IDLE_S, Tail
+from toque.messages.jobs.book import Book, Compiled
+from toque.messages.jobs.job import SUSPECT_FROM, Outcome, Start
 from toque.messages.jobs.rescue import Rescue, claim_of
 from toque.messages.jobs.runner import Cancelled, Draining, Runner, Running, context_of
 from toque.messages.jobs.settling import FLUSH_S, Settling
-from toque.messages.jobs.table import JobTable, Mine
+from toque.messages.jobs.table import JobTable, Mine, View
 from toque.store.store import Store
 
 __all__ = ["Worker"]
@@ -43,15 +43,16 @@ AGAIN_S = 1.0
 """After a failure of our own: the database is away, or the app is full."""
 
 SWEEP_S = 60.0
+"""Between two sweeps; one that left some is followed by another at the next look, so that no table grows for ever."""
 
 SETTLED_S = 2 * FLUSH_S
-"""After the end of a job whose queue has limits: as soon as that is written, as a rule."""
+"""After the end of a job that others wait for: as soon as that is written, as a rule."""
 
 ADOPT_S = 5.0
 """Between two looks for jobs that were enqueued before their keys had limits, or by a release that knew of none."""
 
 COMPANY_S = 0.5
-"""A suspect that found another one running looks again so soon."""
+"""What would begin beside a suspect, or is one and would not be alone, looks again so soon."""
 
 
 class Worker:
@@ -59,15 +60,19 @@ class Worker:
 
     Args:
         slots: how many jobs run at once.
+        alone: held by the only one at work, be it a job or an event, where it matters which one ends the process.
         drain_s: how long those that run may go on when it stops.
     """
 
-    def __init__(self, store: Store, tail: Tail, book: Book, *, slots: int, drain_s: float) -> None:
+    def __init__(
+        self, store: Store, tail: Tail, book: Book, *, slots: int, drain_s: float, alone: asyncio.Lock
+    ) -> None:
         self.number = 0
         self._tail = tail
         self._book = book
         self._slots = slots
         self._drain_s = drain_s
+        self._alone = alone
         self._table = JobTable(store)
         self._settling = Settling(self._table)
         self._runner = Runner(store, book, self._settling, self._wake_after)
@@ -82,10 +87,11 @@ class Worker:
         self._ahead: deque[tuple[Start, float]] = deque()
         self._alarm = asyncio.Event()
         self._hungry: set[str] = set()
+        self._crowded: frozenset[str] = frozenset()
         self._unknown: set[tuple[UUID, int]] = set()
         self._numbers: set[int] = set()
         self._looked = -LOOK_S
-        self._swept = monotonic()
+        self._sweep_due = monotonic() + SWEEP_S
         self._adopted = -ADOPT_S
         self._last_queue = ""
         self._mean_s = AHEAD_S
@@ -198,7 +204,7 @@ class Worker:
             if room <= 0:
                 return 0
             starts = await self._table.claim_limited(limits, room, self.number, names)
-        if len(starts) < room:
+        if len(starts) < room and not (queue in self._crowded and await self._table.set_aside(queue, names)):
             self._hungry.discard(queue)
             if limits is not None:
                 self._wake_for(limits)
@@ -227,14 +233,16 @@ class Worker:
 
     async def _look(self) -> None:
         self._looked = monotonic()
-        view = await self._table.look(self._all_queues, self._all_names, self.number)
-        self._hungry |= view.queues & self._names.keys()
+        view = await self._see()
         self._compare(view.mine)
         await self._abandon_stuck()
-        if view.due_s is not None and view.due_s <= 0:
+        is_due = view.due_s is not None and view.due_s <= 0
+        if is_due:
             await self._table.promote()
-            view = await self._table.look(self._all_queues, self._all_names, self.number)
-            self._hungry |= view.queues & self._names.keys()
+        if view.has_left:
+            await self._table.follow()
+        if is_due or view.has_left:
+            view = await self._see()
         if view.due_s is not None:
             self._wake_in(max(view.due_s, 0.0))
         # What was begun under a number that was lost still runs here.
@@ -245,9 +253,17 @@ class Worker:
             for limits in self._book.limits.values():
                 if limits.is_by_key:
                     await self._table.adopt(limits.queue)
-        if monotonic() - self._swept > SWEEP_S:
-            self._swept = monotonic()
-            await self._table.sweep()
+        if monotonic() > self._sweep_due:
+            has_more = await self._table.sweep()
+            self._sweep_due = monotonic() + (0.0 if has_more else SWEEP_S)
+            if has_more:
+                self._wake_in(LOOK_S)
+
+    async def _see(self) -> View:
+        view = await self._table.look(self._all_queues, self._all_names, self.number)
+        self._hungry |= view.queues & self._names.keys()
+        self._crowded = view.crowded
+        return view
 
     def _compare(self, mine: list[Mine]) -> None:
         """Stop what was cancelled, and give back what nobody runs: a claim whose answer was lost."""
@@ -268,21 +284,25 @@ class Worker:
 
     def _room(self) -> int:
         """How many to claim: free slots, and what fills a second ahead. None before half of that has been begun."""
-        ahead_max = int(min(self._slots, self._slots * AHEAD_S / max(self._mean_s, 0.001) - self._slots))
-        room = self._slots + max(ahead_max, 0) - len(self._running) - len(self._ahead)
+        in_time = int(self._slots * AHEAD_S / max(self._mean_s, 0.001))
+        # Of jobs that take longer fewer than there are slots end in time: nothing is ahead of them, not less than that.
+        ahead_max = max(min(in_time, 2 * self._slots) - self._slots, 0)
+        room = self._slots + ahead_max - len(self._running) - len(self._ahead)
         return room if room > 0 and len(self._ahead) <= ahead_max // 2 else 0
 
     def _accept(self, starts: list[Start]) -> None:
-        has_suspect = any(each.start.crashes for each in self._running.values())
-        has_suspect = has_suspect or any(start.crashes for start, _ in self._ahead)
+        here = [*(each.start.crashes for each in self._running.values()), *(start.crashes for start, _ in self._ahead)]
+        most = max(here, default=0)
         for start in starts:
             if start.is_cancelled:
                 self._runner.cancelled(start)
-            elif start.crashes and has_suspect:
-                # Beside another suspect it could not be told which of them ended the process.
+            elif (start.crashes and most and max(start.crashes, most) >= SUSPECT_FROM) or (
+                start.is_suspect and self._alone.locked()
+            ):
+                # It could not be told which of them ended the process.
                 self._runner.give_back(start, COMPANY_S)
             else:
-                has_suspect = has_suspect or start.crashes > 0
+                most = max(most, start.crashes)
                 self._ahead.append((start, monotonic()))
         self._begin()
 
@@ -292,8 +312,17 @@ class Worker:
             job = self._book.by_name[start.name]
             running = Running(start, context_of(job, start))
             self._running[start.id] = running
-            running.task = asyncio.get_running_loop().create_task(self._runner.run(job, running))
+            running.task = asyncio.get_running_loop().create_task(self._run(job, running))
             running.task.add_done_callback(partial(self._ended, running))
+
+    async def _run(self, job: Compiled, running: Running) -> None:
+        if not running.start.is_suspect:
+            await self._runner.run(job, running)
+            return
+        async with self._alone:
+            # Written down before it begins: what was only claimed when the process ended has not ended it.
+            if await self._table.begin(running.start):
+                await self._runner.run(job, running)
 
     def _give_back_late(self) -> None:
         while self._ahead and monotonic() - self._ahead[0][1] > UNSTARTED_S:
@@ -309,12 +338,14 @@ class Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("job %s %s", running.start.name, running.start.id, exc_info=error)
         self._begin()
-        if (queue := self._book.by_name[running.start.name].rules.queue) in self._book.limits:
-            # Others may begin when its end is written.
+        queue = self._book.by_name[running.start.name].rules.queue
+        if queue in self._book.limits:
             self._hungry.add(queue)
-            self._wake_in(SETTLED_S)
         elif self._hungry and self._room() > 0:
             self._alarm.set()
+        if running.start.key or queue in self._book.limits:
+            # Others of its key or its queue may begin when its end is written.
+            self._wake_in(SETTLED_S)
 
     def _wake_in(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -335,5 +366,7 @@ class Worker:
         self._settling.add("progress", Outcome(id=id, fence=fence, result=progress))
 
     def _wake_after(self, seconds: float) -> None:
-        """For one job that comes again: the timer is for the first of all."""
-        asyncio.get_running_loop().call_later(seconds, self._alarm.set)
+        """For one job that comes again: the timer is for the first of all. What is later than the tail's next look is
+        found by that; a timer for each that waits, for days say, would be one too many."""
+        if seconds <= IDLE_S:
+            asyncio.get_running_loop().call_later(seconds, self._alarm.set)

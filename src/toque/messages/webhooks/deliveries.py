@@ -152,14 +152,14 @@ class Deliveries:
 
         await self._store.command(act)
 
-    async def sweep(self, now: float) -> int:
-        """Forget some of what is older than a week; how many."""
+    async def sweep(self, now: float) -> bool:
+        """Forget some of what is older than a week; whether there may be more."""
 
         async def act(database: Database) -> int:
             transaction = transaction_of(database)
             return await transaction.execute(_SWEEP.within(transaction), (now - KEPT_S,))
 
-        return await self._store.command(act)
+        return await self._store.command(act) >= SWEEP_ROWS
 
     async def _read(self, statement: Statement, *values: Any) -> list[Any]:
         async def act(database: Database) -> list[Any]:

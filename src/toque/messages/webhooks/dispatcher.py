@@ -43,6 +43,8 @@ LOOK_S = 60.0
 """How long to wait where nothing is due: whatever makes something due rings, but for the command line."""
 
 SWEEP_S = 3600.0
+"""Between two sweeps; one that left some is followed by another after `BUSY_S`: a receiver that is dead for days leaves
+more than one takes."""
 
 GRACE_S = 5.0
 """How long a stopping process waits for answers. What has none by then is delivered by the next one."""
@@ -65,7 +67,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._running: dict[asyncio.Task[None], tuple[Ready, Due]] = {}
         self._working: asyncio.Task[None] | None = None
-        self._swept_at = time.monotonic()
+        self._sweep_due = time.monotonic() + SWEEP_S
         self._tries: Counter[Verdict] = Counter()
         self._disabled = 0
 
@@ -120,9 +122,11 @@ class Dispatcher:
             if room > 0:
                 for due in await self._deliveries.take(endpoint.id, now, room):
                     self._begin(endpoint, due)
-        if time.monotonic() - self._swept_at > SWEEP_S:
-            self._swept_at = time.monotonic()
-            await self._deliveries.sweep(now)
+        if time.monotonic() > self._sweep_due:
+            has_more = await self._deliveries.sweep(now)
+            self._sweep_due = time.monotonic() + (0.0 if has_more else SWEEP_S)
+            if has_more:
+                return BUSY_S
         following = await self._deliveries.next_due()
         if following is None:
             return LOOK_S

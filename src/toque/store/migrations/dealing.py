@@ -47,11 +47,14 @@ class Dealing:
         """Those that the release before knows."""
         return set(self._before.tables[key].types)
 
-    def _restricts(self, stage: str, is_felt: bool, why: str) -> None:
-        draft = self.drafts[stage]
+    def _restricts(self, stage: str, why: str, *, is_felt: bool = False) -> None:
+        """*stage* says no to writes; *is_felt* where releases that are about to end may make them."""
         if is_felt:
-            draft.forbidden.add("ban-new-write-restriction")
-        draft.allowed["ban-new-write-restriction"] = why
+            self.drafts[stage].forbidden.add("ban-new-write-restriction")
+        allowed = self.drafts[stage].allowed
+        said = allowed.get("ban-new-write-restriction", "")
+        if why not in said:
+            allowed["ban-new-write-restriction"] = f"{said}; {why}" if said else why
 
 
 def on(found: Any, inner: MigrateOperation) -> alembic.ModifyTableOps:

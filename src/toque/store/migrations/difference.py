@@ -238,6 +238,7 @@ def _split_checks(splitting: Splitting, table: Table, key: Key, before: Facts, w
         is_wider = False
         if name in there.checks:
             splitting.check_dropped(key, name, there.checks[name])
+            splitting.values_gone(key, constraint, _literals(there.checks[name]))
             is_wider = _literals(there.checks[name]) < _literals(aimed.checks[name])
         constraint.name = conv(name)
         splitting.check_added(

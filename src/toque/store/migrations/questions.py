@@ -13,9 +13,6 @@ from toque.store.migrations.refused import Refused
 
 __all__ = ["Asker", "Questions", "likeness"]
 
-# Below this two names have only letters in common. difflib's own cutoff for close matches.
-LIKENESS_MIN = 0.6
-
 
 class Asker:
     """Asks nobody. A terminal overrides it: each answer is None where the person does not know."""

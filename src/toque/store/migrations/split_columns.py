@@ -24,6 +24,8 @@ _CONSTANT = re.compile(
 )
 # PostgreSQL scans for NULLs under no lock that anybody waits for where a check says that there are none (`SetNotNull`).
 _DEFAULTED = "a check of its own says for a while that there is no NULL; a default writes what others leave out"
+_WIDENED = "every old value is a new one as it stands, so that nothing is rewritten"
+_COPIED = "it is about a second column, which a trigger alone writes, from one that has no NULL"
 # What a new value needs to be read from an old one of another type.
 _CAST = "CAST({{value}} AS {type})"
 
@@ -53,7 +55,7 @@ class SplitColumns(Dealing):
         table, schema = found.table_name, found.schema
         up = alembic.AddColumnOp(table, _without_checks(column), schema=schema)
         if not column.nullable:
-            self._restricts("expand", False, UNWRITTEN)
+            self._restricts("expand", UNWRITTEN)
         self.put(
             "expand",
             on(found, up),
@@ -79,7 +81,7 @@ class SplitColumns(Dealing):
             return
         if keeps_default:
             self._set_not_null("backfill", found, column)
-            self._restricts("backfill", False, _DEFAULTED)
+            self._restricts("backfill", _DEFAULTED)
             self.drafts["backfill"].allowed["ban-drop-constraint"] = _DEFAULTED
         else:
             # What the release before has written since then has no value yet.
@@ -144,6 +146,7 @@ class SplitColumns(Dealing):
         if _is_wider(old, new):
             up = self._altered(found, column, modify_type=_without_check(new), existing_type=old)
             down = self._altered(found, column, modify_type=old, existing_type=_without_check(new))
+            self.drafts["expand"].allowed["changing-column-type"] = _WIDENED
             self.put("expand", up, down, f"what does not fit into {old} in {found.table_name}.{column.name}")
             return
         if column.name in self._before.tables[key].keyed:
@@ -170,6 +173,9 @@ class SplitColumns(Dealing):
             ops.AbandonTypeChange(table, column.name, schema),
         )
         self.put("backfill", ops.BackfillTypeChange(table, column.name, using, nullable, schema))
+        if not nullable:
+            self._restricts("backfill", _COPIED)
+            self.drafts["backfill"].allowed["ban-drop-constraint"] = _COPIED
         self.put(stage, ops.FinishTypeChange(table, column.name, kind, default, schema))
         self.drafts[stage].irreversible = f"the old values of {table}.{column.name} are gone"
 

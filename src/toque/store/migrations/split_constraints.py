@@ -9,7 +9,7 @@ from typing import Any
 
 from alembic.operations import MigrateOperation
 from alembic.operations import ops as alembic
-from sqlalchemy import CheckConstraint, text
+from sqlalchemy import CheckConstraint, Enum, text
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.naming import conv
 
@@ -22,6 +22,7 @@ __all__ = ["SplitConstraints"]
 _OLD = "_old"
 
 _LOOSER = "the next release may write what it forbids, and the one before loses nothing"
+_UNNAMED = "no statement names an index, and the one that takes its place has the name"
 _WIDER = "it allows all that was allowed before, or is about new columns"
 
 
@@ -35,7 +36,7 @@ class SplitConstraints(Dealing):
         found.kw = {**found.kw, "postgresql_concurrently": True}
         if found.unique:
             columns = {str(getattr(column, "name", column)) for column in found.columns}
-            self._restricts("build", columns <= self._columns((found.schema, found.table_name)), UNWRITTEN)
+            self._made_unique((found.schema, found.table_name), columns)
         gone = alembic.DropIndexOp(
             str(found.index_name), found.table_name, schema=found.schema, if_exists=True, postgresql_concurrently=True
         )
@@ -45,6 +46,8 @@ class SplitConstraints(Dealing):
         if not self._is_wanted(found):
             return
         name = self._aside(found, str(found.index_name), ops.RenameIndex)
+        if name != found.index_name:
+            self.drafts["expand"].allowed["renaming-object"] = _UNNAMED
         gone = alembic.DropIndexOp(
             name, found.table_name, schema=found.schema, if_exists=True, postgresql_concurrently=True
         )
@@ -61,12 +64,17 @@ class SplitConstraints(Dealing):
         found.constraint_name = found.constraint_name or conv("_".join([found.table_name, *columns, "key"])[:63])
         name = str(found.constraint_name)
         nulls = bool(constraint.dialect_options["postgresql"]["nulls_not_distinct"])
-        self._restricts("build", set(columns) <= self._columns((schema, found.table_name)), UNWRITTEN)
+        self._made_unique((schema, found.table_name), set(columns))
         self.put(
             "build",
             ops.AddUnique(name, found.table_name, columns, schema, constraint.deferrable, constraint.initially, nulls),
             on(found, _drop(found, "unique")),
         )
+
+    def _made_unique(self, key: Key, columns: set[str]) -> None:
+        """Uniqueness does not wait for the release before (decision 0017), which may write a value twice: whether it
+        does its author knows."""
+        self._restricts("build", UNWRITTEN, is_felt=columns <= self._columns(key))
 
     def _foreign_key_created(self, found: alembic.CreateForeignKeyOp) -> None:
         is_new = not set(found.local_cols) <= self._columns((found.kw.get("source_schema"), found.source_table))
@@ -91,7 +99,7 @@ class SplitConstraints(Dealing):
         down = alembic.DropConstraintOp(conv(name), table, type_=kind, schema=schema)
         first, second = ("expand", "build") if is_harmless else ("restrict", "settle")
         if is_harmless:
-            self._restricts(first, False, UNWRITTEN if kind == "foreignkey" else _WIDER)
+            self._restricts(first, UNWRITTEN if kind == "foreignkey" else _WIDER)
         self.put(first, on_key(key, up), on_key(key, down))
         self.put(second, ops.ValidateConstraint(name, table, schema))
 
@@ -102,6 +110,25 @@ class SplitConstraints(Dealing):
         drop = alembic.DropConstraintOp(conv(name), table, type_="check", schema=schema)
         self.drafts["expand"].allowed["ban-drop-constraint"] = _LOOSER
         self.put("expand", on_key(key, drop), on_key(key, down))
+
+    def values_gone(self, key: Key, constraint: CheckConstraint, literals: set[str]) -> None:
+        """An enum that is kept as text has less values than *literals*: rows that hold a lost one get another."""
+        column = next(iter(constraint.columns), None)
+        kind: Any = None if column is None else column.type
+        if column is None or not isinstance(kind, Enum) or not constraint._type_bound:
+            return
+        values = list(kind.enums)
+        gone = sorted({literal.replace("''", "'") for literal in literals} - set(values))
+        if not gone:
+            return
+        instead = {value: self._questions.replaced(f"{kind.name}.{value}", values) for value in gone}
+        name = self._dialect.identifier_preparer.quote(column.name)
+        cases = " ".join(f"WHEN {_quoted(old)} THEN {_quoted(new)}" for old, new in instead.items())
+        where = f"{name} IN ({', '.join(map(_quoted, gone))})"
+        fill = ops.Backfill(key[1], {column.name: f"CASE {name} {cases} END"}, where, key[0])
+        self.put("backfill", fill)
+        # What the release before has written since then.
+        self.put("settle", fill)
 
     def _constraint_dropped(self, found: alembic.DropConstraintOp) -> None:
         if not self._is_wanted(found):
@@ -135,3 +162,7 @@ class SplitConstraints(Dealing):
 
 def _drop(found: Any, kind: str) -> alembic.DropConstraintOp:
     return alembic.DropConstraintOp(conv(str(found.constraint_name)), found.table_name, type_=kind, schema=found.schema)
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

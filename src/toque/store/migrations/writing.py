@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Enum, MetaData
 
 from toque.store.migrations.difference import difference, schemas_of
 from toque.store.migrations.facts import Facts, facts, native_enum
+from toque.store.migrations.operations import BeginTypeChange
 from toque.store.migrations.questions import Questions
 from toque.store.migrations.refused import Refused
 from toque.store.migrations.reports import Reports
@@ -216,19 +217,26 @@ def _body(operations: list[Any], context: MigrationContext, imports: set[str]) -
 
 
 def _joined(operations: list[Any]) -> list[Any]:
-    """Neighbours on one table become one: SQLite rebuilds it once."""
+    """Those of one table that follow one another become one: SQLite rebuilds it once. What a change of type begins with
+    stands beside the table's columns, and parts nothing."""
     joined: list[Any] = []
     for operation in operations:
-        last = joined[-1] if joined else None
+        place = _place_of_last(joined)
+        last = joined[place] if joined else None
         if (
             isinstance(operation, ModifyTableOps)
             and isinstance(last, ModifyTableOps)
             and (operation.table_name, operation.schema) == (last.table_name, last.schema)
         ):
-            joined[-1] = ModifyTableOps(last.table_name, [*last.ops, *operation.ops], schema=last.schema)
+            joined[place] = ModifyTableOps(last.table_name, [*last.ops, *operation.ops], schema=last.schema)
         else:
             joined.append(operation)
     return joined
+
+
+def _place_of_last(operations: list[Any]) -> int:
+    """Where the last one is that is not the beginning of a change of type; the first place where all are."""
+    return next((at for at in range(len(operations) - 1, 0, -1) if not isinstance(operations[at], BeginTypeChange)), 0)
 
 
 def _render(kind: str, item: Any, context: Any) -> str | Literal[False]:

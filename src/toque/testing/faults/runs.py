@@ -28,7 +28,7 @@ Write = Callable[[What, str, str, str], None]
 def watch(app: App, identify: Identify, write: Write) -> None:
     """Have every run of a handler or job of *app* written down, from its function's first line to its last."""
     for module in app.modules:
-        for operations in (module.handlers, getattr(module, "jobs", [])):
+        for operations in (module.handlers, module.jobs):
             operations[:] = [_watched(operation, identify, write) for operation in operations]
 
 

@@ -76,7 +76,8 @@ class Site:
 
 
 def _hold_file(path: str, for_s: float) -> None:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=for_s + 5)
+    # Whoever has it may be frozen, and the machine busy.
+    connection = sqlite3.connect(path, isolation_level=None, timeout=for_s + 60)
     try:
         connection.execute("BEGIN IMMEDIATE")
         time.sleep(for_s)

@@ -8,7 +8,14 @@ from toque.testing.servers.server import Server
 
 __all__ = ["NAMES", "Server", "private_broker"]
 
-NAMES = ("nats", "rabbitmq", "kafka", "redis", "mqtt")
+_CLASSES = {
+    "nats": "NatsServer",
+    "rabbitmq": "RabbitServer",
+    "kafka": "KafkaServer",
+    "redis": "RedisServer",
+    "mqtt": "MosquittoServer",
+}
+NAMES = tuple(_CLASSES)
 
 
 def private_broker(name: str) -> Server:
@@ -18,5 +25,5 @@ def private_broker(name: str) -> Server:
     """
     if name not in NAMES:
         raise ValueError(f"expected one of {', '.join(NAMES)}; got {name!r}.")
-    server: Server = import_module(f"toque.testing.servers.{name}").open_server()
+    server: Server = getattr(import_module(f"toque.testing.servers.{name}"), _CLASSES[name])()
     return server

@@ -11,17 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from toque.testing.servers.kafka_mock import library
 from toque.testing.servers.server import Server
 
-__all__ = ["open_server"]
-
-
-def open_server() -> KafkaServer:
-    """A server, not started yet. Raises: FileNotFoundError where confluent-kafka is not installed."""
-    from toque.testing.servers.kafka_mock import library
-
-    library()
-    return KafkaServer()
+__all__ = ["KafkaServer"]
 
 
 class KafkaServer(Server):
@@ -34,6 +27,7 @@ class KafkaServer(Server):
     """The mock answers a second member's SyncGroup with InvalidRequest, where Kafka gives it its part."""
 
     def __init__(self) -> None:
+        library()
         super().__init__()
         self._address = ""
 

@@ -8,12 +8,7 @@ from typing import ClassVar
 
 from toque.testing.servers.server import Server, program
 
-__all__ = ["open_server"]
-
-
-def open_server() -> MosquittoServer:
-    """A server, not started yet."""
-    return MosquittoServer()
+__all__ = ["MosquittoServer"]
 
 
 class MosquittoServer(Server):

@@ -7,12 +7,7 @@ from pathlib import Path
 
 from toque.testing.servers.server import Server, program
 
-__all__ = ["open_server"]
-
-
-def open_server() -> NatsServer:
-    """A server, not started yet."""
-    return NatsServer()
+__all__ = ["NatsServer"]
 
 
 class NatsServer(Server):

@@ -9,12 +9,7 @@ from typing import ClassVar
 
 from toque.testing.servers.server import Server, free_port, program
 
-__all__ = ["open_server"]
-
-
-def open_server() -> RabbitServer:
-    """A server, not started yet."""
-    return RabbitServer()
+__all__ = ["RabbitServer"]
 
 
 class RabbitServer(Server):

@@ -7,12 +7,7 @@ from pathlib import Path
 
 from toque.testing.servers.server import Server, program
 
-__all__ = ["open_server"]
-
-
-def open_server() -> RedisServer:
-    """A server, not started yet."""
-    return RedisServer()
+__all__ = ["RedisServer"]
 
 
 class RedisServer(Server):

@@ -99,6 +99,9 @@ class Server:
     def freeze(self) -> None:
         """Stop it from doing anything; its connections stay open."""
         self._signal(signal.SIGSTOP)
+        if self._process is not None and self._process.poll() is None:
+            # Its threads stop when they get a processor, and until then they answer.
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         """Let it go on."""
