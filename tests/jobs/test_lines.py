@@ -10,6 +10,7 @@ import pytest
 from job_looks import act, is_empty, looked_at_by, rows, until
 
 from toque import App, Database, Jobs, public
+from toque.messages.jobs.floors import Floors
 from toque.messages.jobs.job import Outcome
 from toque.messages.jobs.limited_statements import LIMITED
 from toque.messages.jobs.lines import LINES, PASSED_MAX
@@ -19,9 +20,15 @@ from toque.store import Store
 from toque.testing import running
 
 NAMES = '["kitchen.cook"]'
+WORKED_ON = {"food": ["kitchen.cook"]}
 LINE = 40_000
 FEW = 20 * PASSED_MAX
 """Rows that all nodes of a plan may hand on when a look passes over as many as it may."""
+
+
+def places(store: Store) -> tuple[str, ...]:
+    """What PostgreSQL's statements are asked besides."""
+    return (Floors(["food"]).places(["food"]),) if store.dialect_name == "postgresql" else ()
 
 
 async def fill(store: Store, key: str, count: int, *, is_counted: bool = True) -> None:
@@ -51,38 +58,43 @@ async def test_a_claim_passes_over_few_of_a_line(other: Store, statements: Any, 
 
     # The first of the line, and then none of it while that one runs.
     for _ in range(2):
-        assert await looked_at_by(other, claim.sql, ("food", 10, 1, NAMES)) < FEW
-        assert len(await JobTable(other).claim("food", 10, 1, NAMES)) <= 1
+        assert await looked_at_by(other, claim.sql, ("food", 10, 1, NAMES, *places(other))) < FEW
+        assert len(await JobTable(other, WORKED_ON).claim("food", 10, 1)) <= 1
 
 
 @pytest.mark.parametrize("is_counted", [True, False])
 async def test_setting_aside_and_looking_pass_over_few_of_a_line(other: Store, is_counted: bool) -> None:
     await fill(other, "'one'", LINE, is_counted=is_counted)
     await fill(other, "'k' || n", LINE, is_counted=is_counted)
-    number, table = await JobTable(other).number(), JobTable(other)
+    number, table = await JobTable(other, WORKED_ON).number(), JobTable(other, WORKED_ON)
 
     assert await looked_at_by(other, LINES[other.dialect_name].aside.sql, ("food", NAMES)) < FEW
-    assert await looked_at_by(other, STATEMENTS[other.dialect_name].look.sql, ('["food"]', NAMES, number)) < FEW
-    view = await table.look('["food"]', NAMES, number)
-    assert (view.queues, view.crowded) == ({"food"}, {"food"})
+    asked = (*places(other), NAMES, number, True) if places(other) else ('["food"]', NAMES, number)
+    assert await looked_at_by(other, STATEMENTS[other.dialect_name].look.sql, asked) < FEW
+    view = await table.look(number)
+    assert view.whole is not None
+    assert (view.queues, view.whole.crowded) == ({"food"}, {"food"})
 
 
 async def test_a_queue_without_keys_is_never_crowded(other: Store) -> None:
     await fill(other, "''", 2 * PASSED_MAX)
 
-    assert not (await JobTable(other).look('["food"]', NAMES, 1)).crowded
+    view = await JobTable(other, WORKED_ON).look(1)
+
+    assert view.whole is not None
+    assert not view.whole.crowded
 
 
 async def test_who_stands_behind_a_long_line_is_found_by_bounded_looks(other: Store) -> None:
     await fill(other, "'one'", 10 * PASSED_MAX)
     await fill(other, "''", 20)
-    table = JobTable(other)
+    table = JobTable(other, WORKED_ON)
     number = await table.number()
 
     claimed, looks = 0, 0
     while claimed < 21:
-        claimed += len(await table.claim("food", 10, number, NAMES))
-        await table.set_aside("food", NAMES)
+        claimed += len(await table.claim("food", 10, number))
+        await table.set_aside("food")
         looks += 1
 
     assert looks <= 10 + 3
@@ -123,7 +135,7 @@ async def test_a_line_goes_on_in_its_order_to_its_end(database_url: str, other: 
     async with running(app, database_url=database_url) as harness:
         await harness.call("kitchen.order", first=0, last=count, key="one")
         await until(lambda: cooked)
-        assert await JobTable(other).set_aside("food", NAMES) == count - 1
+        assert await JobTable(other, WORKED_ON).set_aside("food") == count - 1
         looks = harness.serving.system.messages.tail.looks  # type: ignore[union-attr]
         gate.set()
         await until(lambda: len(cooked) == count)
@@ -141,14 +153,14 @@ async def test_whoever_is_set_behind_while_others_leave_is_not_forgotten(other: 
     began: list[tuple[str, int]] = []
 
     async def work(seed: int) -> None:
-        table, dice = JobTable(other), random.Random(seed)
+        table, dice = JobTable(other, WORKED_ON), random.Random(seed)
         number = await table.number()
         while not await is_empty(other):
-            starts = await table.claim("food", dice.randint(1, 4), number, NAMES)
+            starts = await table.claim("food", dice.randint(1, 4), number)
             began.extend((start.key, start.pos) for start in starts)
             await asyncio.gather(
                 table.settle(done=[Outcome(id=str(start.id), fence=start.fence) for start in starts]),
-                table.set_aside("food", NAMES),
+                table.set_aside("food"),
             )
 
     async with asyncio.timeout(60):
@@ -165,10 +177,10 @@ async def test_a_note_that_was_brought_along_is_followed(other: Store) -> None:
     await act(other, "UPDATE toque.job SET state = 3")
     await act(other, "INSERT INTO toque.job_left (queue, key) VALUES ('food', 'one'), ('food', 'another')")
 
-    assert (await JobTable(other).look('["food"]', NAMES, 1)).has_left
-    await JobTable(other).follow()
-    assert len(await JobTable(other).claim("food", 10, 1, NAMES)) == 1
-    assert not (await JobTable(other).look('["food"]', NAMES, 1)).has_left
+    assert (await JobTable(other, WORKED_ON).look(1)).has_left
+    await JobTable(other, WORKED_ON).follow()
+    assert len(await JobTable(other, WORKED_ON).claim("food", 10, 1)) == 1
+    assert not (await JobTable(other, WORKED_ON).look(1)).has_left
 
 
 async def test_one_that_leaves_unseen_is_followed(other: Store, database_url: str) -> None:
@@ -178,19 +190,19 @@ async def test_one_that_leaves_unseen_is_followed(other: Store, database_url: st
         pytest.skip("SQLite has one writer, which sees everything")
     import asyncpg
 
-    table = JobTable(other)
+    table = JobTable(other, WORKED_ON)
     connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     try:
         await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         first = await connection.fetchval("SELECT min(pos) FROM toque.job")
-        assert await table.set_aside("food", NAMES) == 2
+        assert await table.set_aside("food") == 2
         await connection.execute("DELETE FROM toque.job WHERE pos = $1", first)
         await connection.execute("COMMIT")
     finally:
         await connection.close()
 
-    assert not await table.claim("food", 10, 1, NAMES)
-    assert (await table.look('["food"]', NAMES, 1)).has_left
+    assert not await table.claim("food", 10, 1)
+    assert (await table.look(1)).has_left
     await table.follow()
-    assert len(await table.claim("food", 10, 1, NAMES)) == 1
-    assert not (await table.look('["food"]', NAMES, 1)).has_left
+    assert len(await table.claim("food", 10, 1)) == 1
+    assert not (await table.look(1)).has_left

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from test_log_reading import publish
 
-from toque.log.probe import EVENTS
+from toque.log.probe import EVENTS, Probe
 from toque.log.tail import Tail
+from toque.log.wire import wire_to
 from toque.store import Store
 
 GIVE_UP_S = 10
@@ -120,3 +121,22 @@ async def _cut_all(store: Store) -> None:
 
     cut = text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'toque tail'")
     await store.query(lambda db: db.scalar(cut))
+
+
+async def test_a_probe_that_takes_long_is_asked_less_often_and_keeps_no_other_from_being_asked(store: Store) -> None:
+    """On PostgreSQL, where one may have to walk over much that a snapshot keeps."""
+    if store.dialect_name != "postgresql":
+        pytest.skip("SQLite keeps nothing that was deleted")
+    slow = Probe("(SELECT 7.0::float8 FROM pg_sleep(0.05))", "7.0", may_walk=True)
+    wire = wire_to(store.url, [slow, Probe("1.0::float8", "1.0"), EVENTS], lambda: None)
+    await wire.open()
+    try:
+        assert list(await wire.look())[:2] == [7.0, 1.0]
+        await publish(store, 1)
+        assert list(await wire.look()) == [None, 1.0, 0.0]
+        async with asyncio.timeout(GIVE_UP_S):
+            while (found := await wire.look())[0] is None:
+                assert found[1] == 1.0
+                await asyncio.sleep(0.05)
+    finally:
+        await wire.close()

@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import Any, TypeVar
 
 from toque.contract.errors import Unavailable
+from toque.log.pace import Pace
 from toque.log.probe import Probe
 from toque.log.snapshots import bounds
 from toque.store.postgres_connection import Connection, connect
@@ -34,6 +35,7 @@ PostgreSQL 14 on). It says something every second, so thirty in a row must be mi
 
 # A machine that vanished answers no probe: 10 + 3 x 5 seconds (manual, 20.3.2 "TCP Settings"). A ring leaves nothing
 # that would have to be on the disk, yet its commit would wait for the disk like any other.
+_CLOCK = "extract(epoch FROM clock_timestamp())::float8"
 _SESSION = (
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; "
     "SET synchronous_commit = off"
@@ -46,9 +48,7 @@ class PostgresWire:
     def __init__(self, url: str, probes: Sequence[Probe], on_heard: Callable[[], None]) -> None:
         self._url = url
         self._on_heard = on_heard
-        asked = ["pg_current_snapshot()::text", *(f"({probe.postgresql})" for probe in probes)]
-        self._sql = f"SELECT {', '.join(asked)}"
-        self._takes_snapshot = "$1" in self._sql
+        self._asked = [(f"({probe.postgresql})", Pace() if probe.may_walk else None) for probe in probes]
         self._xmax, self._xip = "1", list[str]()
         self._connection: Connection | None = None
         self._pid = 0
@@ -84,11 +84,16 @@ class PostgresWire:
                 await connection.close(timeout=1)
 
     async def look(self) -> Sequence[float | None]:
-        arguments = (self._xmax, self._xip) if self._takes_snapshot else ()
-        row: Sequence[Any] = await self._ask(lambda at: at.fetchrow(self._sql, *arguments))
+        paced = {at: pace for at, (_, pace) in enumerate(self._asked) if pace is not None and pace.pause_s() <= 0}
+        asked = [probe if pace is None or at in paced else "NULL" for at, (probe, pace) in enumerate(self._asked)]
+        sql = f"SELECT pg_current_snapshot()::text, {_CLOCK}, {', '.join(f'{each}, {_CLOCK}' for each in asked)}"
+        arguments = (self._xmax, self._xip) if "$1" in sql else ()
+        row: Sequence[Any] = await self._ask(lambda at: at.fetchrow(sql, *arguments))
         snapshot, *found = row
         self._xmax, self._xip = bounds(snapshot)
-        return found
+        for at, pace in paced.items():
+            pace.note(found[2 * at + 2] - found[2 * at])
+        return found[1::2]
 
     async def fetch(self, sql: str, *arguments: Any) -> Sequence[Sequence[Any]]:
         rows: Sequence[Sequence[Any]] = await self._ask(lambda at: at.fetch(sql, *arguments))

@@ -14,6 +14,9 @@ class Probe(Struct, frozen=True):
     sqlite: str
     keeps_alert: bool = True
     """Whether news mean that more are likely soon, so that the next look comes early."""
+    may_walk: bool = False
+    """Whether it may have to walk over what was deleted and a snapshot keeps. Where that takes long it is asked less
+    often, and a look says nothing of it in between."""
 
 
 # An order and a limit have the index used, whatever is known of the table: asked with EXISTS alone, the server reads

@@ -36,6 +36,7 @@ PARKED = Probe(
     "(SELECT min(p.due) - (julianday('now') - 2440587.5) * 86400.0 FROM toque_parked AS p "
     "JOIN toque_consumer AS c ON c.id = p.consumer WHERE p.state = 'waiting' AND c.state = 'running')",
     keeps_alert=False,
+    may_walk=True,
 )
 """When the next parked event is to be tried. It keeps nobody alert: whoever is to try it is busy, or gone."""
 

@@ -33,21 +33,22 @@ FIRST_MAX = 100
 to come later stands before what may begin since long."""
 
 # ruff: noqa: S608 - what is put into a text is a number of ours.
-_WAITING = f"state = {WAITING} AND queue = line.queue AND priority = line.priority"
+# By rank, which is the priority turned round, as the index has it (`floor_tables`).
+_WAITING = f"state = {WAITING} AND queue = line.queue AND 0 - priority = line.rank"
 _STATE = f"""
 WITH RECURSIVE waiting (queue) AS (
     SELECT min(queue) FROM toque.job WHERE state = {WAITING}
     UNION ALL
     SELECT (SELECT queue FROM toque.job WHERE state = {WAITING} AND queue > waiting.queue ORDER BY queue LIMIT 1)
     FROM waiting WHERE waiting.queue IS NOT NULL
-), line (queue, priority) AS (
-    SELECT queue, (SELECT priority FROM toque.job WHERE state = {WAITING} AND queue = waiting.queue
-        ORDER BY priority DESC LIMIT 1)
+), line (queue, rank) AS (
+    SELECT queue, (SELECT 0 - priority FROM toque.job WHERE state = {WAITING} AND queue = waiting.queue
+        ORDER BY 0 - priority LIMIT 1)
     FROM (SELECT queue FROM waiting WHERE queue IS NOT NULL LIMIT {LINES_MAX}) AS waiting
     UNION ALL
-    SELECT line.queue, (SELECT priority FROM toque.job
-        WHERE state = {WAITING} AND queue = line.queue AND priority < line.priority ORDER BY priority DESC LIMIT 1)
-    FROM line WHERE line.priority IS NOT NULL
+    SELECT line.queue, (SELECT 0 - priority FROM toque.job
+        WHERE state = {WAITING} AND queue = line.queue AND 0 - priority > line.rank ORDER BY 0 - priority LIMIT 1)
+    FROM line WHERE line.rank IS NOT NULL
 ), behind (queue) AS (
     SELECT (SELECT queue FROM toque.job WHERE state = {BEHIND} ORDER BY queue LIMIT 1)
     UNION ALL
@@ -65,7 +66,7 @@ SELECT 'job', queue, 'waiting', CAST(sum(waiting) AS bigint), max(age), '' FROM 
             SELECT 1 FROM toque.job WHERE {_WAITING} ORDER BY pos LIMIT {COUNTED_MAX}) AS few) AS waiting,
         (SELECT {{now}} - min(epoch(due)) FROM (
             SELECT due FROM toque.job WHERE {_WAITING} ORDER BY pos LIMIT {FIRST_MAX}) AS few) AS age
-    FROM (SELECT queue, priority FROM line WHERE priority IS NOT NULL LIMIT {LINES_MAX}) AS line
+    FROM (SELECT queue, rank FROM line WHERE rank IS NOT NULL LIMIT {LINES_MAX}) AS line
 ) AS lines GROUP BY queue
 UNION ALL
 SELECT 'job', queue, 'running', count(*), NULL, '' FROM toque.job WHERE state = {RUNNING} GROUP BY queue

@@ -9,6 +9,7 @@ from toque.log.event_table import EVENTS
 from toque.log.step import Step
 from toque.messages.broker_tables import BROKERS
 from toque.messages.consumer_tables import CONSUMERS
+from toque.messages.floor_tables import FLOORS
 from toque.messages.job_tables import JOBS
 from toque.messages.limit_tables import LIMITS
 from toque.messages.line_tables import LINES
@@ -17,7 +18,7 @@ from toque.messages.webhooks.tables import WEBHOOKS
 
 __all__ = ["RESTORED", "STEPS", "complaints", "lay_out"]
 
-STEPS: tuple[Step, ...] = (EVENTS, CONSUMERS, JOBS, WEBHOOKS, BROKERS, WAITS, LIMITS, LINES)
+STEPS: tuple[Step, ...] = (EVENTS, CONSUMERS, JOBS, WEBHOOKS, BROKERS, WAITS, LIMITS, LINES, FLOORS)
 """In the order in which they are made."""
 
 lay_out = partial(layout.lay_out, steps=STEPS)

@@ -42,10 +42,11 @@ class Limited:
         self._statements = LIMITED[store.dialect_name]
         self._next_key: dict[str, str] = {}
 
-    async def claim(self, limits: Limits, room: int, worker: int, names: str) -> list[Any]:
+    async def claim(self, limits: Limits, room: int, worker: int, names: str, *places: str) -> list[Any]:
         """Rows of at most *room* jobs that begin now."""
         if not limits.is_by_key:
-            return await self._store.command(lambda database: self._claim(database, limits, room, worker, names))
+            known = (worker, names, *places)
+            return await self._store.command(lambda database: self._claim(database, limits, room, known))
         for _ in range(LOOKS_MAX):
             rows, is_all = await self._store.command(
                 lambda database: self._claim_by_key(database, limits, room, worker, names)
@@ -62,12 +63,12 @@ class Limited:
 
         await self._store.command(run)
 
-    async def _claim(self, database: Database, limits: Limits, room: int, worker: int, names: str) -> list[Any]:
+    async def _claim(self, database: Database, limits: Limits, room: int, known: Sequence[Any]) -> list[Any]:
         transaction = transaction_of(database)
         await self._lock(transaction, limits.queue)
         if (room := await self._room(transaction, limits, room)) <= 0:
             return []
-        rows = await _fetch(transaction, self._statements.claim, limits.queue, room, worker, names)
+        rows = await _fetch(transaction, self._statements.claim, limits.queue, room, *known)
         await self._note(transaction, limits, rows)
         return rows
 

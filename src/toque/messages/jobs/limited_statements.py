@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from toque.contract.limits import SLICES
+from toque.messages.floor_tables import known
 from toque.messages.job_tables import BEHIND, RUNNING, WAITING
-from toque.messages.jobs.lines import TAKEN
+from toque.messages.jobs.lines import ORDER, TAKEN
 from toque.messages.jobs.statements import STARTED, STARTED_LITE
 from toque.store.prepared import Prepared
 
@@ -20,7 +21,7 @@ class LimitStatements(NamedTuple):
     room: Prepared
     """(queue, at once, rate, slice): how many more of the queue as a whole may begin."""
     claim: Prepared
-    """(queue, limit, worker, names): jobs of a queue whose keys are for order."""
+    """(queue, limit, worker, names, and on PostgreSQL places): jobs of a queue whose keys are for order."""
     keys: Prepared
     """(queue, from, how many): the next keys that wait."""
     claim_of: Prepared
@@ -119,14 +120,14 @@ _POSTGRESQL = LimitStatements(
         ), taken AS MATERIALIZED (
             SELECT id FROM ranked WHERE turn <= room ORDER BY turn, place LIMIT $2
         )
-        {_PG_TAKE.replace("WHERE j.id = taken.id", f"WHERE j.id = taken.id AND j.state = {WAITING}")}
+        {_PG_TAKE.replace("WHERE j.id = taken.id", f"WHERE j.id = taken.id AND {known(WAITING, 'j.')}")}
         """
     ),
     adopt=_prepared(
         f"""
         UPDATE toque.job SET share = key, key = '', state = {WAITING} WHERE id = ANY (ARRAY(
-            SELECT id FROM toque.job WHERE state = {WAITING} AND queue = $1 AND share IS NULL
-            ORDER BY priority DESC, pos LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+            SELECT id FROM toque.job AS j WHERE state = {WAITING} AND queue = $1 AND share IS NULL
+            ORDER BY {ORDER} LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
         ) || ARRAY(
             SELECT id FROM toque.job WHERE state = {BEHIND} AND queue = $1 LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED))
         """
@@ -198,8 +199,8 @@ _SQLITE = LimitStatements(
         f"""
         UPDATE toque_job SET share = key, key = '', state = {WAITING} WHERE pos IN (
             SELECT pos FROM (
-                SELECT pos FROM toque_job WHERE state = {WAITING} AND queue = ?1 AND share IS NULL
-                ORDER BY priority DESC, pos LIMIT ?2
+                SELECT pos FROM toque_job AS j WHERE state = {WAITING} AND queue = ?1 AND share IS NULL
+                ORDER BY {ORDER} LIMIT ?2
             ) UNION ALL SELECT pos FROM (SELECT pos FROM toque_job WHERE state = {BEHIND} AND queue = ?1 LIMIT ?2))
         """
     ),

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from toque.messages.floor_tables import known
 from toque.messages.job_tables import BEHIND, RUNNING, WAITING
+from toque.messages.jobs.floors import WHOLE
 from toque.store.prepared import Prepared
 
-__all__ = ["CROWDED", "LINES", "PASSED_MAX", "TAKEN", "LineStatements"]
+__all__ = ["CROWDED", "IS_AT_PLACE", "LINES", "ORDER", "PASSED_MAX", "PLACES", "TAKEN", "LineStatements"]
 
 PASSED_MAX = 1000
 """Jobs that one look passes over at most: a millisecond. More than others hold at the same moment, too."""
@@ -38,6 +40,12 @@ def _prepared(sql: str) -> Prepared:
     return prepared
 
 
+ORDER = "0 - j.priority, j.pos"
+"""Who goes first: by rank, which is the priority turned round, so that a place is one comparison of rows (`floors`)."""
+
+PLACES = "json_to_recordset({}::json) AS p(queue text, rank integer, pos bigint, below integer)"
+IS_AT_PLACE = "(0 - j.priority, j.pos) >= (p.rank, p.pos) AND 0 - j.priority < p.below"
+
 # Asked for the first of the key, and apart for one that runs: each is one place in an index, however many there are.
 _IS_FREE = f"""
 w.key = '' OR (
@@ -51,24 +59,31 @@ w.key = '' OR (
 # that he passes over, and whoever comes second would find nothing.
 
 _PG_WAITING = f"""
-SELECT j.id, j.pos, j.priority, j.key FROM toque.job AS j
-WHERE j.state = {WAITING} AND j.queue = $1::text
-  AND NOT EXISTS (SELECT FROM toque.job_queue AS q WHERE q.name = $1::text AND q.is_paused)
-  AND j.name = ANY (ARRAY(SELECT json_array_elements_text({{names}}::json)))
-ORDER BY j.priority DESC, j.pos LIMIT {{limit}}
+SELECT j.id, j.pos, j.key FROM {PLACES.format("{places}")} CROSS JOIN LATERAL (
+    SELECT j.id, j.pos, j.key FROM toque.job AS j
+    WHERE j.state = {WAITING} AND j.queue = $1::text AND {IS_AT_PLACE}
+      AND j.name = ANY (ARRAY(SELECT json_array_elements_text({{names}}::json)))
+    ORDER BY {ORDER} LIMIT {{limit}}
+) AS j
+WHERE NOT EXISTS (SELECT FROM toque.job_queue AS q WHERE q.name = $1::text AND q.is_paused)
+LIMIT {{limit}}
 """
+# Nothing is sorted here: the places come in the order of their list, and who waits there in that of the index. To sort
+# them the server would lock all that the look passes over.
 _PG_TAKEN = f"""
-SELECT mine.id FROM ({_PG_WAITING.format(names="$4", limit=f"$2::bigint + {PASSED_MAX}")}) AS w
+SELECT mine.id FROM (
+    {_PG_WAITING.format(places="$5", names="$4", limit=f"$2::bigint + {PASSED_MAX}")}
+) AS w
 CROSS JOIN LATERAL (
-    SELECT id FROM toque.job WHERE id = w.id AND state = {WAITING} FOR NO KEY UPDATE SKIP LOCKED
+    SELECT id FROM toque.job WHERE id = w.id AND {known(WAITING)} FOR NO KEY UPDATE SKIP LOCKED
 ) AS mine
-WHERE {_IS_FREE} ORDER BY w.priority DESC, w.pos LIMIT $2
+WHERE {_IS_FREE} LIMIT $2
 """
 _PG_ASIDE = f"""
 UPDATE toque.job AS j SET state = {BEHIND} FROM (
-    SELECT mine.id FROM ({_PG_WAITING.format(names="$2", limit=PASSED_MAX)}) AS w
+    SELECT mine.id FROM ({_PG_WAITING.format(places=f"'{WHOLE}'", names="$2", limit=PASSED_MAX)}) AS w
     CROSS JOIN LATERAL (
-        SELECT id FROM toque.job WHERE id = w.id AND state = {WAITING} FOR NO KEY UPDATE SKIP LOCKED
+        SELECT id FROM toque.job WHERE id = w.id AND {known(WAITING)} FOR NO KEY UPDATE SKIP LOCKED
     ) AS mine
     CROSS JOIN LATERAL (
         SELECT FROM toque.job AS e WHERE e.queue = $1::text AND e.key = w.key AND e.key <> '' AND e.pos < w.pos
@@ -96,7 +111,7 @@ SELECT j.pos, j.key FROM toque_job AS j
 WHERE j.state = {WAITING} AND j.queue = ?1
   AND NOT EXISTS (SELECT 1 FROM toque_job_queue AS q WHERE q.name = ?1 AND q.is_paused)
   AND j.name IN (SELECT value FROM json_each({{names}}))
-ORDER BY j.priority DESC, j.pos LIMIT {{limit}}
+ORDER BY {ORDER} LIMIT {{limit}}
 """
 _FREE_LITE = _IS_FREE.replace("toque.", "toque_").replace("$1::text", "?1")
 _TAKEN_LITE = f"""
@@ -120,13 +135,13 @@ _FOLLOW_LITE = (
 )
 
 TAKEN = {"postgresql": _PG_TAKEN, "sqlite": _TAKEN_LITE}
-"""(queue, limit, worker, names): jobs that may begin now, by `id` on PostgreSQL, where they are locked, and by `pos` on
-SQLite."""
+"""(queue, limit, worker, names, and on PostgreSQL places): jobs that may begin now, by `id` on PostgreSQL, where they
+are locked, and by `pos` on SQLite."""
 
 CROWDED = f"""
 (SELECT true FROM toque.job AS j WHERE j.queue = {{queue}} AND j.key <> '' ORDER BY j.key LIMIT 1)
 AND (SELECT true FROM toque.job AS j WHERE j.state = {WAITING} AND j.queue = {{queue}}
-     ORDER BY j.priority DESC, j.pos LIMIT 1 OFFSET {PASSED_MAX})
+     ORDER BY {ORDER} LIMIT 1 OFFSET {PASSED_MAX})
 """
 """Whether a queue has keys, and more that wait than a look passes over."""
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from toque.messages.floor_tables import known
 from toque.messages.job_tables import LATER, RUNNING, WAITING
 from toque.messages.jobs.job import SUSPECT_FROM
-from toque.messages.jobs.lines import CROWDED, TAKEN
+from toque.messages.jobs.lines import CROWDED, IS_AT_PLACE, ORDER, PLACES, TAKEN
 from toque.store.prepared import Prepared
 
 __all__ = ["ERRORS_CHARS_MAX", "STARTED", "STARTED_LITE", "STATEMENTS", "Statements"]
@@ -25,16 +26,18 @@ class Statements(NamedTuple):
     number: Prepared
     """A number that no worker has had."""
     look: Prepared
-    """(queues, names, worker): which queues have something to begin, which of them are crowded, whether a line has
-    to be followed, the seconds until something else is due, whose jobs run, and those of *worker*."""
+    """(queues, names, worker): which queues have something to begin, whether a line has to be followed, the seconds
+    until something else is due, which queues are crowded, whose jobs run, and those of *worker*. On PostgreSQL (places,
+    names, worker, whether it is whole): between two times the first job of each place instead of the queues, of the
+    last three nothing where it is not whole, and what `Floors.learn` is told."""
     promote: Prepared
-    """(limit): let begin what is due."""
+    """(limit): let begin what is due: their queues and positions."""
     claim: Prepared
-    """(queue, limit, worker, names): jobs that begin now."""
+    """(queue, limit, worker, names, and on PostgreSQL places): jobs that begin now."""
     done: tuple[Prepared, ...]
     """(rows of id, fence, outcome, result, keep): they leave the table."""
     again: tuple[Prepared, ...]
-    """(rows of id, fence, pause, refund, crash, error): they come again."""
+    """(rows of id, fence, pause, refund, crash, error): they come again; their queues and positions."""
     dead: tuple[Prepared, ...]
     """(rows of id, fence, crash, error, reason): they are put aside."""
     progress: tuple[Prepared, ...]
@@ -73,9 +76,10 @@ WITH r AS (
     )
 )
 """
-_MINE = f"j.id = r.id AND j.fence = r.fence AND j.state = {RUNNING}"
+_MINE = f"j.id = r.id AND j.fence = r.fence AND {known(RUNNING, 'j.')}"
 STARTED = f"CASE WHEN j.crashes < {SUSPECT_FROM} THEN clock_timestamp() END"
 """What is claimed begins soon, and others say so; only of a suspect it must be known."""
+_CLOCK = "extract(epoch FROM clock_timestamp())::float8"
 _OPEN = "NOT EXISTS (SELECT FROM toque.job_queue AS q WHERE q.name = {} AND q.is_paused)"
 
 _POSTGRESQL = Statements(
@@ -85,18 +89,29 @@ _POSTGRESQL = Statements(
     look=_prepared(
         f"""
         SELECT
-            (SELECT coalesce(json_agg(wanted), '[]')::text FROM json_array_elements_text($1::json) AS wanted
-             WHERE (SELECT true FROM toque.job AS j WHERE j.state = {WAITING} AND j.queue = wanted
-                    AND j.name = ANY (ARRAY(SELECT json_array_elements_text($2::json)))
-                    ORDER BY j.priority DESC, j.pos LIMIT 1)
-               AND {_OPEN.format("wanted")}),
-            (SELECT coalesce(json_agg(wanted), '[]')::text FROM json_array_elements_text($1::json) AS wanted
-             WHERE {CROWDED.format(queue="wanted")}),
+            {_CLOCK},
+            (SELECT coalesce(json_agg(json_build_array(
+                p.queue, p.rank, f.rank, f.pos, {_OPEN.format("p.queue")})), '[]')::text
+             FROM {PLACES.format("$1")} CROSS JOIN LATERAL (
+                SELECT 0 - j.priority AS rank, j.pos FROM toque.job AS j
+                WHERE j.state = {WAITING} AND j.queue = p.queue AND {IS_AT_PLACE}
+                  AND j.name = ANY (ARRAY(SELECT json_array_elements_text($2::json)))
+                ORDER BY {ORDER} LIMIT 1
+             ) AS f),
             EXISTS (SELECT FROM toque.job_left),
             (SELECT extract(epoch FROM min(due) - clock_timestamp())::float8 FROM toque.job WHERE state = {LATER}),
-            (SELECT coalesce(json_agg(DISTINCT worker), '[]')::text FROM toque.job WHERE state = {RUNNING}),
-            (SELECT coalesce(json_agg(json_build_array(id, fence, is_cancelled)), '[]')::text FROM toque.job
-             WHERE state = {RUNNING} AND worker = $3::bigint)
+            CASE WHEN $4::boolean THEN
+                (SELECT coalesce(json_agg(DISTINCT p.queue), '[]')::text FROM {PLACES.format("$1")}
+                 WHERE {CROWDED.format(queue="p.queue")}) END,
+            CASE WHEN $4::boolean THEN
+                (SELECT coalesce(json_agg(DISTINCT worker), '[]')::text FROM toque.job WHERE state = {RUNNING}) END,
+            CASE WHEN $4::boolean THEN
+                (SELECT coalesce(json_agg(json_build_array(id, fence, is_cancelled)), '[]')::text FROM toque.job
+                 WHERE state = {RUNNING} AND worker = $3::bigint) END,
+            coalesce(pg_sequence_last_value('toque.job_pos_seq'), 0),
+            pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+            pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+            {_CLOCK}
         """,
         is_write=False,
     ),
@@ -105,7 +120,7 @@ _POSTGRESQL = Statements(
         UPDATE toque.job SET state = {WAITING} WHERE id IN (
             SELECT id FROM toque.job WHERE state = {LATER} AND due <= clock_timestamp()
             ORDER BY due LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
-        )
+        ) RETURNING queue, pos
         """
     ),
     claim=_prepared(
@@ -139,7 +154,7 @@ _POSTGRESQL = Statements(
                 is_woken = false,
                 attempt = j.attempt - r.refund, crashes = j.crashes + r.crash, worker = NULL,
                 errors = right(j.errors || r.error, {ERRORS_CHARS_MAX})
-            FROM r WHERE {_MINE}
+            FROM r WHERE {_MINE} RETURNING j.queue, j.pos
             """
         ),
     ),
@@ -174,7 +189,7 @@ _POSTGRESQL = Statements(
     ),
     begin=_prepared(
         "UPDATE toque.job SET started = clock_timestamp() "
-        f"WHERE id = $1::text::uuid AND fence = $2 AND state = {RUNNING}"
+        f"WHERE id = $1::text::uuid AND fence = $2 AND {known(RUNNING)}"
     ),
     held=_prepared(
         "SELECT id, fence, crashes, started IS NOT NULL FROM toque.job "
@@ -227,10 +242,10 @@ _SQLITE = Statements(
              WHERE EXISTS (SELECT 1 FROM toque_job AS j WHERE j.state = {WAITING} AND j.queue = value
                            AND j.name IN (SELECT value FROM json_each(?2)))
                AND {_OPEN_LITE.format("value")}),
-            (SELECT json_group_array(value) FROM json_each(?1)
-             WHERE {CROWDED.replace("toque.", "toque_").format(queue="value")}),
             EXISTS (SELECT 1 FROM toque_job_left),
             (SELECT min(due) - {_NOW} FROM toque_job WHERE state = {LATER}),
+            (SELECT json_group_array(value) FROM json_each(?1)
+             WHERE {CROWDED.replace("toque.", "toque_").format(queue="value")}),
             (SELECT json_group_array(DISTINCT worker) FROM toque_job WHERE state = {RUNNING}),
             (SELECT json_group_array(json_array(id, fence, is_cancelled)) FROM toque_job
              WHERE state = {RUNNING} AND worker = ?3)
@@ -239,7 +254,8 @@ _SQLITE = Statements(
     ),
     promote=_prepared(
         f"UPDATE toque_job SET state = {WAITING} WHERE pos IN "
-        f"(SELECT pos FROM toque_job WHERE state = {LATER} AND due <= {_NOW} ORDER BY due LIMIT ?1)"
+        f"(SELECT pos FROM toque_job WHERE state = {LATER} AND due <= {_NOW} ORDER BY due LIMIT ?1) "
+        "RETURNING queue, pos"
     ),
     claim=_prepared(
         f"""
@@ -267,7 +283,7 @@ _SQLITE = Statements(
                 due = {_NOW} + CASE WHEN j.is_woken THEN 0 ELSE r.pause END, is_woken = 0,
                 attempt = j.attempt - r.refund, crashes = j.crashes + r.crash, worker = NULL,
                 errors = substr(j.errors || r.error, -{ERRORS_CHARS_MAX})
-            FROM {_R} WHERE {_MINE}
+            FROM {_R} WHERE {_MINE} RETURNING queue, pos
             """
         ),
     ),

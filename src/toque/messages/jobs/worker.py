@@ -12,8 +12,6 @@ from random import uniform
 from time import monotonic
 from uuid import UUID
 
-import msgspec
-
 from toque.contract.errors import Error
 from toque.contract.limits import Limits
 from toque.log.tail import IDLE_S, Tail
@@ -22,7 +20,7 @@ from toque.messages.jobs.job import SUSPECT_FROM, Outcome, Start
 from toque.messages.jobs.rescue import Rescue, claim_of
 from toque.messages.jobs.runner import Cancelled, Draining, Runner, Running, context_of
 from toque.messages.jobs.settling import FLUSH_S, Settling
-from toque.messages.jobs.table import JobTable, Mine, View
+from toque.messages.jobs.table import LOOK_S, JobTable, Mine, View
 from toque.store.store import Store
 
 __all__ = ["Worker"]
@@ -32,9 +30,6 @@ log = logging.getLogger("toque.jobs")
 AHEAD_S = 1.0
 """Jobs are claimed ahead of their turn as far as they would fill a second: later ones may be more urgent, and other
 processes may be free."""
-
-LOOK_S = 1.0
-"""While there is always more to claim, this often is looked for what was cancelled, and who died."""
 
 UNSTARTED_S = 5.0
 """What was claimed ahead and still waits after this goes back to the others: it was not to take more than a second."""
@@ -73,16 +68,13 @@ class Worker:
         self._slots = slots
         self._drain_s = drain_s
         self._alone = alone
-        self._table = JobTable(store)
-        self._settling = Settling(self._table)
-        self._runner = Runner(store, book, self._settling, self._wake_after)
-        self._rescue = Rescue(self._table, tail, store.dialect_name)
         names: dict[str, list[str]] = {}
         for job in book.by_name.values():
             names.setdefault(job.rules.queue, []).append(job.name)
-        self._names = {queue: msgspec.json.encode(each).decode() for queue, each in names.items()}
-        self._all_queues = msgspec.json.encode(list(names)).decode()
-        self._all_names = msgspec.json.encode(list(book.by_name)).decode()
+        self._table = JobTable(store, names)
+        self._settling = Settling(self._table)
+        self._runner = Runner(store, book, self._settling, self._wake_after)
+        self._rescue = Rescue(self._table, tail, store.dialect_name)
         self._running: dict[UUID, Running] = {}
         self._ahead: deque[tuple[Start, float]] = deque()
         self._alarm = asyncio.Event()
@@ -175,7 +167,7 @@ class Worker:
         if not await self._is_known():
             return
         while not self._is_stopping:
-            if not self._hungry or monotonic() - self._looked >= LOOK_S:
+            if not self._hungry or monotonic() - self._looked >= self._table.look_s:
                 await self._look()
             self._give_back_late()
             claimed = 0
@@ -195,16 +187,16 @@ class Worker:
 
     async def _claim(self, queue: str, room: int) -> int:
         """Claim from one queue: how many."""
-        limits, names = self._book.limits.get(queue), self._names[queue]
+        limits = self._book.limits.get(queue)
         if limits is None:
-            starts = await self._table.claim(queue, room, self.number, names)
+            starts = await self._table.claim(queue, room, self.number)
         else:
             # Only what begins at once: what is claimed ahead would count as running where it does not.
             room = min(room, self._slots - len(self._running) - len(self._ahead))
             if room <= 0:
                 return 0
-            starts = await self._table.claim_limited(limits, room, self.number, names)
-        if len(starts) < room and not (queue in self._crowded and await self._table.set_aside(queue, names)):
+            starts = await self._table.claim_limited(limits, room, self.number)
+        if len(starts) < room and not (queue in self._crowded and await self._table.set_aside(queue)):
             self._hungry.discard(queue)
             if limits is not None:
                 self._wake_for(limits)
@@ -234,7 +226,8 @@ class Worker:
     async def _look(self) -> None:
         self._looked = monotonic()
         view = await self._see()
-        self._compare(view.mine)
+        if view.whole is not None:
+            self._compare(view.whole.mine)
         await self._abandon_stuck()
         is_due = view.due_s is not None and view.due_s <= 0
         if is_due:
@@ -245,8 +238,10 @@ class Worker:
             view = await self._see()
         if view.due_s is not None:
             self._wake_in(max(view.due_s, 0.0))
+        if view.whole is None:
+            self._wake_in(view.again_s)
         # What was begun under a number that was lost still runs here.
-        if others := view.workers - (self._numbers if self._running else {self.number}):
+        elif others := view.whole.workers - (self._numbers if self._running else {self.number}):
             await self._rescue.look(others)
         if monotonic() - self._adopted > ADOPT_S:
             self._adopted = monotonic()
@@ -260,9 +255,10 @@ class Worker:
                 self._wake_in(LOOK_S)
 
     async def _see(self) -> View:
-        view = await self._table.look(self._all_queues, self._all_names, self.number)
-        self._hungry |= view.queues & self._names.keys()
-        self._crowded = view.crowded
+        view = await self._table.look(self.number)
+        self._hungry |= view.queues
+        if view.whole is not None:
+            self._crowded = view.whole.crowded
         return view
 
     def _compare(self, mine: list[Mine]) -> None:
@@ -343,6 +339,8 @@ class Worker:
             self._hungry.add(queue)
         elif self._hungry and self._room() > 0:
             self._alarm.set()
+        if running.start.key:
+            self._table.freed(queue, running.start.pos)
         if running.start.key or queue in self._book.limits:
             # Others of its key or its queue may begin when its end is written.
             self._wake_in(SETTLED_S)

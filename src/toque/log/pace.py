@@ -1,0 +1,25 @@
+"""How often something may be done that may take long, so that it never takes much of the time."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+__all__ = ["Pace"]
+
+SHARE = 20
+"""What took a second is done again after twenty: a twentieth of the time, which nobody who works beside it notices."""
+
+
+class Pace:
+    """The pace of one thing that is done again and again."""
+
+    def __init__(self) -> None:
+        self._due = 0.0
+
+    def pause_s(self) -> float:
+        """The seconds until it may be done again; 0 for now."""
+        return max(self._due - monotonic(), 0.0)
+
+    def note(self, took_s: float) -> None:
+        """It was done just now, and took *took_s*."""
+        self._due = monotonic() + SHARE * took_s
