@@ -29,6 +29,11 @@ BY_COMMAND, BY_SQL = (0, 1, 2), 3
 """The registers that commands raise, and the one that a program raises which has never heard of Toque."""
 
 
+BURST = 64
+STRICT_SHARE = 0.02
+"""Of the bursts."""
+
+
 class Trial:
     """Clients and writers, until it is over."""
 
@@ -39,20 +44,28 @@ class Trial:
         self.history = History()
         self.statuses: Counter[str] = Counter()
         self.torn: list[Any] = []
+        self.many = 0
+        """Answers in bursts."""
         self.random = Random(seed)
         self._values = itertools.count(1)
         self._is_over = False
 
-    async def run(self, seconds: float, *blows: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def run(self, seconds: float, *blows: Callable[[], Coroutine[Any, Any, None]], many: int = 0) -> None:
+        """
+        Args:
+            many: how many of those read who do so in bursts.
+        """
         async with asyncio.TaskGroup() as group:
             for register in BY_COMMAND:
                 group.create_task(self._write(register))
             group.create_task(self._write_by_sql())
             group.create_task(self._move())
-            for number in range(8):
+            for number in range(1 if many else 8):
                 group.create_task(self._read(Random(number)))
             for _ in range(2):
                 group.create_task(self._read_purses())
+            for number in range(many):
+                group.create_task(self._read_many(Random(number)))
             for blow in blows:
                 await asyncio.sleep(seconds / (len(blows) + 1))
                 await blow()
@@ -146,6 +159,26 @@ class Trial:
                     self.history.reads.append(Read(register, reply.json(), sent, monotonic(), is_strict))
                     self.statuses[reply.headers["cache-status"]] += 1
 
+    async def _read_many(self, random: Random) -> None:
+        """Bursts of one request, whose answers all belong to the time from the first sent to the last answered."""
+        host, port = self.url.removeprefix("http://").split(":")
+        while not self._is_over:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                reader, writer = await asyncio.open_connection(host, int(port))
+                try:
+                    while not self._is_over:
+                        register, is_strict = random.choice((*BY_COMMAND, BY_SQL)), random.random() < STRICT_SHARE
+                        path = "strictly" if is_strict else "registers"
+                        sent = monotonic()
+                        writer.write(f"GET /{path}/{register} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode() * BURST)
+                        values = [await _value_of(reader) for _ in range(BURST)]
+                        answered = monotonic()
+                        self.many += len(values)
+                        for value in {*values} - {None}:
+                            self.history.reads.append(Read(register, value, sent, answered, is_strict))
+                finally:
+                    writer.close()
+
     async def _read_purses(self) -> None:
         async with self._client() as client:
             while not self._is_over:
@@ -165,6 +198,17 @@ class Trial:
             return None
         assert reply.status_code in (200, 204, 503, 504), reply.text
         return reply if reply.is_success else None
+
+
+async def _value_of(reader: asyncio.StreamReader) -> int | None:
+    """The number in the next answer; None in one that says why there is none."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = int(head.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
+    body = await reader.readexactly(length)
+    if head.startswith(b"http/1.1 200"):
+        return int(body)
+    assert head.startswith((b"http/1.1 503", b"http/1.1 504")), head
+    return None
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +241,24 @@ BLOWS = ("cut_the_tails", "cut_everybody", "fill_anew", "freeze_a_worker")
 @pytest.mark.parametrize("seed", range(20))
 async def test_each_of_very_many_answers_is_one_that_was_promised(registers: tuple[Served, str], seed: int) -> None:
     await _try(registers, seed, 20, Random(seed).choices(BLOWS, k=8))
+
+
+TEN_MILLION = 10_000_000
+
+
+@pytest.mark.soak
+async def test_each_of_ten_million_answers_is_one_that_was_promised(registers: tuple[Served, str]) -> None:
+    """A minute at a time, as long as that takes."""
+    answers, minute = 0, 0
+    while answers < TEN_MILLION:
+        trial = Trial(*registers, minute)
+        blows = [getattr(trial, name) for name in Random(minute).choices(BLOWS, k=4)]
+        await trial.run(60, *blows, many=6)
+        assert trial.history.violations() == []
+        assert trial.torn == []
+        assert trial.many > 0
+        answers, minute = answers + trial.many, minute + 1
+        print(f"{answers:,} answers in {minute} minutes")
 
 
 def test_what_breaks_a_promise_is_seen() -> None:

@@ -32,3 +32,12 @@ def test_who_is_connected_and_not_accepted_is_counted() -> None:
 def _accept(listener: socket.socket) -> socket.socket:
     select.select([listener], [], [], 30)
     return listener.accept()[0]
+
+
+def test_what_is_accepted_sends_small_answers_at_once() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()) as client:
+        client.send(b"G")  # Who is silent is not accepted yet.
+        listener.setblocking(True)
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
