@@ -19,6 +19,7 @@ from toque.log.probe import Probe
 from toque.log.snapshots import bounds
 from toque.store.postgres_connection import Connection, connect
 from toque.store.postgres_errors import FAILURES
+from toque.store.prepared import BY_INDEX
 
 __all__ = ["PostgresWire"]
 
@@ -34,11 +35,12 @@ FROZEN_S = 30
 PostgreSQL 14 on). It says something every second, so thirty in a row must be missing."""
 
 # A machine that vanished answers no probe: 10 + 3 x 5 seconds (manual, 20.3.2 "TCP Settings"). A ring leaves nothing
-# that would have to be on the disk, yet its commit would wait for the disk like any other.
+# that would have to be on the disk, yet its commit would wait for the disk like any other. Looks go by an index, also
+# where they were planned while a table was empty, or was said to be.
 _CLOCK = "extract(epoch FROM clock_timestamp())::float8"
 _SESSION = (
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; "
-    "SET synchronous_commit = off"
+    f"SET synchronous_commit = off{''.join(f'; SET {name} = off' for name in BY_INDEX)}"
 )
 
 

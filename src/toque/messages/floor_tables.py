@@ -40,6 +40,11 @@ FLOORS = Step(
             END LOOP;
         END $$
         """,
+        # What a session has planned while the table was empty, it goes by when it has filled.
+        *(
+            f"ALTER FUNCTION toque.{function} SET enable_seqscan = off"
+            for function in ("finish_job", "record_step", "record_wait", "job_left")
+        ),
     ),
     sqlite=(
         "DROP INDEX toque_job_waiting",

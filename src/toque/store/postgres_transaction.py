@@ -15,7 +15,7 @@ from toque.store.pool import Pool
 from toque.store.postgres_connection import Connection
 from toque.store.postgres_errors import FAILURES, cause_of, is_from_client, is_lost, translate
 from toque.store.postgres_outcome import FindOut
-from toque.store.prepared import Prepared
+from toque.store.prepared import BY_INDEX, Prepared
 from toque.store.replicas import BEYOND, PRIMARY, position
 from toque.store.savepoints import NOT_INNERMOST
 from toque.store.transaction import ENDED, FAILED, AfterCommit, Build, Cause, RestartInSnapshot
@@ -46,6 +46,8 @@ COMMANDS: dict[Isolation | None, str] = {
     "repeatable read": f"{_REPEATABLE_READ} READ WRITE",
     "serializable": f"{_SERIALIZABLE} READ WRITE",
 }
+
+_BY_INDEX = "".join(f";SET LOCAL {name} = off" for name in BY_INDEX)
 
 # Rows that a stream holds at a time: enough that a round trip is worth its price.
 STREAM_ROWS = 256
@@ -245,6 +247,9 @@ class PostgresTransaction:
         if is_sensitive:
             # The server knows who is calling until the transaction ends, so there must be one.
             self.announce_more()
+        if prepared.is_by_index and not self._has_begun:
+            self.announce_more()
+            self._begin += _BY_INDEX
         connection = await self._next(prepared.is_write)
         if self._caller is None or not (is_sensitive and prepared.is_system):
             return await self._run(ask(connection))

@@ -8,6 +8,7 @@ from toque.contract.limits import SLICES
 from toque.messages.floor_tables import known
 from toque.messages.job_tables import BEHIND, RUNNING, WAITING
 from toque.messages.jobs.lines import ORDER, TAKEN
+from toque.messages.jobs.own import prepared
 from toque.messages.jobs.statements import STARTED, STARTED_LITE
 from toque.store.prepared import Prepared
 
@@ -30,12 +31,6 @@ class LimitStatements(NamedTuple):
     """(queue, how many): give their keys' limits to those who were enqueued before there were any."""
     note: Prepared
     """(queue, share, slice, how many): note that so many have begun."""
-
-
-def _prepared(sql: str, *, is_write: bool = True) -> Prepared:
-    prepared = Prepared(sql, is_write)
-    prepared.is_system = True
-    return prepared
 
 
 EMPTY = "''"
@@ -67,17 +62,17 @@ _PG_TAKE = f"""
 UPDATE toque.job AS j SET state = {RUNNING}, worker = $3, fence = j.fence + 1, attempt = j.attempt + 1,
     started = {STARTED}, is_woken = false, is_limited = true,
     uniq = CASE WHEN j.is_freed THEN NULL ELSE j.uniq END
-FROM taken WHERE j.id = taken.id RETURNING {_PG_RETURNING}
+WHERE j.id = ANY (ARRAY(SELECT id FROM taken)) RETURNING {_PG_RETURNING}
 """
 
 _POSTGRESQL = LimitStatements(
-    lock=_prepared(f"SELECT pg_advisory_xact_lock({LOCKS}, hashtext($1))"),
-    room=_prepared(
+    lock=prepared(f"SELECT pg_advisory_xact_lock({LOCKS}, hashtext($1))"),
+    room=prepared(
         f"""
         SELECT least($2::bigint - {_PG_RUNNING}), $3::bigint - {_PG_STARTED.format(share=EMPTY, slice="$4")})::integer
         """
     ),
-    claim=_prepared(
+    claim=prepared(
         f"""
         WITH taken AS MATERIALIZED ({TAKEN["postgresql"]})
         {_PG_TAKE}
@@ -86,7 +81,7 @@ _POSTGRESQL = LimitStatements(
     # PostgreSQL has no plan that skips from one key to the next by itself (its wiki, "Loose indexscan"). Only the index
     # of keys is in the order of both columns: where the queue is given by itself, a server that has not counted yet
     # what was just enqueued takes another, and sorts all of the queue for each key.
-    keys=_prepared(
+    keys=prepared(
         f"""
         WITH RECURSIVE found(share, number) AS (
             SELECT ({_PG_NEXT.format(">= ($1::text, $2::text)")}), 1
@@ -98,7 +93,7 @@ _POSTGRESQL = LimitStatements(
         """,
         is_write=False,
     ),
-    claim_of=_prepared(
+    claim_of=prepared(
         f"""
         WITH wanted AS MATERIALIZED (
             SELECT k.share, k.place, CASE WHEN k.share = '' THEN $2::bigint ELSE least(
@@ -120,10 +115,10 @@ _POSTGRESQL = LimitStatements(
         ), taken AS MATERIALIZED (
             SELECT id FROM ranked WHERE turn <= room ORDER BY turn, place LIMIT $2
         )
-        {_PG_TAKE.replace("WHERE j.id = taken.id", f"WHERE j.id = taken.id AND {known(WAITING, 'j.')}")}
+        {_PG_TAKE.replace("RETURNING", f"AND {known(WAITING, 'j.')} RETURNING")}
         """
     ),
-    adopt=_prepared(
+    adopt=prepared(
         f"""
         UPDATE toque.job SET share = key, key = '', state = {WAITING} WHERE id = ANY (ARRAY(
             SELECT id FROM toque.job AS j WHERE state = {WAITING} AND queue = $1 AND share IS NULL
@@ -132,7 +127,7 @@ _POSTGRESQL = LimitStatements(
             SELECT id FROM toque.job WHERE state = {BEHIND} AND queue = $1 LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED))
         """
     ),
-    note=_prepared(
+    note=prepared(
         f"""
         INSERT INTO toque.job_rate AS r (queue, share, slice, starts, until)
         VALUES ($1, $2, floor({_PG_NOW} / $3::float8)::bigint, $4,
@@ -175,9 +170,9 @@ SELECT pos FROM (
 
 _SQLITE = LimitStatements(
     lock=None,
-    room=_prepared(f"SELECT min(?2 - {_RUNNING}), ?3 - {_STARTED.format(share=EMPTY, slice='?4')})"),
-    claim=_prepared(_TAKE.format(taken=TAKEN["sqlite"])),
-    keys=_prepared(
+    room=prepared(f"SELECT min(?2 - {_RUNNING}), ?3 - {_STARTED.format(share=EMPTY, slice='?4')})"),
+    claim=prepared(_TAKE.format(taken=TAKEN["sqlite"])),
+    keys=prepared(
         f"""
         WITH RECURSIVE found(share, number) AS (
             SELECT * FROM (
@@ -194,8 +189,8 @@ _SQLITE = LimitStatements(
         """,
         is_write=True,
     ),
-    claim_of=_prepared(_TAKE.format(taken=_TAKEN_OF)),
-    adopt=_prepared(
+    claim_of=prepared(_TAKE.format(taken=_TAKEN_OF)),
+    adopt=prepared(
         f"""
         UPDATE toque_job SET share = key, key = '', state = {WAITING} WHERE pos IN (
             SELECT pos FROM (
@@ -204,7 +199,7 @@ _SQLITE = LimitStatements(
             ) UNION ALL SELECT pos FROM (SELECT pos FROM toque_job WHERE state = {BEHIND} AND queue = ?1 LIMIT ?2))
         """
     ),
-    note=_prepared(
+    note=prepared(
         f"""
         INSERT INTO toque_job_rate (queue, share, slice, starts, until)
         VALUES (?1, ?2, CAST({_NOW} / ?3 AS INTEGER), ?4, {_NOW} + ?3 * {SLICES + 2})

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from toque.messages.floor_tables import known
 from toque.messages.job_tables import BEHIND, RUNNING, WAITING
 from toque.messages.jobs.floors import WHOLE
+from toque.messages.jobs.own import prepared
 from toque.store.prepared import Prepared
 
 __all__ = ["CROWDED", "IS_AT_PLACE", "LINES", "ORDER", "PASSED_MAX", "PLACES", "TAKEN", "LineStatements"]
@@ -32,12 +33,6 @@ class LineStatements(NamedTuple):
     follow: tuple[Prepared, ...]
     """(limit): let wait who has become the first of his key, where whoever left could not see to it. One after the
     other, with the same arguments."""
-
-
-def _prepared(sql: str) -> Prepared:
-    prepared = Prepared(sql, is_write=True)
-    prepared.is_system = True
-    return prepared
 
 
 ORDER = "0 - j.priority, j.pos"
@@ -80,7 +75,7 @@ CROSS JOIN LATERAL (
 WHERE {_IS_FREE} LIMIT $2
 """
 _PG_ASIDE = f"""
-UPDATE toque.job AS j SET state = {BEHIND} FROM (
+UPDATE toque.job AS j SET state = {BEHIND} WHERE j.id = ANY (ARRAY(
     SELECT mine.id FROM ({_PG_WAITING.format(places=f"'{WHOLE}'", names="$2", limit=PASSED_MAX)}) AS w
     CROSS JOIN LATERAL (
         SELECT id FROM toque.job WHERE id = w.id AND {known(WAITING)} FOR NO KEY UPDATE SKIP LOCKED
@@ -89,19 +84,19 @@ UPDATE toque.job AS j SET state = {BEHIND} FROM (
         SELECT FROM toque.job AS e WHERE e.queue = $1::text AND e.key = w.key AND e.key <> '' AND e.pos < w.pos
         ORDER BY e.pos LIMIT 1 FOR KEY SHARE SKIP LOCKED
     ) AS before
-) AS found WHERE j.id = found.id
+))
 """
 _PG_FOLLOW = f"""
 WITH gone AS (
     DELETE FROM toque.job_left WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM toque.job_left LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING queue, key
 )
-UPDATE toque.job AS j SET state = {WAITING} FROM (
+UPDATE toque.job AS j SET state = {WAITING} WHERE j.id = ANY (ARRAY(
     SELECT f.id FROM (SELECT DISTINCT queue, key FROM gone) AS g CROSS JOIN LATERAL (
         SELECT e.id FROM toque.job AS e WHERE e.queue = g.queue AND e.key = g.key AND e.key <> ''
         ORDER BY e.pos LIMIT 1
     ) AS f
-) AS found WHERE j.id = found.id AND j.state = {BEHIND}
+)) AND {known(BEHIND, "j.")}
 """
 
 # SQLite, which has one writer. What is selected from a subquery with a limit comes in that one's order.
@@ -146,6 +141,6 @@ AND (SELECT true FROM toque.job AS j WHERE j.state = {WAITING} AND j.queue = {{q
 """Whether a queue has keys, and more that wait than a look passes over."""
 
 LINES = {
-    "postgresql": LineStatements(_prepared(_PG_ASIDE), (_prepared(_PG_FOLLOW),)),
-    "sqlite": LineStatements(_prepared(_ASIDE_LITE), tuple(map(_prepared, _FOLLOW_LITE))),
+    "postgresql": LineStatements(prepared(_PG_ASIDE), (prepared(_PG_FOLLOW),)),
+    "sqlite": LineStatements(prepared(_ASIDE_LITE), tuple(map(prepared, _FOLLOW_LITE))),
 }

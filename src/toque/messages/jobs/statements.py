@@ -12,6 +12,7 @@ from toque.messages.floor_tables import known
 from toque.messages.job_tables import LATER, RUNNING, WAITING
 from toque.messages.jobs.job import SUSPECT_FROM
 from toque.messages.jobs.lines import CROWDED, IS_AT_PLACE, ORDER, PLACES, TAKEN
+from toque.messages.jobs.own import prepared
 from toque.store.prepared import Prepared
 
 __all__ = ["ERRORS_CHARS_MAX", "STARTED", "STARTED_LITE", "STATEMENTS", "Statements"]
@@ -55,12 +56,6 @@ class Statements(NamedTuple):
     """(limit): delete what need not be kept any more."""
 
 
-def _prepared(sql: str, *, is_write: bool = True) -> Prepared:
-    prepared = Prepared(sql, is_write)
-    prepared.is_system = True
-    return prepared
-
-
 DEAD_KEPT_DAYS = 30
 """A month: a dead letter outlives a holiday."""
 
@@ -77,16 +72,18 @@ WITH r AS (
 )
 """
 _MINE = f"j.id = r.id AND j.fence = r.fence AND {known(RUNNING, 'j.')}"
+# As a list they are looked up one by one: joined, a server that takes the table for empty begins there, and reads all.
+_MINE_PG = f"j.id = ANY (ARRAY(SELECT id FROM r)) AND {_MINE}"
 STARTED = f"CASE WHEN j.crashes < {SUSPECT_FROM} THEN clock_timestamp() END"
 """What is claimed begins soon, and others say so; only of a suspect it must be known."""
 _CLOCK = "extract(epoch FROM clock_timestamp())::float8"
 _OPEN = "NOT EXISTS (SELECT FROM toque.job_queue AS q WHERE q.name = {} AND q.is_paused)"
 
 _POSTGRESQL = Statements(
-    number=_prepared("SELECT nextval('toque.job_worker')"),
+    number=prepared("SELECT nextval('toque.job_worker')"),
     # An order and a limit have the index used, whatever is known of the table: asked with EXISTS alone, a server that
     # has not counted yet what was just enqueued reads all of it at every look.
-    look=_prepared(
+    look=prepared(
         f"""
         SELECT
             {_CLOCK},
@@ -115,7 +112,7 @@ _POSTGRESQL = Statements(
         """,
         is_write=False,
     ),
-    promote=_prepared(
+    promote=prepared(
         f"""
         UPDATE toque.job SET state = {WAITING} WHERE id IN (
             SELECT id FROM toque.job WHERE state = {LATER} AND due <= clock_timestamp()
@@ -123,21 +120,21 @@ _POSTGRESQL = Statements(
         ) RETURNING queue, pos
         """
     ),
-    claim=_prepared(
+    claim=prepared(
         f"""
         WITH taken AS MATERIALIZED ({TAKEN["postgresql"]})
         UPDATE toque.job AS j SET state = {RUNNING}, worker = $3, fence = j.fence + 1, attempt = j.attempt + 1,
             started = {STARTED}, is_woken = false, uniq = CASE WHEN j.is_freed THEN NULL ELSE j.uniq END
-        FROM taken WHERE j.id = taken.id
+        WHERE j.id = ANY (ARRAY(SELECT id FROM taken))
         RETURNING {", ".join(f"j.{name}" for name in _RETURNING.split(", "))},
             extract(epoch FROM j.at)::float8, extract(epoch FROM clock_timestamp() - j.due)::float8
         """
     ),
     done=(
-        _prepared(
+        prepared(
             f"""
             {_ROWS}, gone AS (
-                DELETE FROM toque.job AS j USING r WHERE {_MINE} RETURNING j.*, r.outcome, r.result, r.keep
+                DELETE FROM toque.job AS j USING r WHERE {_MINE_PG} RETURNING j.*, r.outcome, r.result, r.keep
             )
             INSERT INTO toque.job_result (id, name, outcome, headers, result, at, until)
             SELECT id, name, outcome, headers, result, at, clock_timestamp() + make_interval(secs => keep)
@@ -146,7 +143,7 @@ _POSTGRESQL = Statements(
         ),
     ),
     again=(
-        _prepared(
+        prepared(
             f"""
             {_ROWS} UPDATE toque.job AS j
             SET state = CASE WHEN r.pause > 0 AND NOT j.is_woken THEN {LATER} ELSE {WAITING} END,
@@ -154,15 +151,15 @@ _POSTGRESQL = Statements(
                 is_woken = false,
                 attempt = j.attempt - r.refund, crashes = j.crashes + r.crash, worker = NULL,
                 errors = right(j.errors || r.error, {ERRORS_CHARS_MAX})
-            FROM r WHERE {_MINE} RETURNING j.queue, j.pos
+            FROM r WHERE {_MINE_PG} RETURNING j.queue, j.pos
             """
         ),
     ),
     dead=(
-        _prepared(
+        prepared(
             f"""
             {_ROWS}, gone AS (
-                DELETE FROM toque.job AS j USING r WHERE {_MINE} RETURNING j.*, r.error, r.reason, r.crash
+                DELETE FROM toque.job AS j USING r WHERE {_MINE_PG} RETURNING j.*, r.error, r.reason, r.crash
             )
             INSERT INTO toque.job_dead
                 (id, queue, name, priority, key, headers, data, attempt, crashes, reason, errors, at)
@@ -172,38 +169,38 @@ _POSTGRESQL = Statements(
             """
         ),
     ),
-    progress=(_prepared(f"{_ROWS} UPDATE toque.job AS j SET progress = r.result FROM r WHERE {_MINE}"),),
+    progress=(prepared(f"{_ROWS} UPDATE toque.job AS j SET progress = r.result FROM r WHERE {_MINE_PG}"),),
     forget=(
-        _prepared(
+        prepared(
             f"""
-            {_ROWS} DELETE FROM toque.job_step AS s USING r WHERE s.job = r.id
-            AND NOT EXISTS (SELECT FROM toque.job AS j WHERE j.id = r.id)
-            AND NOT EXISTS (SELECT FROM toque.job_dead AS d WHERE d.id = r.id)
+            {_ROWS} DELETE FROM toque.job_step AS s WHERE s.job = ANY (ARRAY(SELECT id FROM r))
+            AND NOT EXISTS (SELECT FROM toque.job AS j WHERE j.id = s.job)
+            AND NOT EXISTS (SELECT FROM toque.job_dead AS d WHERE d.id = s.job)
             """
         ),
     ),
-    steps=_prepared(
+    steps=prepared(
         "SELECT number, name, result, version, extract(epoch FROM until - clock_timestamp())::float8 "
         "FROM toque.job_step WHERE job = $1::text::uuid",
         is_write=False,
     ),
-    begin=_prepared(
+    begin=prepared(
         "UPDATE toque.job SET started = clock_timestamp() "
         f"WHERE id = $1::text::uuid AND fence = $2 AND {known(RUNNING)}"
     ),
-    held=_prepared(
+    held=prepared(
         "SELECT id, fence, crashes, started IS NOT NULL FROM toque.job "
         f"WHERE worker = $1 AND state = {RUNNING} FOR NO KEY UPDATE SKIP LOCKED"
     ),
     sweep=(
         *(
-            _prepared(
+            prepared(
                 f"DELETE FROM toque.{table} WHERE ctid = ANY (ARRAY("
                 f"SELECT ctid FROM toque.{table} WHERE until < clock_timestamp() LIMIT $1 FOR UPDATE SKIP LOCKED))"
             )
             for table in ("job_result", "job_once", "job_rate")
         ),
-        _prepared(
+        prepared(
             f"""
             WITH gone AS (
                 DELETE FROM toque.job_dead WHERE ctid = ANY (ARRAY(
@@ -224,7 +221,7 @@ _FIELDS = ("id", "fence", "outcome", "result", "keep", "pause", "refund", "crash
 _EXTRACTED = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in _FIELDS)
 _R = f"(SELECT {_EXTRACTED} FROM json_each(?1)) AS r"
 _OPEN_LITE = "NOT EXISTS (SELECT 1 FROM toque_job_queue AS q WHERE q.name = {} AND q.is_paused)"
-_DELETE_LITE = _prepared(
+_DELETE_LITE = prepared(
     f"DELETE FROM toque_job AS j WHERE EXISTS (SELECT 1 FROM {_R} WHERE {_MINE}) "
     "AND id IN (SELECT json_extract(value, '$.id') FROM json_each(?1))"
 )
@@ -234,8 +231,8 @@ _OLDEST_LITE = (
 )
 
 _SQLITE = Statements(
-    number=_prepared("INSERT INTO toque_job_worker DEFAULT VALUES RETURNING number"),
-    look=_prepared(
+    number=prepared("INSERT INTO toque_job_worker DEFAULT VALUES RETURNING number"),
+    look=prepared(
         f"""
         SELECT
             (SELECT json_group_array(value) FROM json_each(?1)
@@ -252,12 +249,12 @@ _SQLITE = Statements(
         """,
         is_write=False,
     ),
-    promote=_prepared(
+    promote=prepared(
         f"UPDATE toque_job SET state = {WAITING} WHERE pos IN "
         f"(SELECT pos FROM toque_job WHERE state = {LATER} AND due <= {_NOW} ORDER BY due LIMIT ?1) "
         "RETURNING queue, pos"
     ),
-    claim=_prepared(
+    claim=prepared(
         f"""
         UPDATE toque_job AS t SET state = {RUNNING}, worker = ?3, fence = fence + 1, attempt = attempt + 1,
             started = {STARTED_LITE}, is_woken = 0, uniq = CASE WHEN is_freed THEN NULL ELSE uniq END
@@ -266,7 +263,7 @@ _SQLITE = Statements(
         """
     ),
     done=(
-        _prepared(
+        prepared(
             f"""
             INSERT INTO toque_job_result (id, name, outcome, headers, result, at, until)
             SELECT j.id, j.name, r.outcome, j.headers, r.result, j.at, {_NOW} + r.keep
@@ -276,7 +273,7 @@ _SQLITE = Statements(
         _DELETE_LITE,
     ),
     again=(
-        _prepared(
+        prepared(
             f"""
             UPDATE toque_job AS j
             SET state = CASE WHEN r.pause > 0 AND NOT j.is_woken THEN {LATER} ELSE {WAITING} END,
@@ -288,7 +285,7 @@ _SQLITE = Statements(
         ),
     ),
     dead=(
-        _prepared(
+        prepared(
             f"""
             INSERT INTO toque_job_dead
                 (id, queue, name, priority, key, headers, data, attempt, crashes, reason, errors, at)
@@ -299,31 +296,31 @@ _SQLITE = Statements(
         ),
         _DELETE_LITE,
     ),
-    progress=(_prepared(f"UPDATE toque_job AS j SET progress = r.result FROM {_R} WHERE {_MINE}"),),
+    progress=(prepared(f"UPDATE toque_job AS j SET progress = r.result FROM {_R} WHERE {_MINE}"),),
     forget=(
-        _prepared(
+        prepared(
             "DELETE FROM toque_job_step WHERE job IN (SELECT json_extract(value, '$.id') FROM json_each(?1)) "
             "AND job NOT IN (SELECT id FROM toque_job) AND job NOT IN (SELECT id FROM toque_job_dead)"
         ),
     ),
-    steps=_prepared(
+    steps=prepared(
         f"SELECT number, name, result, version, until - {_NOW} FROM toque_job_step WHERE job = ?1", is_write=False
     ),
-    begin=_prepared(f"UPDATE toque_job SET started = {_NOW} WHERE id = ?1 AND fence = ?2 AND state = {RUNNING}"),
-    held=_prepared(
+    begin=prepared(f"UPDATE toque_job SET started = {_NOW} WHERE id = ?1 AND fence = ?2 AND state = {RUNNING}"),
+    held=prepared(
         f"SELECT id, fence, crashes, started IS NOT NULL FROM toque_job WHERE worker = ?1 AND state = {RUNNING}",
     ),
     sweep=(
         *(
-            _prepared(
+            prepared(
                 f"DELETE FROM toque_{table} WHERE ({key}) IN "
                 f"(SELECT {key} FROM toque_{table} WHERE until < {_NOW} LIMIT ?1)"
             )
             for table, key in (("job_result", "rowid"), ("job_once", "rowid"), ("job_rate", "queue, share, slice"))
         ),
         # The steps first, and those of the same jobs: nobody else writes in between.
-        _prepared(f"DELETE FROM toque_job_step WHERE job IN ({_OLDEST_LITE})"),
-        _prepared(f"DELETE FROM toque_job_dead WHERE id IN ({_OLDEST_LITE})"),
+        prepared(f"DELETE FROM toque_job_step WHERE job IN ({_OLDEST_LITE})"),
+        prepared(f"DELETE FROM toque_job_dead WHERE id IN ({_OLDEST_LITE})"),
     ),
 )
 
