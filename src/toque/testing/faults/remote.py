@@ -64,6 +64,12 @@ class Remote:
         return f"{self.name}.{self.lives}"
 
     @property
+    def is_busy(self) -> bool:
+        """Whether it may still do what it was asked for, also where nobody waits for the answer any more: a node that
+        was frozen goes on with it."""
+        return bool(self._asked)
+
+    @property
     def is_given_up(self) -> bool:
         return self.lives >= LIVES_MAX
 
@@ -83,9 +89,10 @@ class Remote:
         self._writer, self._pid = None, 0
         self.is_ready.clear()
         writer.close()
-        for future in [*self._asked.values()]:
+        for future in self._asked.values():
             if not future.done():
                 future.set_result(None)
+        self._asked.clear()
         if self._is_stopping:
             self.is_over.set()
         elif not self.is_given_up:
@@ -100,7 +107,7 @@ class Remote:
             self._wake_once_stopped(word.freezes_s)
             if word.lapses:
                 self._lapse()
-        elif (future := self._asked.get(word.number)) is not None and not future.done():
+        elif (future := self._asked.pop(word.number, None)) is not None and not future.done():
             future.set_result(word)
 
     async def ask(self, call: Call) -> Word | None:
@@ -116,8 +123,6 @@ class Remote:
                 return await self._asked[number]
         except TimeoutError:
             return None
-        finally:
-            del self._asked[number]
 
     def stop(self) -> None:
         """Have it stop in order, for good."""
