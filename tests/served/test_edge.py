@@ -117,6 +117,16 @@ def test_head_has_the_headers_of_get_and_no_body(kitchen: Served, path: str) -> 
     }
 
 
+def test_head_of_a_stream_ends_it_once_its_head_is_sent(kitchen: Served) -> None:
+    """It once went on to its end for nobody, and one that never waited held its worker past every deadline."""
+    reply = ask(kitchen.port, get("/stream?chunks=1000000&tag=headless", method="HEAD"), to_head=True)
+
+    assert reply is not None
+    assert reply.status == 200
+    events = kitchen.wait_for_event("headless closed")
+    assert "headless chunk 0" not in events
+
+
 @pytest.mark.parametrize(("method", "target"), [("CONNECT", "localhost"), ("GET", "localhost")])
 def test_a_target_that_is_no_path_is_not_found(kitchen: Served, method: str, target: str) -> None:
     reply = ask(kitchen.port, get(target, method=method))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from toque.call.observation import CallerLeft
 from toque.transports.paced import open_stream
 from toque.transports.replies import Headers
 
@@ -83,8 +84,10 @@ class Headless(_Rewriting):
 
 
 class _Nowhere:
-    """Takes the chunks of a streamed answer that nobody reads."""
+    """Ends a streamed answer at its first chunk: its head has been sent, and nobody reads what follows. An answer
+    without an end would else go on, and one that never waits would keep its worker from everything else."""
 
-    async def send_bytes(self, data: bytes) -> None: ...
+    async def send_bytes(self, data: bytes) -> None:
+        raise CallerLeft
 
     def close(self) -> None: ...
