@@ -203,6 +203,21 @@ async def test_a_batch_subscribes_too_and_its_answer_comes_first(url: str) -> No
         assert numbers == {answer["result"]["subscription"] for answer in answers}
 
 
+async def test_a_number_that_was_not_told_yet_ends_nothing(shop: Harness, url: str, live: Live) -> None:
+    """Numbers are easily guessed: one that was ended before it had begun was followed for nobody until the app stopped,
+    past the limit of its socket."""
+    follow = {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": {"operation": "shop.shelf", "params": [1]}}
+    end = {"jsonrpc": "2.0", "id": 2, "method": "unsubscribe", "params": {"subscription": 1}}
+    async with connected(url) as client:
+        await client._socket.send(json.dumps([follow, end]))
+
+        answers = json.loads(await client._socket.recv())
+
+        assert {answer["id"]: answer["result"] for answer in answers} == {1: {"subscription": 1}, 2: False}
+        assert (await client.note())["subscription"] == 1
+    await until(lambda: live.subscriptions == 0)
+
+
 async def test_when_the_server_stops_each_subscription_hears_it(shop: Harness, url: str) -> None:
     async with connected(url) as client:
         await client.call("subscribe", operation="shop.shelf", params={"shelf": 1})

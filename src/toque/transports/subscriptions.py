@@ -137,10 +137,12 @@ class Subscriptions:
         number = params.get(SUBSCRIPTION) if isinstance(params, dict) and len(params) == 1 else None
         if not isinstance(number, int) or isinstance(number, bool):
             raise Invalid(f'{UNSUBSCRIBE} takes {{"subscription": 1}}, the number that {SUBSCRIBE} has answered')
-        followed = self._all.pop(number, None)
-        self._news.pop(number, None)
+        followed = self._all.get(number)
+        # One that is still on its way was not told its number: whoever has guessed that ends nothing.
         if followed is None or followed.subscription is None:
             return False
+        del self._all[number]
+        self._news.pop(number, None)
         self._live.leave(followed.subscription)
         return True
 
