@@ -130,6 +130,21 @@ def test_a_time_that_has_no_timestamp_travels_as_text(moment: str) -> None:
     assert decode(encode(datetime.fromisoformat(moment))) == datetime.fromisoformat(moment)
 
 
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**30])
+def test_an_integer_beyond_64_bits_travels_as_text_where_there_is_no_number_for_it(number: int) -> None:
+    """JSON brings such ones, and whoever wanted MessagePack back was told that the app had failed."""
+    encode = CODECS["msgpack"].encoder(dict[str, Any])
+    assert encode is not None
+
+    packed = encode({"largest": 2**64 - 1, "more": [number, b"x"], "by": {number: True}})
+
+    assert msgspec.msgpack.decode(packed) == {
+        "largest": 2**64 - 1,
+        "more": [str(number), b"x"],
+        "by": {str(number): True},
+    }
+
+
 def test_json_encodes_by_msgspec_itself() -> None:
     encode = CODECS["json"].encoder(Order)
 

@@ -2,8 +2,9 @@
 `vnd`.
 
 Decimals and UUIDs travel as text, datetimes as RFC 3339 text; the timestamp extension is read too, others
-are refused. Where a map has a key twice, the last one counts. A float that is not finite is refused on the
-way in; on the way out it stays what it is, because the format has a form for it."""
+are refused. An integer that 64 bits do not hold leaves as text. Where a map has a key twice, the last one
+counts. A float that is not finite is refused on the way in; on the way out it stays what it is, because the
+format has a form for it."""
 
 from __future__ import annotations
 
@@ -39,11 +40,21 @@ some ms either way."""
 
 
 def encode(value: Any) -> bytes:
-    """*value* in MessagePack. A time with a zone is its timestamp, or text where that is in no year from 1 to 9999."""
+    """*value* in MessagePack. A time with a zone is its timestamp, or text where that is in no year from 1 to 9999; an
+    integer is text where 64 bits do not hold it: JSON brings such ones, and the format has no number for them."""
     try:
         return _encode(value)
     except OverflowError:
-        return _encode(msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview), enc_hook=enc_hook))
+        plain = msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview), enc_hook=enc_hook)
+        return _encode(_in_64_bits(plain))
+
+
+def _in_64_bits(value: Any) -> Any:
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**64 else str(value)
+    if isinstance(value, dict):
+        return {_in_64_bits(key): _in_64_bits(held) for key, held in value.items()}
+    return [_in_64_bits(held) for held in value] if isinstance(value, list | tuple) else value
 
 
 class _Msgpack:
