@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import uvicorn_serving
+from servers import granian_serving, uvicorn_serving
 
 from toque.app import App
 from toque.contract.access import public
@@ -20,6 +20,7 @@ from toque.contract.module import Module
 from toque.contract.operation import Header
 from toque.contract.signature import read_signature
 from toque.settings import Settings
+from toque.testing import running
 from toque.transports.arguments import QUERY_FIELDS_MAX, PlainReader, plain_reader
 
 module = Module("shop")
@@ -101,6 +102,44 @@ async def test_a_header_with_bytes_of_no_known_meaning_is_refused_and_not_called
             assert reply.status_code == 422
             assert reply.json()["faults"][0]["message"] == "Expected ASCII, got other bytes"
         assert (await client.get("/perhaps")).json() == "nobody"
+
+
+@pytest.mark.parametrize(
+    ("lines", "tags", "station"),
+    [
+        (["hot, spicy"], ["hot", "spicy"], "hot, spicy"),
+        (["hot", "spicy"], ["hot", "spicy"], "hot, spicy"),
+        (["hot,, spicy ,", ""], ["hot", "spicy"], "hot,, spicy ,, "),
+        ([""], [], ""),
+        ([], [], "none"),
+    ],
+)
+async def test_lines_of_one_header_are_one_list(lines: list[str], tags: list[str], station: str) -> None:
+    """As RFC 9110, 5.3 says, and as the OpenAPI document does: an array in a header has commas (its style is `simple`).
+    All but the first line was passed over, and its commas were part of one text."""
+    app = App("shop", settings=Settings())
+
+    @app.query("/listed", allow=public)
+    async def listed(tags: Annotated[list[str], Header("x-tags")] = []) -> list[str]:  # noqa: B006
+        return tags
+
+    @app.query("/single", allow=public)
+    async def single(station: Annotated[str, Header("x-tags")] = "none") -> str:
+        return station
+
+    @app.query("/numbered", allow=public)
+    async def numbered(tags: Annotated[int, Header("x-tags")] = 0) -> int:
+        return tags
+
+    fields = [("x-tags", line) for line in lines]
+    async with (
+        running(app) as harness,
+        granian_serving(harness.serving.edge) as address,
+        httpx.AsyncClient(base_url=f"http://{address}") as client,
+    ):
+        assert (await client.get("/listed", headers=fields)).json() == tags
+        assert (await client.get("/single", headers=fields)).json().rstrip() == station.rstrip()
+        assert (await client.get("/numbered", headers=fields)).status_code == (422 if lines else 200)
 
 
 def test_what_is_missing_is_named() -> None:

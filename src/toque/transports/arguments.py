@@ -186,7 +186,13 @@ def _from_header(field: _Field, _segments: tuple[str, ...], _query: _Query, head
     # meaning.
     if (name in headers) if text is None else not text.isascii():
         raise refused(f"$.{name}", "ASCII", "other bytes", field.input.place.value)
-    return field.value(None if text is None else [text])
+    if text is None:
+        return field.value(None)
+    # Lines of one name are one list (RFC 9110, 5.3), of which empty elements are none (5.6.1).
+    whole = ", ".join(headers.get_all(name))
+    if not field.takes_list:
+        return field.value([whole])
+    return field.value([part for element in whole.split(",") if (part := element.strip(" \t"))])
 
 
 def _object_reader(found: Input) -> Callable[[_Query], Any]:
