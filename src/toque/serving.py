@@ -25,6 +25,7 @@ from toque.codecs.codec import CODECS
 from toque.contract.complaints import Complaint, SetupError
 from toque.contract.errors import Unavailable
 from toque.contract.module import Module
+from toque.contract.signature import Place
 from toque.store.preparation import head
 from toque.store.release import Release
 from toque.system import System, Tables, compile_system
@@ -128,8 +129,13 @@ class Serving:
         router.route("/rpc").methods.setdefault("POST", self._rpc())
         _route_files(router, self.app.modules)
         _route_mounted(router, self._mounted)
-        cors = Cors(http.cors_origins, with_credentials=http.cors_credentials) if http.cors_origins else None
-        return Edge(router, HostRule(http.hosts), cors, self._sockets)
+        return Edge(router, HostRule(http.hosts), self._cors() if http.cors_origins else None, self._sockets)
+
+    def _cors(self) -> Cors:
+        http = self.settings.http
+        signatures = [plan.signature for plan in self.system.plans.values()]
+        inputs = {found.wire_name.lower() for each in signatures for found in each.places(Place.HEADER)}
+        return Cors(http.cors_origins, with_credentials=http.cors_credentials, inputs=inputs)
 
     def _route_operations(self, router: Router) -> None:
         for plan in self.system.plans.values():

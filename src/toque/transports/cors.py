@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from toque.transports.replies import Headers
@@ -14,19 +14,36 @@ MAX_AGE_S = 600
 """How long a browser may remember a preflight: Safari's ceiling, the lowest of the large browsers."""
 
 EXPOSED = "etag, location, retry-after, toque-mark, traceparent"
-ALLOWED = (
-    "accept, authorization, cache-control, content-type, idempotency-key, if-none-match, last-event-id, toque-mark, "
-    "traceparent, x-timeout-ms"
+ALLOWED = frozenset(
+    {
+        "accept",
+        "authorization",
+        "cache-control",
+        "content-type",
+        "idempotency-key",
+        "if-match",
+        "if-none-match",
+        "last-event-id",
+        "toque-mark",
+        "traceparent",
+        "x-priority",
+        "x-timeout-ms",
+    }
 )
 """Beside what the Fetch Standard exposes and allows by itself: all that means something to us."""
 
 
 class Cors:
-    """The answer's headers for an allowed origin, and nothing for any other."""
+    """The answer's headers for an allowed origin, and nothing for any other.
 
-    def __init__(self, origins: Sequence[str], *, with_credentials: bool) -> None:
+    Args:
+        inputs: the headers that operations take as inputs, in lower case.
+    """
+
+    def __init__(self, origins: Sequence[str], *, with_credentials: bool, inputs: Iterable[str] = ()) -> None:
         self._origins = frozenset(origins)
         self._with_credentials = with_credentials
+        self._allowed_headers = ", ".join(sorted(ALLOWED.union(inputs)))
 
     def headers(self, origin: str | None) -> Headers:
         """What lets a page of *origin* read the answer; always `Vary`, so that no cache mixes origins up, nor gives a
@@ -49,7 +66,7 @@ class Cors:
             return []
         return [
             ("access-control-allow-methods", route.allow),
-            ("access-control-allow-headers", ALLOWED),
+            ("access-control-allow-headers", self._allowed_headers),
             ("access-control-max-age", str(MAX_AGE_S)),
         ]
 
