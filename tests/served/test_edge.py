@@ -178,6 +178,14 @@ def test_a_format_that_nobody_offers_is_not_acceptable(kitchen: Served, accept: 
     assert (reply.status, reply.code) == (406, "not_acceptable")
 
 
+def test_every_line_of_accept_counts(kitchen: Served) -> None:
+    """Several lines are one list (RFC 9110, 5.3); who asked for nothing of ours in the first one was refused."""
+    reply = ask(kitchen.port, get("/hello", "Accept: image/png", "Accept: text/csv"))
+
+    assert reply is not None
+    assert (reply.status, reply.header("content-type")) == (200, "text/csv; charset=utf-8")
+
+
 @pytest.mark.parametrize(
     "field",
     [

@@ -250,7 +250,7 @@ class HttpOperation:
         if (wanted := header(PRIORITY_HEADER)) is not None:
             context.priority = lowered(wanted)
         accept = header("accept")
-        offer = self._offers.by_accept.get(accept) or self._offers.choose(accept)
+        offer = self._offers.by_accept.get(accept) or self._offers.choose(asked.get_all("accept"))
         if self._is_cached:
             # A page is rendered for each of its readers.
             context.takes_kept = not offer.media_type.startswith("text/html")

@@ -98,12 +98,18 @@ class Offers:
         self.by_accept: dict[str | None, Offer] = {None: self._all[0], "*/*": self._all[0]}
         """What was chosen for an Accept before."""
 
-    def choose(self, accept: str | None) -> Offer:
-        """The offer that *accept* prefers. Raises: NotAcceptable when it takes none."""
-        return self.by_accept.get(accept) or self._negotiate(accept or "")
+    def choose(self, lines: Sequence[str]) -> Offer:
+        """The offer that the *lines* of Accept prefer. Raises: NotAcceptable when they take none."""
+        accept = lines[0] if lines else ""
+        return self.by_accept.get(accept) or self._negotiate(accept, lines)
 
-    def _negotiate(self, accept: str) -> Offer:
+    def _negotiate(self, accept: str, lines: Sequence[str]) -> Offer:
         at = 0 if self._answers_nothing else choose(accept, self._choices)
+        if at is None and len(lines) > 1:
+            # Several lines are one list (RFC 9110, 5.3). They are rare and reading them costs, so that the first is
+            # enough where it will do.
+            accept = ", ".join(lines)
+            at = choose(accept, self._choices)
         if at is None:
             why = f"; it is not live: {self._why_not_live}" if self._why_not_live and EVENTS in accept else ""
             raise NotAcceptable(f"expected Accept to take one of {', '.join(self._choices)}{why}")
