@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from toque.codecs.depth import shallow_json
-from toque.codecs.problem import problem_document
+from toque.codecs.problem import problem_encoder
 from toque.codecs.refusing import refusing
 from toque.codecs.stream import StreamEncoder
 from toque.codecs.suspicion import suspicion
@@ -58,7 +58,7 @@ class _Json:
 
     def encoder(self, tp: Any) -> Callable[[Any], bytes] | None:
         if tp is Problem:
-            return lambda problem: encode(problem_document(problem))
+            return problem_encoder(encode)
         return encode if can_carry(tp) else None
 
     def stream_encoder(self, item_tp: Any) -> StreamEncoder | None:

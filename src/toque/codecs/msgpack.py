@@ -17,7 +17,7 @@ import msgspec
 
 from toque.codecs.depth import DEPTH_MAX
 from toque.codecs.json import can_carry
-from toque.codecs.problem import problem_document
+from toque.codecs.problem import problem_encoder
 from toque.codecs.refusing import refusing
 from toque.codecs.stream import StreamEncoder
 from toque.codecs.suspicion import suspicion
@@ -84,7 +84,7 @@ class _Msgpack:
 
     def encoder(self, tp: Any) -> Callable[[Any], bytes] | None:
         if tp is Problem:
-            return lambda problem: encode(problem_document(problem))
+            return problem_encoder(encode)
         return encode if can_carry(tp) else None
 
     def stream_encoder(self, item_tp: Any) -> StreamEncoder | None:

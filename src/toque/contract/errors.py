@@ -164,11 +164,16 @@ class Error(Exception):
             title=code.title,
             status=code.http,
             code=code.name,
-            detail=self.detail,
+            detail=_writable(self.detail),
             trace_id=trace_id,
             faults=self.faults,
             extra={**retry, **self.extra},
         )
+
+
+def _writable(text: str) -> str:
+    """*text* without halves of surrogates, as file names may hold them: no format can write one."""
+    return text.encode(errors="replace").decode() if isinstance(text, str) and not text.isascii() else text
 
 
 # A new code's gRPC name and JSON-RPC number follow from its HTTP status, so that declaring one takes one line.
