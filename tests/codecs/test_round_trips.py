@@ -15,7 +15,7 @@ from kinds import KINDS, Card, Cash, Dish, Flat, Order, Station
 
 from toque.codecs.codec import CODECS
 from toque.contract.conversion import convert
-from toque.contract.errors import NotFound, Problem
+from toque.contract.errors import Invalid, NotFound, Problem
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 floats = st.floats(allow_nan=False, allow_infinity=False)
@@ -202,6 +202,24 @@ def test_a_float_that_is_not_finite_leaves_json_as_null_and_text_as_nothing() ->
     assert b'"weight":null' in by_name["json"](value)
     assert b"weight=&" in by_name["form"](value)
     assert b"nan" not in by_name["csv"](value)
+
+
+@pytest.mark.parametrize("body", [b"dish;table\r\nsoup;4\r\n", b"dsh,table\r\nsoup,4\r\n", b"dish\r\nsoup\r\n"])
+def test_a_csv_without_a_column_that_every_row_has_is_refused(body: bytes) -> None:
+    """A spreadsheet of half of Europe parts by semicolons: its rows were taken, all of them with empty texts."""
+
+    class Line(msgspec.Struct):
+        dish: str
+        table: int | None
+        note: str = ""
+
+    decode = CODECS["csv"].decoder(list[Line])
+    assert decode is not None
+
+    with pytest.raises(Invalid, match="also the column"):
+        decode(body)
+    assert decode(b"table,dish\r\n,\r\n") == [Line("", None)]
+    assert decode(b"") == []
 
 
 @given(text=st.sampled_from(["=1+1", "+1", "-1", "@A1", "\tx", "'=1", "''@", "＝1", "'x"]))

@@ -112,6 +112,8 @@ def _read_rows(data: bytes, leaves: dict[str, Leaf], read: Callable[[Any], Any])
     # An empty cell is the empty text where the column is a text that is always there.
     keeps = [leaf is not None and leaf.is_free_text and not leaf.is_nullable for leaf in known]
     for at, row in enumerate(rows):
+        if at == 0:
+            _check_columns(header, leaves)
         if at >= ROWS_MAX:
             raise TooLarge(f"The CSV has more than {ROWS_MAX} rows.")
         if len(row) != len(header):
@@ -121,6 +123,14 @@ def _read_rows(data: bytes, leaves: dict[str, Leaf], read: Callable[[Any], Any])
             yield read([(name, _text(leaf, cell)) for name, leaf, keep, cell in cells if cell or keep])
         except Invalid as error:
             raise invalid(*below(f"$[{at}]", error.faults)) from None
+
+
+def _check_columns(header: list[str], leaves: dict[str, Leaf]) -> None:
+    """Refuse a header that lacks what every row must have: an empty cell may stand for the empty text, but what is not
+    there at all was misspelt, or parted by semicolons."""
+    missing = [name for name, leaf in leaves.items() if leaf.is_required and name not in header]
+    if missing:
+        raise refused("$", f"also the columns {', '.join(missing)}", f"the columns {', '.join(header)}")
 
 
 def _rows(data: bytes) -> Iterator[list[str]]:

@@ -26,6 +26,8 @@ class Leaf(Struct, frozen=True):
     is_list: bool = False
     is_nullable: bool = False
     """It, or an object around it, may be None."""
+    is_required: bool = False
+    """It has no default, and neither has an object around it, nor may one be None."""
 
     @property
     def name(self) -> str:
@@ -52,12 +54,12 @@ def leaves_of(tp: Any) -> tuple[Leaf, ...] | None:
     if not schema.is_object(schema.plain_type(tp)):
         return None
     try:
-        return tuple(_leaves(schema.plain_type(tp), (), False, ()))
+        return tuple(_leaves(schema.plain_type(tp), (), False, True, ()))
     except Uncarried:
         return None
 
 
-def _leaves(tp: Any, names: tuple[str, ...], nullable: bool, around: tuple[Any, ...]) -> Iterator[Leaf]:
+def _leaves(tp: Any, names: tuple[str, ...], nullable: bool, required: bool, around: tuple[Any, ...]) -> Iterator[Leaf]:
     config = getattr(tp, "__struct_config__", None)
     if tp in around or (config is not None and config.array_like):
         raise Uncarried(f"{tp} holds itself, or is an array")
@@ -68,13 +70,14 @@ def _leaves(tp: Any, names: tuple[str, ...], nullable: bool, around: tuple[Any, 
         may_be_none = nullable or type(None) in arms
         only = [arm for arm in arms if arm is not type(None)]
         path = (*names, field.name)
+        is_required = required and field.required
         if len(only) == 1 and schema.is_object(only[0]):
-            yield from _leaves(only[0], path, may_be_none, (*around, tp))
+            yield from _leaves(only[0], path, may_be_none, is_required and not may_be_none, (*around, tp))
             continue
         if not is_texts(field.type) or Any in arms:
             raise Uncarried(f"{field.name} holds more than text")
         is_list = any(map(schema.is_container, only))
-        yield Leaf(path, field.type, is_list, may_be_none)
+        yield Leaf(path, field.type, is_list, may_be_none, is_required)
 
 
 def text_of(value: Any) -> str:
