@@ -105,6 +105,21 @@ async def test_any_bytes_of_a_file_come_back(data: bytes, size: int) -> None:
     assert photo.picture.open().read() == data
 
 
+async def test_a_file_that_nobody_chose_is_none() -> None:
+    """A browser sends a part for each file that its form asks for, also where none was chosen: without a name and
+    without a byte. It was a file of the app's, and one that need not come seemed to have come."""
+    nothing = b"Content-Type: application/octet-stream\r\n"
+    title, more = part("title", b"soup"), part("more", b"", "", nothing)
+    picture = part("picture", b"x", "x.png")
+
+    photo = await read(cut(title + picture + more + b"--XX--", 1))
+
+    assert photo.more == []
+    with pytest.raises(Invalid, match=r"got nothing at \$\.picture"):
+        await read(cut(title + part("picture", b"", "", nothing) + b"--XX--", 1))
+    assert (await read(cut(title + part("picture", b"x", "") + b"--XX--", 1))).picture.size_bytes == 1
+
+
 async def test_a_large_file_goes_to_disk_in_constant_memory() -> None:
     chunk = b"x" * 65_536
     chunks = [part("title", b"x"), part("picture", b"", "big")[:-2], *[chunk] * 320, b"\r\n--XX--"]

@@ -140,6 +140,11 @@ class _Parts:
             raise TooLarge(f"A file is larger than {most} bytes.")
 
     def _end(self) -> None:
+        if self._file is not None and not self._file.filename and not self._file.size_bytes:
+            # How a browser says that no file was chosen (HTML, 4.10.22.4, "constructing the entry list").
+            self._file.close()
+            self._file = None
+            return
         self.pairs.append((self._name, self._file or b"".join(self._text).decode()))
         self._file, self._text = None, []
 
