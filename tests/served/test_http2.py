@@ -81,6 +81,19 @@ async def test_calls_are_answered_over_http2(client: httpx.AsyncClient) -> None:
     assert missing.json()["code"] == "unknown_operation"
 
 
+@pytest.mark.parametrize(
+    "path", ["/hello", "/none", "/tickets", "/path/%ff", "/files/ten.txt", "/files/none", "/failing"]
+)
+async def test_head_is_answered_without_content(client: httpx.AsyncClient, path: str) -> None:
+    """granian sends the body of a refusal, and clients end the stream, or the connection, for such an answer."""
+    head = await client.head(path)
+    whole = await client.get(path)
+
+    status = 405 if path == "/tickets" else whole.status_code
+    assert (head.status_code, head.content) == (status, b"")
+    assert int(head.headers["content-length"]) > 0
+
+
 async def test_streams_of_one_connection_run_at_once(client: httpx.AsyncClient) -> None:
     """Fifty calls that each wait: one after the other they would take longer than their deadline."""
     replies = await asyncio.gather(*[client.get("/wait", params={"ms": 500, "tag": n}) for n in range(50)])

@@ -226,6 +226,15 @@ async def test_head_is_answered_without_content(client: httpx.AsyncClient, legac
     assert (reply.status_code, reply.content, reply.headers["content-length"]) == (200, b"", "5")
 
 
+async def test_head_is_answered_without_content_over_http2_too(address: str, legacy: FastAPI) -> None:
+    legacy.add_api_route("/own", lambda: "own", methods=["GET", "HEAD"])
+
+    async with httpx.AsyncClient(base_url=f"http://{address}", http1=False, http2=True) as client:
+        reply = await client.head("/own")
+
+    assert (reply.status_code, reply.content, reply.headers["content-length"]) == (200, b"", "5")
+
+
 async def test_middleware_that_wraps_receive_loses_nothing(legacy: FastAPI) -> None:
     async def passing(request: Request, call_next: Any) -> Any:
         return await call_next(request)

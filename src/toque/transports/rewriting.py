@@ -64,12 +64,15 @@ class ReplyWith(_Rewriting):
 
 
 class Headless(_Rewriting):
-    """Answers HEAD: the headers of GET, Content-Length included, and no body (RFC 9110, 9.3.2)."""
+    """Answers HEAD: the headers of GET, Content-Length included, and no body (RFC 9110, 9.3.2). granian takes the body
+    away by itself in HTTP/1.1, and sends it in HTTP/2."""
 
     __slots__ = ()
 
     def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
-        self._proto.response_empty(status, [*headers, ("content-length", str(len(body)))])
+        if not any(name.lower() == "content-length" for name, _ in headers):
+            headers = [*headers, ("content-length", str(len(body)))]
+        self._proto.response_empty(status, headers)
 
     def response_file(self, status: int, headers: Headers, file: str) -> None:
         """Whoever sends a file says how long it is: only he has looked."""

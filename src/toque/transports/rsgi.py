@@ -121,10 +121,12 @@ class Edge:
         self, scope: Any, headers: Any, proto: Any, route: Route, segments: tuple[str, ...]
     ) -> Awaitable[None]:
         method = scope.method
+        if method == "HEAD":
+            proto = Headless(proto)
         if route.otherwise is not None:
             return route.otherwise(scope, headers, proto, segments)
         if method == "HEAD" and (endpoint := route.methods.get("GET")) is not None:
-            return endpoint(scope, headers, Headless(proto), segments)
+            return endpoint(scope, headers, proto, segments)
         if method == "OPTIONS":
             asked = headers.get("access-control-request-method")
             extra = self._cors.preflight(scope, route) if self._cors is not None and asked is not None else []
@@ -143,7 +145,7 @@ def _hosts_of(named: list[str], authority: str | None) -> list[str]:
 
 def _refuse(scope: Any, proto: Any, error: Error) -> Awaitable[None]:
     if scope.proto == "http":
-        refuse(scope, proto, error, _allow(error))
+        refuse(scope, Headless(proto) if scope.method == "HEAD" else proto, error, _allow(error))
     else:
         proto.close(error.problem().status)
     return answered()
