@@ -169,6 +169,7 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "expiry is text": lambda: token(exp="9999999999"),
     "expiry is true": lambda: token(exp=True),
     "expiry is infinite": lambda: with_claims('{"sub":"a","aud":"shop","exp":1e999}'),
+    "expiry is beyond floats": lambda: with_claims(f'{{"sub":"a","aud":"shop","exp":1{"0" * 400}}}'),
     "expiry is not a number": lambda: with_claims('{"sub":"a","aud":"shop","exp":NaN}'),
     "not valid yet": lambda: token(nbf=int(time.time()) + 3600),
     "nbf is text": lambda: token(nbf="now"),

@@ -189,9 +189,12 @@ def _moment(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    if type(value) not in (int, float) or not isfinite(value):
-        _refuse(f"the claim {name!r} is no time")
-    return float(value)
+    try:
+        if type(value) in (int, float) and isfinite(value):
+            return float(value)
+    except OverflowError:
+        pass  # An integer that no float holds.
+    _refuse(f"the claim {name!r} is no time")
 
 
 def _audience_of(claims: Mapping[str, Any]) -> frozenset[str]:
