@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -122,6 +122,20 @@ async def nothing(db: Database) -> None:
     await db.execute(insert(Order).values(table_no=7))
 
 
+class Odd(Struct):
+    """What MessagePack, in which answers are kept, has no form for."""
+
+    number: int
+    by_number: dict[int, str] = {}
+    at: datetime = datetime(1, 1, 1, tzinfo=UTC)
+    weight: float = 0.0
+
+
+@app.command("/odd", allow=public, is_idempotent=True)
+async def odd(body: Odd) -> Odd:
+    return body
+
+
 @app.command("/plain", allow=public)
 async def plain(db: Database) -> int:
     return await db.execute(insert(Order).values(table_no=7))
@@ -230,6 +244,27 @@ async def test_every_kind_of_answer_comes_back_as_it_was(keys: Harness, name: st
 
     assert answers == [expected, expected]
     assert type(answers[1]) is type(expected)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Odd(10**30),
+        Odd(-(2**63) - 1),
+        Odd(1, {2: "b", 1: "a"}),
+        Odd(1, at=datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))),
+        Odd(1, at=datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=2)))),
+        Odd(1, weight=float("inf")),
+    ],
+)
+async def test_what_messagepack_has_no_form_for_comes_back_as_it_was(keys: Harness, value: Odd) -> None:
+    """Such inputs were "The app failed" wherever a key was given; and a time came back in another zone."""
+    answers = [await keys.call("keys.odd", body=value, idempotency_key="k1") for _ in range(2)]
+
+    assert answers == [value, value]
+    assert answers[1].at.isoformat() == value.at.isoformat()
+    with pytest.raises(KeyReused):
+        await keys.call("keys.odd", body=Odd(value.number, {2: "c"}), idempotency_key="k1")
 
 
 async def test_what_is_kept_is_what_was_declared(keys: Harness) -> None:

@@ -11,8 +11,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import inspect
 
 from toque.contract.conversion import dec_hook, enc_hook
+from toque.contract.nodes import holds
 
 if TYPE_CHECKING:
     from toque.call.context import Context
@@ -29,9 +31,7 @@ def deduplicate(replies: Replies, output: Any, shape: Shape | None) -> Callable[
     Args:
         output: the declared type of the answer; *shape* narrows it before it is kept.
     """
-    # One form for all formats: whoever tries again may ask for another one.
-    encode = msgspec.msgpack.Encoder(enc_hook=enc_hook).encode
-    decode = msgspec.msgpack.Decoder(output, dec_hook=dec_hook).decode
+    encode, decode = _form_of(output)
 
     def wrap(call: Handler) -> Handler:
         async def deduplicated(context: Context, arguments: Arguments) -> Any:
@@ -54,6 +54,37 @@ def deduplicate(replies: Replies, output: Any, shape: Shape | None) -> Callable[
     return wrap
 
 
+def _form_of(output: Any) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+    """How answers are kept: one form for all formats, because whoever tries again may ask for another one.
+
+    MessagePack has no integer beyond 64 bits, and of a time with a zone the moment alone. Where that counts, the answer
+    is kept in JSON, unless that has no word for it, as for a float that is not finite.
+    """
+    pack, write = msgspec.msgpack.Encoder(enc_hook=enc_hook).encode, msgspec.json.Encoder(enc_hook=enc_hook).encode
+    unpack: Callable[[bytes], Any] = msgspec.msgpack.Decoder(output, dec_hook=dec_hook).decode
+    read: Callable[[bytes], Any] = msgspec.json.Decoder(output, dec_hook=dec_hook).decode
+    has_times = holds(output, inspect.DateTimeType)
+
+    def encode(value: Any) -> bytes:
+        try:
+            packed = pack(value)
+        except OverflowError:
+            return _IN_JSON + write(value)
+        if not has_times:
+            return packed
+        try:
+            read(written := write(value))
+        except msgspec.ValidationError:
+            return packed
+        return _IN_JSON + written
+
+    return encode, lambda kept: read(kept[1:]) if kept[:1] == _IN_JSON else unpack(kept)
+
+
+_IN_JSON = b"\xc1"
+"""Stands before what is in JSON: no MessagePack begins with it (the msgpack specification, "never used")."""
+
+
 def _id_of(context: Context) -> bytes:
     """What a key means nothing outside of: another caller or tenant never meets it, and nobody can read it here."""
     return _digest([context.operation, context.tenant, context.caller.subject, context.idempotency_key])
@@ -63,4 +94,10 @@ _encode_in_order = msgspec.msgpack.Encoder(enc_hook=enc_hook, order="determinist
 
 
 def _digest(value: list[Any]) -> bytes:
-    return sha256(_encode_in_order(value)).digest()
+    try:
+        told = _encode_in_order(value)
+    except (OverflowError, TypeError):
+        # An integer beyond 64 bits, or a dict whose keys are no text: msgspec puts no others in order.
+        plain = msgspec.to_builtins(value, str_keys=True, order="deterministic", enc_hook=enc_hook)
+        told = _IN_JSON + msgspec.json.encode(plain, order="deterministic")
+    return sha256(told).digest()
