@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from toque.app import App
 from toque.codecs.file import File
@@ -23,6 +23,12 @@ from toque.settings import Settings
 from toque.settings.tree import App as AppSettings
 from toque.settings.tree import Http
 from toque.store.database import Database
+
+
+class Loose(Struct):
+    """One that a function may change."""
+
+    limit: int = 10
 
 
 class Clock:
@@ -280,6 +286,19 @@ def test_a_structured_path_parameter_is_refused(tp: Any) -> None:
     app.query("/boxes/{box}", allow=public)(look)
 
     assert "path parameter 'box' has a structured type" in only_complaint_of(app)
+
+
+@pytest.mark.parametrize(("tp", "default"), [(list[str], ["hot"]), (Loose, Loose())])
+def test_a_default_that_a_call_could_change_for_all_others_is_refused(tp: Any, default: Any) -> None:
+    """msgspec's own TypeError ended the start, and named neither the operation nor the parameter."""
+    app = kitchen()
+
+    async def search(wanted: Any = default) -> int: ...
+
+    search.__annotations__["wanted"] = tp
+    app.query("/search", allow=public)(search)
+
+    assert "parameter 'wanted' has a default that can be changed" in only_complaint_of(app)
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,21 @@ def _read_input(operation: Operation, parameter: inspect.Parameter, tp: Any, res
         )
     if operation.path is not None and place in (Place.PATH, Place.QUERY, Place.HEADER):
         _check_text(found)
+    _check_default(found)
     return found
+
+
+def _check_default(found: Input) -> None:
+    """Raises: SignatureError for a default that one call could change for all that come after it."""
+    if found.is_required:
+        return
+    try:
+        struct_of("Probe", [found], __name__)
+    except TypeError:
+        raise SignatureError(
+            f"parameter {found.name!r} has a default that can be changed, and all calls would share it",
+            "give it an empty one, a tuple or a frozen Struct, or None and fill it in",
+        ) from None
 
 
 def _check_text(found: Input) -> None:
