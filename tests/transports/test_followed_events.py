@@ -150,6 +150,19 @@ async def test_what_cannot_be_followed_is_refused(url: str, path: str, status: i
     assert words in json.loads(body).get("detail", "")
 
 
+@pytest.mark.parametrize(
+    ("path", "status"), [("/shelves/1", 200), ("/jars/7", 404), ("/shelves/no", 422), ("/kept/1", 401)]
+)
+async def test_head_is_answered_as_get_is_and_follows_nothing(shop: Harness, url: str, path: str, status: int) -> None:
+    """It was 200 wherever GET would have been refused."""
+    async with httpx.AsyncClient() as client:
+        answer = await client.head(url + path, headers=LIVE)
+
+    assert (answer.status_code, answer.content) == (status, b"")
+    assert (answer.headers["content-type"] == "text/event-stream") == (status == 200)
+    await until(lambda: shop.serving.system.live.subscriptions == 0)  # type: ignore[union-attr]
+
+
 async def test_the_document_says_what_can_be_followed(shop: Harness) -> None:
     paths = (await shop.get("/openapi.json")).json()["paths"]
 

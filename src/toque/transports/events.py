@@ -59,9 +59,6 @@ class Events:
 
     async def answer(self, scope: Any, proto: Any, context: Context, arguments: Any) -> None:
         """Answer one request until its client leaves, or may not go on. Raises: what the first call raises."""
-        if scope.method == "HEAD":
-            proto.response_empty(200, LIVE.headers)
-            return
         # One watcher from begin to end: granian wakes one of several only.
         leaving = context.left and asyncio.ensure_future(_left(context.left))
         if leaving is not None:
@@ -69,6 +66,9 @@ class Events:
         subscription: Subscription | None = None
         try:
             subscription = await self._live.subscribe(self._plan, context, arguments)
+            if scope.method == "HEAD":
+                proto.response_empty(200, LIVE.headers)
+                return
             if leaving is not None:
                 leaving.add_done_callback(lambda _: subscription.end(CallerLeft()))
             await self._send(scope, proto, subscription)
