@@ -441,3 +441,16 @@ def test_an_upload_that_breaks_off_is_not_taken_for_a_whole_one(kitchen: Served)
             reply = wire.reply()
 
         assert reply is None or reply.status == 400, body
+
+
+@pytest.mark.parametrize("field", ['If-Match: "old"', "If-Match: *", "If-None-Match: *"])
+def test_a_command_with_a_condition_on_versions_is_refused_and_not_done_regardless(kitchen: Served, field: str) -> None:
+    """RFC 9110, 13.1.1: whoever sends one relies on it, against a lost update say."""
+    with Wire(kitchen.port) as wire:
+        refused = wire.send(post("/tickets", BODY, field)).reply()
+        taken = wire.send(post("/tickets", BODY)).reply()
+
+    assert refused is not None
+    assert (refused.status, refused.code) == (412, "precondition_failed")
+    assert taken is not None
+    assert taken.status == 200

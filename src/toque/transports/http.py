@@ -245,8 +245,15 @@ class HttpOperation:
         header = asked.get
         if (timeout := header(TIMEOUT_HEADER)) is not None:
             context.deadline = shortened(context.deadline, timeout)
-        if self._is_command and (key := header(KEY_HEADER)) is not None:
-            context.idempotency_key = self.plan.key(key)
+        if self._is_command:
+            if (key := header(KEY_HEADER)) is not None:
+                context.idempotency_key = self.plan.key(key)
+            if "if-match" in asked or "if-none-match" in asked:
+                # Who sends one relies on it, against a lost update say (RFC 9110, 13.1.1): it cannot be passed over.
+                raise PreconditionFailed(
+                    "a command has no versions to compare; send none of If-Match and If-None-Match, "
+                    "and the version as an input where the command takes one"
+                )
         if (wanted := header(PRIORITY_HEADER)) is not None:
             context.priority = lowered(wanted)
         accept = header("accept")
