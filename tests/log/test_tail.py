@@ -140,3 +140,14 @@ async def test_a_probe_that_takes_long_is_asked_less_often_and_keeps_no_other_fr
                 await asyncio.sleep(0.05)
     finally:
         await wire.close()
+
+
+async def test_a_wire_that_is_asked_for_nothing_looks_all_the_same(store: Store) -> None:
+    """An app without events and jobs has no probes, and its cache one wire: its look was half a list of columns, so that
+    nothing was kept in memory on PostgreSQL."""
+    wire = wire_to(store.url, [], lambda: None)
+    await wire.open()
+    try:
+        assert list(await wire.look()) == []
+    finally:
+        await wire.close()

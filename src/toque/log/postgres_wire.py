@@ -88,7 +88,7 @@ class PostgresWire:
     async def look(self) -> Sequence[float | None]:
         paced = {at: pace for at, (_, pace) in enumerate(self._asked) if pace is not None and pace.pause_s() <= 0}
         asked = [probe if pace is None or at in paced else "NULL" for at, (probe, pace) in enumerate(self._asked)]
-        sql = f"SELECT pg_current_snapshot()::text, {_CLOCK}, {', '.join(f'{each}, {_CLOCK}' for each in asked)}"
+        sql = ", ".join(["SELECT pg_current_snapshot()::text", _CLOCK, *(f"{each}, {_CLOCK}" for each in asked)])
         arguments = (self._xmax, self._xip) if "$1" in sql else ()
         row: Sequence[Any] = await self._ask(lambda at: at.fetchrow(sql, *arguments))
         snapshot, *found = row
