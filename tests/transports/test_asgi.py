@@ -135,6 +135,13 @@ async def test_head_is_answered_without_content(client: httpx.AsyncClient) -> No
     assert reply.headers["content-length"] == "5"
 
 
+async def test_head_of_a_stream_has_no_length_as_get_has_none(client: httpx.AsyncClient) -> None:
+    reply = await client.head("/numbers", params={"to": 3})
+
+    assert (reply.status_code, reply.content) == (200, b"")
+    assert "content-length" not in reply.headers
+
+
 async def test_an_upload_arrives_in_pieces(client: httpx.AsyncClient) -> None:
     async def body() -> AsyncIterator[bytes]:
         for _ in range(200):

@@ -36,7 +36,8 @@ class HttpProtocol:
         await self._body.disconnected()
 
     def response_empty(self, status: int, headers: Headers) -> None:
-        self.response_bytes(status, headers, b"")
+        # Without a length of its own: an answer to HEAD has that of GET, or none (RFC 9110, 8.6).
+        self._answer(status, headers, b"")
 
     def response_str(self, status: int, headers: Headers, body: str) -> None:
         self.response_bytes(status, headers, body.encode())
@@ -44,7 +45,9 @@ class HttpProtocol:
     def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
         if not _has_no_body(status) and not any(name == "content-length" for name, _ in headers):
             headers = [*headers, ("content-length", str(len(body)))]
+        self._answer(status, headers, body)
 
+    def _answer(self, status: int, headers: Headers, body: bytes) -> None:
         async def finish() -> None:
             await self._send(_start(status, headers))
             await self._send({"type": "http.response.body", "body": body})
