@@ -13,6 +13,8 @@ pytestmark = pytest.mark.xdist_group("served")
 
 HOST = b"Host: localhost\r\n"
 BODY = b'{"table":1}'
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+"""Of a WebSocket's handshake (RFC 6455, 1.3)."""
 NEXT = get("/path/next")
 """What somebody might smuggle in behind another request."""
 
@@ -454,3 +456,24 @@ def test_a_command_with_a_condition_on_versions_is_refused_and_not_done_regardle
     assert (refused.status, refused.code) == (412, "precondition_failed")
     assert taken is not None
     assert taken.status == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ([], 101),
+        (["Origin: http://localhost"], 101),
+        (["Origin: http://caf\xe9"], 403),
+        (["Origin: http://[bad"], 403),
+        (["Origin: http://localhost", "Origin: http://evil.example"], 403),
+    ],
+)
+def test_a_handshake_whose_origin_is_not_one_of_ours_is_refused(
+    kitchen: Served, fields: list[str], status: int
+) -> None:
+    """One that cannot be read was taken for none at all, which is what programs send that are no pages."""
+    upgrade = ["Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + KEY]
+    with Wire(kitchen.port) as wire:
+        found = wire.send(get("/ws", *upgrade, *fields)).reply_head()
+
+    assert found == status

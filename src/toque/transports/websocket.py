@@ -113,13 +113,24 @@ class WebSockets:
         """
         if self._is_stopping:
             raise Unavailable("the app is stopping")
-        origin = scope.headers.get("origin")
-        if origin is None or origin in self._origins or "*" in self._origins:
+        if "origin" not in scope.headers or "*" in self._origins:
             return
-        page_host = urlsplit(origin).netloc
+        # Of several nobody knows which one counts; and granian hands out none that is not ASCII.
+        named = scope.headers.get_all("origin")
+        origin = named[0] if len(named) == 1 else ""
+        if origin in self._origins:
+            return
         host = scope.headers.get("host") or scope.authority or ""
-        if not page_host or page_host.lower() != host.lower():
-            raise Forbidden(f"pages of {origin[:100]} may not connect; add it to http.cors_origins")
+        if not (page_host := _host_of(origin)) or page_host.lower() != host.lower():
+            raise Forbidden(f"pages of {origin[:100] or 'no one origin'} may not connect; add it to http.cors_origins")
+
+
+def _host_of(origin: str) -> str:
+    """The host and port of a web origin; empty where it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 class _Socket:
