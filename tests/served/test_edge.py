@@ -5,6 +5,8 @@ Source: RFC 9110, RFC 9112 (sections 2.2, 3.2, 6 and 7), and our own table of ra
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from running import Served
 from wire import Wire, ask, get, post
@@ -263,6 +265,33 @@ def test_a_body_that_nobody_asked_for_is_skipped(kitchen: Served) -> None:
     assert first is not None
     assert second is not None
     assert (first.json()["text"], second.json()["text"]) == ("1", "next")
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "status"),
+    [
+        ("/tickets", ["Content-Type: image/png"], 415),
+        ("/tickets", ["Content-Type: application/json", "Accept: image/png"], 406),
+        ("/tickets", ["Content-Type: application/json", "X-Timeout-Ms: x"], 400),
+        ("/none", ["Content-Type: application/json"], 404),
+        ("/hello", ["Content-Type: application/json"], 405),
+        ("/rpc", ["Content-Type: text/plain"], 415),
+    ],
+)
+def test_a_connection_lasts_though_a_body_comes_after_its_refusal(
+    kitchen: Served, path: str, fields: list[str], status: int
+) -> None:
+    """Head and body in two packets, as many clients send them: the connection was closed without a word."""
+    with Wire(kitchen.port) as wire:
+        wire.send(get(path, *fields, f"Content-Length: {len(BODY)}", method="POST"))
+        time.sleep(0.05)
+        first = wire.send(BODY).reply()
+        second = wire.send(NEXT).reply()
+
+    assert first is not None
+    assert first.status == status
+    assert second is not None
+    assert second.json()["text"] == "next"
 
 
 # Sizes.

@@ -15,11 +15,20 @@ import msgspec
 from msgspec import Struct
 
 from toque.call.context import Context
+from toque.call.observation import CallerLeft
 from toque.codecs.codec import CODECS
 from toque.codecs.inflation import inflate
 from toque.codecs.multipart import MULTIPART, multipart_reader
 from toque.codecs.negotiation import parse_media_type
-from toque.contract.errors import BadRequest, Error, RequestTimeout, TooLarge, UnsupportedMediaType
+from toque.contract.errors import (
+    BadRequest,
+    DeadlineExceeded,
+    Error,
+    Overloaded,
+    RequestTimeout,
+    TooLarge,
+    UnsupportedMediaType,
+)
 from toque.contract.operation import Operation
 from toque.contract.signature import Place, Signature, struct_of
 from toque.transports.arguments import PlainReader
@@ -33,6 +42,7 @@ __all__ = [
     "late_reader",
     "read_bytes_in_time",
     "read_raw",
+    "skip_rest",
 ]
 
 
@@ -40,6 +50,12 @@ SKIPPED_BYTES_MAX = 16 * 1024 * 1024
 """How much of what is too large is read all the same, and dropped: a photo or a scan. Most clients send their whole
 body before they look for an answer, and take a connection that closes meanwhile for broken (RFC 9112, 9.6); curl 7 and
 httpx do so over HTTP/2, too."""
+
+REST_BYTES_MAX = 64 * 1024
+"""How much of a body is awaited though its request is refused already: what most systems send at once."""
+
+REST_S = 1.0
+"""How long: head and body of one request are seldom further apart."""
 
 LENGTH_DIGITS_MAX = 18
 """An exabyte: more digits need not be read."""
@@ -204,6 +220,30 @@ async def read_raw(scope: Any, headers: Any, proto: Any, limits: BodyLimits) -> 
         raise
     except Exception as error:
         raise _broken() from error
+
+
+async def skip_rest(scope: Any, headers: Any, proto: Any, error: Exception) -> None:
+    """Await and drop a small body that nobody has read, before its request is refused by *error*.
+
+    Many clients send it in a packet of its own. granian closes a connection whose body has not come when it answers,
+    and does not say so; the client's next request is lost then. Other servers decide for themselves.
+    """
+    if type(error) in _IN_NO_MOMENT:
+        return
+    length = headers.get("content-length") or ""
+    if not (0 < len(length) <= 5 and length.isdigit() and int(length) <= REST_BYTES_MAX) or "expect" in headers:
+        return
+    if not type(scope).__module__.startswith("granian"):
+        return
+    try:
+        async with asyncio.timeout(REST_S):
+            await proto()
+    except Exception:  # noqa: S110 - it was read already, breaks off or does not come: the refusal says what counts
+        pass
+
+
+_IN_NO_MOMENT = frozenset({CallerLeft, DeadlineExceeded, Overloaded, RequestTimeout, TooLarge})
+"""What is said at once: nobody waits, nothing may cost more, or the body has had its time."""
 
 
 async def read_bytes_in_time(scope: Any, headers: Any, proto: Any, limits: BodyLimits) -> bytes:

@@ -19,7 +19,7 @@ from toque.contract.errors import BadRequest, Error, Internal, Overloaded, Preco
 from toque.contract.operation import PRIORITIES, Kind, Priority
 from toque.contract.signature import path_names, success_status
 from toque.transports.arguments import PlainReader
-from toque.transports.bodies import BodyLimits, LateReader
+from toque.transports.bodies import BodyLimits, LateReader, skip_rest
 from toque.transports.conditions import precondition
 from toque.transports.events import Events
 from toque.transports.kept_forms import HIT, Form, form_of, freshness_of, is_known
@@ -155,6 +155,8 @@ class HttpOperation:
             if self._location is not None:
                 headers = [*headers, ("location", self._location(value))]
         except Exception as error:
+            if self._read_late is not None:
+                await skip_rest(scope, asked, proto, error)
             self._fail(scope, proto, context, error)
             return
         if context.is_replayed:

@@ -14,7 +14,7 @@ from toque.call.trace import Trace
 from toque.codecs.negotiation import parse_media_type
 from toque.contract.errors import BadRequest, Error, UnsupportedMediaType
 from toque.contract.operation import Priority
-from toque.transports.bodies import BodyLimits, read_bytes_in_time
+from toque.transports.bodies import BodyLimits, read_bytes_in_time, skip_rest
 from toque.transports.http import KEY_HEADER, PRIORITY_HEADER, TIMEOUT_HEADER, lowered, shortened
 from toque.transports.jsonrpc import KEY_MEMBER, JsonRpc
 from toque.transports.marks import mark_headers, mark_of
@@ -42,6 +42,7 @@ def http_endpoint(jsonrpc: JsonRpc, limits: BodyLimits, compress_from: int) -> E
                 raise BadRequest(f'a request may hold many calls: give each its own member "{KEY_MEMBER}"')
             body = await jsonrpc.answer(await read_bytes_in_time(scope, asked, proto, limits), caller.context)
         except Error as error:
+            await skip_rest(scope, asked, proto, error)
             send_problem(scope, proto, error, caller.trace.trace_id, caller.trace_headers())
             return
         finally:

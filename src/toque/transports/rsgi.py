@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from toque.contract.errors import BadRequest, Error, MethodNotAllowed, Misdirected, UnknownOperation
+from toque.transports.bodies import skip_rest
 from toque.transports.cors import Cors
 from toque.transports.replies import Headers, answered, refuse
 from toque.transports.rewriting import Headless, ReplyWith
@@ -145,10 +146,14 @@ def _hosts_of(named: list[str], authority: str | None) -> list[str]:
 
 def _refuse(scope: Any, proto: Any, error: Error) -> Awaitable[None]:
     if scope.proto == "http":
-        refuse(scope, Headless(proto) if scope.method == "HEAD" else proto, error, _allow(error))
-    else:
-        proto.close(error.problem().status)
+        return _refuse_request(scope, Headless(proto) if scope.method == "HEAD" else proto, error)
+    proto.close(error.problem().status)
     return answered()
+
+
+async def _refuse_request(scope: Any, proto: Any, error: Error) -> None:
+    await skip_rest(scope, scope.headers, proto, error)
+    refuse(scope, proto, error, _allow(error))
 
 
 def _allow(error: Error) -> list[tuple[str, str]]:
