@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -269,6 +272,13 @@ def test_a_token_is_somebody_s(toque: Toque, shop: Path) -> None:
     assert "--sub" in said.err
 
 
+def test_a_token_of_nobody_is_refused_with_what_to_say(toque: Toque, shop: Path) -> None:
+    said = toque("token", "shop", "--sub", "")
+
+    assert (said.code, said.out) == (2, "")
+    assert "name a caller, as in --sub ana" in said.err
+
+
 # settings
 
 
@@ -325,3 +335,18 @@ def test_export_knows_two_documents(toque: Toque, shop: Path) -> None:
 
     assert said.code == 2
     assert "openapi" in said.err
+
+
+# whoever reads
+
+
+@pytest.mark.parametrize("words", [("explain", "make_cup", "--format", "json"), ("token", "--sub", "ana")])
+def test_a_reader_who_has_heard_enough_is_no_failure_to_complain_of(shop: Path, words: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # As `head` does, when it has its lines.
+
+    command = [sys.executable, "-m", "toque", *words]
+    said = subprocess.run(command, check=False, cwd=shop, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+
+    assert (said.returncode, said.stderr) == (1, "")

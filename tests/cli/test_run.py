@@ -77,6 +77,17 @@ def test_a_server_says_where_it_is_and_ends_well_when_told_to(shop: Path, number
         assert "(development)" in running.lines[-1]
 
 
+def test_a_server_that_is_told_twice_to_stop_complains_of_nothing(shop: Path) -> None:
+    # `timeout 60 toque run` tells it twice, and so does whoever presses Ctrl-C again.
+    with started("run", "shop", "--port", "0", cwd=shop.parent) as running:
+        assert httpx.get(f"{running.address()}/sizes/21").json() == [42]
+
+        running.process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        assert running.stop() == 0
+        assert running.rest() == []
+
+
 COLLECTOR = """
 import gc
 from toque import App, public

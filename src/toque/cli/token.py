@@ -43,4 +43,6 @@ def token(
     settings = settings_for(load_app(target))
     if settings.is_production:
         raise Failure("`toque token` mints development tokens, and this is production; ask the issuer of your tokens")
+    if not sub:
+        raise Failure("--sub is empty, and a token is for somebody; name a caller, as in --sub ana", code=2)
     print(mint(settings, subject=sub, roles=role, scopes=scope, tenant=tenant, lifetime_s=lifetime))

@@ -236,10 +236,16 @@ class _Server(MPServer):
                 closed += 1
             else:
                 self._tell_workers()
-        _turn_away(self._listener)
-        give_up = time.monotonic() + TAKEN_UP_S
-        while waiting(self._listener.getsockname()[1]) and time.monotonic() < give_up:
-            time.sleep(LOOK_S)
+        try:
+            _turn_away(self._listener)
+            give_up = time.monotonic() + TAKEN_UP_S
+            while waiting(self._listener.getsockname()[1]) and time.monotonic() < give_up:
+                time.sleep(LOOK_S)
+        except OSError:
+            # Whoever tells us twice wants it at once: the listener is closed already.
+            if not self.main_loop_interrupt.is_set():
+                raise
+            return
         time.sleep(CLOSING_S)
         self.main_loop_interrupt.set()
 
