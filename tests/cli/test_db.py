@@ -111,10 +111,11 @@ def test_production_does_not_start_without_its_tables(
         assert "Traceback" not in said.err
 
 
-def test_production_does_not_start_while_its_models_are_ahead(
-    toque: Toque, pottery: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("environment", [PRODUCTION, {}], ids=["production", "development"])
+def test_an_app_does_not_start_while_its_models_are_ahead_of_its_migrations(
+    toque: Toque, pottery: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
 ) -> None:
-    for name, value in {**PRODUCTION, "TOQUE_DATABASE_URL": database_url}.items():
+    for name, value in {**environment, "TOQUE_DATABASE_URL": database_url}.items():
         monkeypatch.setenv(name, value)
     assert toque("db", "revision", "-m", "pots").code == toque("db", "upgrade").code == 0
     write(pottery, {"models.py": MODELS + "    glaze: Mapped[str | None]\n"})

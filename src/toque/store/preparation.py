@@ -28,7 +28,7 @@ async def prepare(url: str, metadata: MetaData, folder: Path) -> bool:
 
     An app that has migrations is upgraded by them; one that has none yet gets the tables that are missing.
 
-    Raises: SetupError where a table differs from its model, which only a migration can mend.
+    Raises: SetupError where a table differs from its model, or lacks what it needs, which only a migration can mend.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -41,6 +41,7 @@ async def prepare(url: str, metadata: MetaData, folder: Path) -> bool:
 
             is_new = await migrations.current(url) is None
             await migrations.upgrade(url, metadata, folder / MIGRATIONS)
+            await check_tables(url, metadata, folder)
         else:
             made = await create_missing(url, metadata)
             is_new = len(made) > 0 and len(made) == len(metadata.tables)
