@@ -124,7 +124,7 @@ async def test_a_value_that_no_column_takes_is_the_callers_fault(kitchen: Store)
         async with db.session() as session:
             await session.scalars(select(Sample).where(Sample.at == datetime(2026, 1, 1)))
 
-    with pytest.raises(Invalid):
+    with pytest.raises(Invalid, match="expected a time with its zone"):
         await kitchen.query(read)
 
 

@@ -120,6 +120,6 @@ async def test_the_first_and_the_last_time_of_all_keep_their_zone(store: Store, 
     assert found[0].tzinfo is UTC
 
 
-async def test_a_time_without_its_zone_is_refused(store: Store) -> None:
-    with pytest.raises(Invalid):
+async def test_a_time_without_its_zone_is_refused_with_what_would_fit(store: Store) -> None:
+    with pytest.raises(Invalid, match="expected a time with its zone, as 2026-12-01T08:00:00Z"):
         await store.query(lambda db: db.all(object, select(Sample.id).where(Sample.at == datetime(2026, 1, 1))))

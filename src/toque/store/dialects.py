@@ -9,7 +9,11 @@ from typing import Any
 import msgspec
 from sqlalchemy.engine import Dialect
 
-__all__ = ["OverTransaction", "aware", "options", "postgresql", "sqlite"]
+__all__ = ["OverTransaction", "Unfit", "aware", "options", "postgresql", "sqlite"]
+
+
+class Unfit(ValueError):
+    """A value that does not fit its column. It says what would, and nothing of the value: a caller may read it."""
 
 
 class _Driver:
@@ -60,9 +64,9 @@ class OverTransaction:
 
 
 def aware(value: Any) -> Any:
-    """*value*, which is no time without its zone. Raises: ValueError."""
+    """*value*, which is no time without its zone. Raises: Unfit."""
     if isinstance(value, datetime) and value.tzinfo is None:
-        raise ValueError("expected a time with its zone, got one without; use datetime.now(UTC).")
+        raise Unfit("expected a time with its zone, as 2026-12-01T08:00:00Z or datetime.now(UTC), got one without.")
     return value
 
 

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from toque.contract.errors import Invalid
+from toque.store.dialects import Unfit
 from toque.store.prepared import Prepared
 
-__all__ = ["UNFIT", "Expansion", "processed"]
+__all__ = ["UNFIT", "Expansion", "processed", "unfit"]
 
 # A client may choose how many values it sends, so the texts kept are bounded; one more is written out each
 # time.
@@ -86,7 +87,12 @@ def processed(process: Callable[[Any], Any], value: Any) -> Any:
     try:
         return process(value)
     except UNFIT as error:
-        raise Invalid(f"A value does not fit its column: it is {type(value).__name__}.") from error
+        raise unfit(error, f"it is {type(value).__name__}.") from error
+
+
+def unfit(error: Exception, otherwise: str = "it is of another type.") -> Invalid:
+    """What the caller hears of *error*: what would fit, where ours says so, else *otherwise*. Others may quote it."""
+    return Invalid(f"A value does not fit its column: {error if isinstance(error, Unfit) else otherwise}")
 
 
 def _flat(values: Sequence[Any]) -> Sequence[Any]:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgDateTime, AsyncpgNumer
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import DateTime, Numeric
 
-from toque.store.dialects import OverTransaction, aware
+from toque.store.dialects import OverTransaction, Unfit, aware
 
 __all__ = ["Postgres"]
 
@@ -28,7 +28,7 @@ class _FiniteNumeric(AsyncpgNumeric):
 
 def _finite(value: Any) -> Any:
     if isinstance(value, Decimal) and not value.is_finite():
-        raise ValueError("expected a finite number.")
+        raise Unfit("expected a finite number.")
     return value
 
 

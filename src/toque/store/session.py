@@ -20,9 +20,9 @@ from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.types import Float
 from sqlalchemy.util import await_only
 
-from toque.contract.errors import Conflict, Invalid, NotFound
+from toque.contract.errors import Conflict, NotFound
 from toque.store.denials import denials_in_session
-from toque.store.expansion import UNFIT
+from toque.store.expansion import UNFIT, unfit
 from toque.store.facts import filled
 from toque.store.prepared import Prepared
 from toque.store.transaction import ALL
@@ -66,7 +66,7 @@ def _translated(error: SQLAlchemyError) -> Exception:
     if isinstance(error, StaleDataError):
         return Conflict("The row was changed or removed by another call; read it again.")
     if isinstance(error, StatementError) and isinstance(error.orig, UNFIT):
-        return Invalid("A value does not fit its column.")
+        return unfit(error.orig)
     return error
 
 

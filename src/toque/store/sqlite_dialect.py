@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import DateTime, Float, Numeric
 
-from toque.store.dialects import OverTransaction, aware
+from toque.store.dialects import OverTransaction, Unfit, aware
 
 __all__ = ["Sqlite"]
 
@@ -65,12 +65,12 @@ class _ExactNumeric(Numeric[Any]):
             if value is None or isinstance(value, (int, float)):
                 return value
             if not value.is_finite():
-                raise ValueError("expected a finite number.")
+                raise Unfit("expected a finite number.")
             # PostgreSQL rounds to the column's scale; so do we, half up as it does.
             rounded = value if scale is None else value.quantize(Decimal(1).scaleb(-scale), "ROUND_HALF_UP")
             stored = float(rounded)
             if Decimal(repr(stored)) != rounded:
-                raise ValueError("SQLite keeps 15 significant digits of a decimal, and this one has more.")
+                raise Unfit("SQLite keeps 15 significant digits of a decimal, and this one has more.")
             return stored
 
         return process
