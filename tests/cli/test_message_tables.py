@@ -20,6 +20,11 @@ class WashingMachineEmptied(Event):
 @app.job(queue="washing-machines")
 async def wash_and_spin_and_dry(machine: str) -> None: ...
 
+@app.job(queue="idle-mangle")
+async def mangle() -> None: ...
+
+app.sends(WashingMachineEmptied)
+
 @app.on(WashingMachineEmptied)
 async def iron_what_is_dry(event: WashingMachineEmptied) -> None: ...
 
@@ -65,6 +70,28 @@ def test_queues_are_listed(toque: Toque, laundry: Path) -> None:
     assert max(map(len, said.out.splitlines())) <= 80
     (line,) = [line for line in said.out.splitlines() if line.startswith("washing-machines")]
     assert line.split()[1:5] == ["1", "0", "1", "0"]
+
+
+def test_a_queue_whose_name_is_misspelt_is_not_paused(toque: Toque, laundry: Path) -> None:
+    for act in ("pause", "resume"):
+        said = toque("jobs", act, "washing-machine", "--app", "laundry")
+        assert (said.code, said.out) == (2, "")
+        assert "did you mean washing-machines?" in said.err
+
+    assert toque("jobs", "pause", "mail", "--app", "laundry").err.strip() == (
+        "there is no queue 'mail'; known: idle-mangle, washing-machines"
+    )
+    assert toque("jobs", "pause", "idle-mangle", "--app", "laundry").out == "idle-mangle is paused\n"
+
+
+def test_endpoints_of_webhooks_are_listed_with_ids_that_can_be_copied(toque: Toque, laundry: Path) -> None:
+    url = "https://parcels.example/laundry/hooks/of/the/third/machine/from/the/left"
+    added = toque("webhooks", "add", url, "--tenant", "a-tenant-with-a-long-name", "--app", "laundry")
+
+    said = toque("webhooks", "list", "--app", "laundry")
+
+    assert added.out.split()[0] in said.out
+    assert max(map(len, said.out.splitlines())) <= 80
 
 
 def test_events_and_consumers_are_listed(toque: Toque, laundry: Path) -> None:

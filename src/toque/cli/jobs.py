@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from uuid import UUID
 
@@ -138,7 +139,7 @@ def pause(queue: str, /, *, app: AppTarget = ".") -> None:
 
     - `toque jobs pause mail --app shop`
     """
-    _act(app, lambda desk: desk.pause(queue, is_paused=True))
+    _pause(app, queue, is_paused=True)
     print(f"{queue} is paused")
 
 
@@ -148,8 +149,24 @@ def resume(queue: str, /, *, app: AppTarget = ".") -> None:
 
     - `toque jobs resume mail --app shop`
     """
-    _act(app, lambda desk: desk.pause(queue, is_paused=False))
+    _pause(app, queue, is_paused=False)
     print(f"{queue} goes on")
+
+
+def _pause(target: str, queue: str, *, is_paused: bool) -> None:
+    """Raises: Failure where the app has no such queue, and the database knows of none: its name is misspelt."""
+    loaded, _, _ = place_of(target)
+    jobs = [operation.job for module in loaded.modules for operation in module.jobs]
+
+    async def act(desk: Desk) -> None:
+        known = {job.queue for job in jobs if job is not None} | {one.name for one in await desk.queues()}
+        if queue not in known:
+            near = get_close_matches(queue, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
+            raise Failure(f"there is no queue {queue!r}; {hint}", code=2)
+        await desk.pause(queue, is_paused=is_paused)
+
+    _act(target, act)
 
 
 def _require(is_done: bool, otherwise: str) -> None:

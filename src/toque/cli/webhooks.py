@@ -15,7 +15,7 @@ from toque.cli.failures import Failure
 from toque.cli.operations import Optional
 from toque.cli.parameters import AppTarget
 from toque.cli.serve import settings_for
-from toque.cli.tables import Format, print_grid, print_json
+from toque.cli.tables import Format, show
 from toque.cli.target import load_app
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ T = TypeVar("T")
 webhooks = App(name="webhooks", help="See and change the endpoints that an app sends its events to.")
 
 Id = Annotated[str, Parameter(help="The endpoint's id, as `list` shows it.")]
+ID_CHARS = 35
 
 
 @webhooks.command(name="list")
@@ -40,10 +41,7 @@ def list_(*, app: AppTarget = ".", format: Format = "table") -> None:
         format: For people, or for programs.
     """
     found = _act(app, lambda endpoints: endpoints.all())
-    if format == "json":
-        print_json(found)
-    else:
-        print_grid(("id", "url", "events", "tenant", "state"), map(_row, found))
+    show(format, found, ("id", "url", "events", "tenant", "state"), list(map(_row, found)), whole=ID_CHARS)
 
 
 @webhooks.command
