@@ -36,6 +36,7 @@ def only(app: App) -> Complaint:
         ({"attempts_max": 0}, "it is tried 0 times (attempts_max)", "1 or more"),
         ({"attempts_max": "3"}, "it is tried '3' times (attempts_max)", "1 or more"),
         ({"deadline_s": 0}, "deadline_s is 0", "more than nothing"),
+        ({"deadline_s": "5s"}, "deadline_s is '5s'", "more than nothing"),
     ],
 )
 def test_a_handlers_options_are_checked(options: dict[str, Any], problem: str, remedy: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 from msgspec import Meta, Struct
 
 from toque.app import App
+from toque.call.delivery import Delivery
 from toque.codecs.file import File
 from toque.contract.access import predicate, public, role
 from toque.contract.complaints import Complaint, SetupError
@@ -182,6 +183,14 @@ def test_two_folders_at_one_path_are_refused(tmp_path: Path) -> None:
     app.static("/files/", tmp_path)
 
     assert only_complaint_of(app).startswith("/files: 2 folders or apps")
+
+
+def test_a_folder_and_an_app_are_mounted_at_a_path() -> None:
+    # Without its slash nothing would ever be found there.
+    with pytest.raises(ValueError, match="a path starts with '/', got 'files'"):
+        kitchen().static("files", "nowhere")
+    with pytest.raises(ValueError, match="a path starts with '/', got 'legacy'"):
+        Module("old", prefix="/old").mount("legacy", print)
 
 
 def test_json_rpc_s_own_place_is_not_an_operation_s() -> None:
@@ -750,6 +759,20 @@ def test_a_plain_function_cannot_wait_for_the_database_not_even_through_another_
     def boxes(hen: Hen) -> list[Box]: ...
 
     assert "a plain `def` cannot wait for Database" in only_complaint_of(app)
+
+
+def test_nothing_is_delivered_to_what_is_called() -> None:
+    app = kitchen()
+
+    @app.command("/boxes", allow=public)
+    async def pack(delivery: Delivery) -> None: ...
+
+    @app.job()
+    async def ship(delivery: Delivery) -> None: ...
+
+    found = only_complaint_of(app)
+    assert "kitchen.pack: it is called, and nothing is delivered to it" in found
+    assert "ask for Delivery in a handler, a job or a step" in found
 
 
 def test_a_seed_has_nobody_to_give_it_inputs() -> None:

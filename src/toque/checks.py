@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from math import inf
 
+from toque.call.delivery import Delivery
 from toque.call.resources import Pantry
 from toque.codecs.file import takes_upload
 from toque.codecs.multipart import multipart_reader
@@ -82,8 +83,8 @@ def of_operation(operation: Operation) -> Iterator[Complaint]:
         yield complaint(f"status {operation.status} is not one of success", "choose 200 to 299; failures are raised")
     for name in ("deadline_s", "body_bytes_max"):
         limit = getattr(operation, name)
-        if limit is not None and limit <= 0:
-            yield complaint(f"{name} is {limit}", "choose more than nothing, or leave it to the settings")
+        if limit is not None and (not isinstance(limit, int | float) or limit <= 0):
+            yield complaint(f"{name} is {limit!r}", "choose more than nothing, or leave it to the settings")
     if (problem := _isolation_problem(operation)) is not None:
         yield complaint(*problem)
     if operation.priority not in PRIORITIES:
@@ -110,6 +111,9 @@ def of_signature(operation: Operation, signature: Signature, pantry: Pantry) -> 
         *_of_transaction(operation, signature, pantry),
     ):
         yield Complaint(operation.name, problem, remedy, operation.where)
+    if operation.kind in (Kind.QUERY, Kind.COMMAND) and any(tp is Delivery for _, tp in signature.resources):
+        remedy = "ask for Delivery in a handler, a job or a step; for Context here"
+        yield Complaint(operation.name, "it is called, and nothing is delivered to it", remedy, operation.where)
     if not signature.is_async and not pantry.closure(wanted for _, wanted in signature.resources).isdisjoint(DATABASES):
         yield Complaint(
             operation.name, "a plain `def` cannot wait for Database", "make it `async def`", operation.where

@@ -349,11 +349,16 @@ class Module:
 
     def static(self, path: str, folder: str | Path) -> None:
         """Serve the files of *folder*, relative to this module's own folder, below *path*."""
-        self.static_files.append(StaticFiles(self.prefix + path.rstrip("/"), self.folder / folder))
+        self.static_files.append(StaticFiles(self._below(path), self.folder / folder))
 
     def mount(self, path: str, asgi: Callable[..., Any]) -> None:
         """Let an ASGI application (FastAPI, Starlette, Django) answer below *path*."""
-        self.mounts.append(Mount(self.prefix + path.rstrip("/"), asgi))
+        self.mounts.append(Mount(self._below(path), asgi))
+
+    def _below(self, path: str) -> str:
+        if path and not path.startswith("/"):
+            raise ValueError(f"a path starts with '/', got {path!r}")
+        return self.prefix + path.rstrip("/")
 
     def _declare(
         self,
