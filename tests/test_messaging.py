@@ -25,6 +25,14 @@ class Refused(Event):
     order: int
 
 
+class Noted(Event):
+    order: int
+
+
+class Weighed(Event):
+    grams: int
+
+
 class Unsaid(Event):
     order: int
 
@@ -78,7 +86,13 @@ def kitchen() -> App:
 
     @module.job(queue="bills")
     async def bill(order: int, steps: Steps) -> None:
+        async def note(number: int, outbox: Outbox) -> None:
+            outbox.publish(Noted(number))
+
         await steps.run("charge", charge, order)
+        await steps.wait("cooked", Cooked, key=order)
+        await steps.wait("weighed", Weighed, key=order)
+        await steps.run("note", note, order)
 
     return app
 
@@ -94,10 +108,12 @@ def test_whoever_may_publish_an_event_that_its_code_names_publishes_it() -> None
 
     assert {type: entry.published_by for type, entry in found.items()} == {
         "Cooked": ("kitchen.cook",),
+        "Noted": ("kitchen.bill",),
         "Paid": ("bistro.pay", "kitchen.bill"),
         "Placed": ("bistro.place",),
         "Refused": ("bistro.place",),
-    }, "what a job publishes is not its enqueuer's, and what only reads publishes nothing"
+        "Weighed": (),
+    }, "what a job publishes is not its enqueuer's, and what only reads, or waits for an event, publishes nothing"
     assert found["Placed"].handled_by == ("kitchen.cook",)
 
 

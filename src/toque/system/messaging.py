@@ -11,7 +11,7 @@ from toque.contract.module import Module
 from toque.messages.jobs.steps import Steps
 from toque.messages.outbox import Outbox
 from toque.store.insight.measures import Measure, Measuring
-from toque.system.naming import events_named, roots_of
+from toque.system.naming import events_named, named_by_steps, roots_of
 from toque.system.system import System
 
 __all__ = ["message_measuring", "messaging_of"]
@@ -23,7 +23,7 @@ def messaging_of(system: System, modules: Sequence[Module]) -> Messaging:
         return Messaging()
     published = set(_published(system))
     handled = (plan.operation.event for plan in system.handlers)
-    known = (*(event for event, _ in published), *system.sent, *filter(None, handled))
+    known = (*(event for event, _ in published), *_awaited(system), *system.sent, *filter(None, handled))
     events = {event.type_name(): event for event in known}
     topics = frozenset(system.settings.messages.topics)
     return Messaging(
@@ -57,10 +57,21 @@ def _published(system: System) -> Iterator[tuple[type[Event], str]]:
     # What is only enqueued, or called as a plain function, publishes under its own name.
     operations = frozenset(plan.operation.function for plan in plans)
     for plan in plans:
-        # A durable step asks for an outbox of its own.
-        if not plan.asks_for.isdisjoint((Outbox, Steps)):
-            for event in events_named(roots_of(plan, system.pantry), operations):
+        function, *others = roots_of(plan, system.pantry)
+        roots = [function] if Outbox in plan.asks_for else []
+        if not roots and Steps in plan.asks_for:
+            # A durable step asks for an outbox of its own.
+            roots = named_by_steps(function)
+        if roots:
+            for event in events_named([*roots, *others], operations):
                 yield event, plan.operation.name
+
+
+def _awaited(system: System) -> Iterator[type[Event]]:
+    """The events that jobs of durable steps may wait for."""
+    for plan in system.jobs:
+        if Steps in plan.asks_for:
+            yield from events_named([plan.operation.function], [plan.operation.function for plan in system.jobs])
 
 
 def _offer(plan: Plan) -> Offer:

@@ -18,7 +18,7 @@ from toque.call.resources import Pantry
 from toque.contract.code import TooMuch, codes_of, enclosed_by, is_of_library, reached
 from toque.contract.event import Event
 
-__all__ = ["events_named", "named_directly", "roots_of"]
+__all__ = ["events_named", "named_by_steps", "named_directly", "roots_of"]
 
 
 def roots_of(plan: Plan, pantry: Pantry) -> list[Callable[..., Any]]:
@@ -29,13 +29,29 @@ def roots_of(plan: Plan, pantry: Pantry) -> list[Callable[..., Any]]:
 
 def events_named(roots: Iterable[Any], others: Collection[Any] = ()) -> set[type[Event]]:
     """The events that the code of *roots* names, but not what the functions *others* name in turn."""
-    found = _named(roots, others)
-    return {each for each in found if isinstance(each, type) and issubclass(each, Event) and each is not Event}
+    return set(filter(_is_event, _named(roots, others)))
+
+
+def named_by_steps(function: Callable[..., Any]) -> list[Any]:
+    """What the code of *function*, a job of durable steps, names but for events: having no outbox itself it waits for
+    these, and what publishes are the functions that it gives to its steps, its own inner ones too."""
+    if not isinstance(function, FunctionType):
+        return [function]
+    own, *inner = codes_of(function.__code__)
+    named = [*enclosed_by(function), *_named_in(own, function)]
+    return [
+        *(each for each in named if not _is_event(each)),
+        *(each for code in inner for each in _named_in(code, function)),
+    ]
 
 
 def named_directly(function: Callable[..., Any]) -> set[FunctionType]:
     """The functions that the code of *function* itself names."""
     return {each for each in _within(function) if isinstance(each, FunctionType)}
+
+
+def _is_event(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, Event) and thing is not Event
 
 
 def _named(roots: Iterable[Any], others: Collection[Any]) -> Iterator[Any]:
