@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 
 import pytest
-from shell import Toque, write
+from shell import Toque, process, write
 
 BAKERY = """
 from collections.abc import Mapping
@@ -142,3 +143,17 @@ def test_it_is_read_on_eighty_columns(toque: Toque, bakery: Path, monkeypatch: p
         said = toque("explain", name, "--app", "bakery")
         assert said.code == 0
         assert max(map(len, said.out.splitlines())) <= 80
+
+
+def test_a_misspelt_event_or_table_is_told_the_nearest(bakery: Path) -> None:
+    model = """
+    from sqlalchemy.orm import Mapped, mapped_column
+    from toque import Database, Model
+
+    class Loaf(Model, shared=True):
+        id: Mapped[int] = mapped_column(primary_key=True)
+    """
+    write(bakery, {"app.py": BAKERY + textwrap.dedent(model)})
+
+    assert "did you mean Baked" in process("explain", "Baket", cwd=bakery).err
+    assert "did you mean loaf" in process("explain", "loafs", cwd=bakery).err

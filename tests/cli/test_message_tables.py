@@ -64,6 +64,14 @@ def test_jobs_are_listed_with_ids_that_can_be_copied(toque: Toque, laundry: Path
     assert ID.search(toque("jobs", "show", found[0]["id"], "--app", "laundry").out)
 
 
+@pytest.mark.parametrize("act", ["retry", "discard", "cancel"])
+def test_a_job_that_is_not_there_is_said_with_where_to_look(toque: Toque, laundry: Path, act: str) -> None:
+    said = toque("jobs", act, "01a23027-8969-79d8-9f04-34983b6d64c5", "--app", "laundry")
+
+    assert (said.code, said.out) == (1, "")
+    assert said.err.endswith("; see `toque jobs list`\n")
+
+
 def test_queues_are_listed(toque: Toque, laundry: Path) -> None:
     said = toque("jobs", "queues", "--app", "laundry")
 

@@ -339,7 +339,7 @@ async def test_what_is_no_key_is_refused(keys: Harness, key: str) -> None:
 
 async def test_a_command_that_keeps_no_answers_refuses_keys_and_a_query_ignores_them(keys: Harness) -> None:
     refused = await keys.post("/plain", headers={"idempotency-key": "k1"})
-    with pytest.raises(BadRequest, match="keeps no answers"):
+    with pytest.raises(BadRequest, match=r"keeps no answers.*call it without one"):
         await keys.call("keys.plain", idempotency_key="k1")
 
     assert (refused.status, refused.json()["code"]) == (400, "bad_request")

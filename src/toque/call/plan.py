@@ -121,7 +121,10 @@ class Plan(Struct, frozen=True, eq=False):
         if self.operation.kind is Kind.QUERY:
             return None
         if not self.operation.is_idempotent:
-            raise BadRequest(f"{self.operation.name} keeps no answers, so a key would promise what it does not do")
+            raise BadRequest(
+                f"{self.operation.name} keeps no answers, so a key would promise what it does not do; "
+                "call it without one, or declare it with is_idempotent=True"
+            )
         return read_key(text)
 
 

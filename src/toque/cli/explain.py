@@ -11,7 +11,7 @@ import msgspec
 from toque.cache.learned import learned
 from toque.cache.live import why_not_live
 from toque.call.plan import Plan
-from toque.cli.explain_messages import event_called, of_event, of_handler, of_job
+from toque.cli.explain_messages import event_called, events_of, of_event, of_handler, of_job
 from toque.cli.operations import OperationName, find_plan
 from toque.cli.parameters import Target
 from toque.cli.serve import settings_for
@@ -59,7 +59,7 @@ def explain(operation: OperationName, /, *, app: Target = ".", format: Format = 
             rows = of_event(serving, event, _type_name)
             _print(f"{event.type_name()} (event)", HEADINGS, [map(_shown, rows)], format)
             return
-    plan = find_plan(plans, operation)
+    plan = find_plan(plans, operation, [*_tables(serving), *events_of(serving)])
     _print(f"{plan.operation.name} ({plan.operation.kind})", HEADINGS, _parts(serving, plan), format)
 
 
@@ -100,6 +100,11 @@ def _rules(serving: Serving, name: str) -> list[Row] | None:
     from toque.store.described import rules_of
 
     return rules_of(guard, name, store.dialect_name)
+
+
+def _tables(serving: Serving) -> list[str]:
+    guard = serving.system.guard
+    return [] if guard is None else [table.name for table, _ in guard.tables.values()]
 
 
 def _declared(plan: Plan) -> Iterator[Row]:

@@ -18,7 +18,7 @@ from toque.messages.jobs.steps import Steps
 from toque.serving import Serving
 from toque.system.messaging import messaging_of
 
-__all__ = ["event_called", "of_event", "of_handler", "of_job"]
+__all__ = ["event_called", "events_of", "of_event", "of_handler", "of_job"]
 
 Row = tuple[str, str, str]
 TypeName = Callable[[object], str]
@@ -75,6 +75,11 @@ def event_called(serving: Serving, name: str) -> type[Event] | None:
     events = messaging_of(serving.system, serving.app.modules).events
     exact = next((event for event in events if event.type_name() == name), None)
     return exact or next((event for event in events if event.__name__ == name), None)
+
+
+def events_of(serving: Serving) -> list[str]:
+    """The types of all events that the app knows."""
+    return [event.type_name() for event in messaging_of(serving.system, serving.app.modules).events]
 
 
 def of_event(serving: Serving, event: type[Event], type_name: TypeName) -> Iterator[Row]:

@@ -171,7 +171,7 @@ def _pause(target: str, queue: str, *, is_paused: bool) -> None:
 
 def _require(is_done: bool, otherwise: str) -> None:
     if not is_done:
-        raise Failure(otherwise)
+        raise Failure(f"{otherwise}; see `toque jobs list`")
 
 
 def _act(target: str, act: Callable[[Desk], Awaitable[T]]) -> T:
