@@ -7,9 +7,13 @@ from typing import Any
 
 import leaky_app
 import pytest
+from sqlalchemy import CheckConstraint, MetaData, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import toque.system.workshop
+from toque import App, Database, authenticated
 from toque.cli.target import load_app
+from toque.store.models import NAMES, Conventions
 from toque.testing import access_matrix
 
 STAFF = [f"{who} with roles" for who in ("its owner", "another owner", "another tenant")]
@@ -39,6 +43,28 @@ def failures(test: Any) -> dict[str, str]:
     return found
 
 
+def fresh_app() -> App:
+    """An app with a document that is obligatory, and a CHECK that no type tells of."""
+
+    class FreshModel(Conventions, DeclarativeBase):
+        metadata = MetaData(naming_convention=NAMES)
+
+    class Chart(FreshModel, owner="patient"):
+        __table_args__ = (CheckConstraint("beats BETWEEN 20 AND 250", name="beats"),)
+        id: Mapped[int] = mapped_column(primary_key=True)
+        patient: Mapped[str]
+        beats: Mapped[int]
+        allergies: Mapped[list[str]]
+
+    app = App("fresh", metadata=FreshModel.metadata)
+
+    @app.query("/beats", allow=authenticated)
+    async def beats(db: Database) -> list[int]:
+        return await db.all(int, select(Chart.beats))
+
+    return app
+
+
 def test_planted_holes_are_found_and_nothing_else() -> None:
     found = failures(access_matrix(leaky_app.app))
 
@@ -62,6 +88,15 @@ def test_what_is_declared_is_no_hole() -> None:
     test = access_matrix(leaky_app.app, may={leaky_app.Parcel: may}, shows={"leaky.list_all_letters"})
 
     assert failures(test) == {}
+
+
+def test_a_row_that_cannot_be_made_is_said_with_what_to_say() -> None:
+    app = fresh_app()
+
+    for found in failures(access_matrix(app)).values():
+        assert "no row of chart can be made: The change breaks the rule" in found
+        assert "access_matrix(app, rows={'chart': {...}})" in found
+    assert failures(access_matrix(app, rows={"chart": {"beats": 60}})) == {}
 
 
 @pytest.mark.parametrize("transport_sees", ["unauthenticated", "forbidden"])

@@ -11,7 +11,7 @@ from sqlalchemy import Table, and_, delete, func, insert, select, update
 from sqlalchemy.sql.visitors import iterate
 
 from toque.call.context import Context
-from toque.contract.errors import Error
+from toque.contract.errors import Conflict, Error, Invalid
 from toque.contract.principal import ANONYMOUS, Principal
 from toque.store.database import AllRows, Database
 from toque.store.facts import About, Fact
@@ -82,12 +82,21 @@ async def plant(harness: Harness, rows: Rows) -> list[bytes]:
 
     async def put(db: Database) -> None:
         for table in metadata.sorted_tables if owned else ():
-            row = _row(table, owned.get(table), stranger, FIRST + 9, rows)
-            await AllRows.of(db).execute(insert(table).values(row))
+            await _put(db, table, _row(table, owned.get(table), stranger, FIRST + 9, rows))
 
     await store.command(put)
     # A table that belongs to nobody by its columns may be shown: its rule says to whom.
     return [MARK.encode()] if any(guard.stamp for guard in owned.values()) else []
+
+
+async def _put(db: Database, table: Table, row: Mapping[str, Any]) -> None:
+    try:
+        await AllRows.of(db).execute(insert(table).values(row))
+    except (Conflict, Invalid) as error:
+        raise AssertionError(
+            f"no row of {table.name} can be made: {error.detail} Say what its rows need: "
+            f"access_matrix(app, rows={{{table.name!r}: {{...}}}})"
+        ) from error
 
 
 async def rows_of(harness: Harness, name: str, may: Mapping[type | str, Collection[str]], rows: Rows) -> list[str]:
@@ -109,7 +118,7 @@ async def rows_of(harness: Harness, name: str, may: Mapping[type | str, Collecti
             owned = rules if isinstance(rules, Guarded) else None
             # What the row that is not there yet refers to is there already.
             for number in (FIRST, FIRST + 1)[: 2 if place < tables.index(table) else 1]:
-                await AllRows.of(db).execute(insert(one).values(_row(one, owned, OWNER, number, rows)))
+                await _put(db, one, _row(one, owned, OWNER, number, rows))
 
     await store.command(put)
     allowed = set(_by_columns(subject)) | {word for model, words in may.items() if _is(model, table) for word in words}

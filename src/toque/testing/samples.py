@@ -102,6 +102,9 @@ def value_of(column: Column[Any], number: int, mark: str) -> Any:
     if python_type is str:
         text = f"{mark}{number}"
         return text[: getattr(kind, "length", None) or len(text)]
+    if python_type is object and not column.nullable:
+        # A document, of which its column does not say whether it is a list.
+        return {}
     make = next((_BY_TYPE[base] for base in python_type.__mro__ if base in _BY_TYPE), None)
     return None if make is None else make(number)
 
