@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from sqlalchemy import CheckConstraint, MetaData, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import toque.system.workshop
-from toque import App, Database, authenticated
+from toque import App, Database, File, Struct, authenticated, role
 from toque.cli.target import load_app
 from toque.store.models import NAMES, Conventions
 from toque.testing import access_matrix
@@ -62,7 +63,28 @@ def fresh_app() -> App:
     async def beats(db: Database) -> list[int]:
         return await db.all(int, select(Chart.beats))
 
+    @app.command("/scans", allow=role("nurse"))
+    async def add_scan(scan: Scan) -> None: ...
+
+    @app.command("/strips", allow=role("nurse"))
+    async def add_strip(strip: AsyncIterator[bytes]) -> None: ...
+
+    @app.query("/picture", allow=role("nurse"), media_type="image/gif")
+    async def picture() -> bytes:
+        return b"GIF89a"
+
     return app
+
+
+class Scan(Struct):
+    title: str
+    image: File
+
+
+def test_what_only_http_carries_is_tried_over_http() -> None:
+    found = failures(access_matrix(fresh_app(), rows={"chart": {"beats": 60}}))
+
+    assert found == {}
 
 
 def test_planted_holes_are_found_and_nothing_else() -> None:

@@ -17,6 +17,7 @@ from toque.contract.signature import Input, Place
 from toque.testing.harness import Harness
 from toque.testing.memory import MemoryProtocol, MemoryScope
 from toque.transports.asgi import AsgiApplication
+from toque.transports.jsonrpc import unoffered
 from toque.transports.replies import EVENTS
 from toque.transports.rsgi import CLOSE, TEXT
 from toque.transports.subscriptions import SUBSCRIBE
@@ -81,11 +82,17 @@ async def over_asgi(harness: Harness, name: str, inputs: Inputs, who: Principal)
 
 
 async def over_jsonrpc(harness: Harness, name: str, inputs: Inputs, who: Principal) -> Heard | None:
+    """None where no message carries what the operation takes or answers: a file, say."""
+    if unoffered(harness.serving.system.plans[name]):
+        return None
     answer = await harness.post("/rpc", json=_rpc(name, inputs), headers=_credential(harness, who))
     return _rpc_heard(answer.content)
 
 
 async def over_websocket(harness: Harness, name: str, inputs: Inputs, who: Principal) -> Heard | None:
+    """None where no message carries what the operation takes or answers."""
+    if unoffered(harness.serving.system.plans[name]):
+        return None
     async with _connected(harness, who) as socket:
         return await socket.asked(_rpc(name, inputs))
 
