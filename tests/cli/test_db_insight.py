@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 from shell import Toque, write
+from sqlalchemy import text
 from test_db import APP, MODELS
+
+from toque.store.schema import with_connection
 
 BOWLS = (
     MODELS
@@ -60,3 +63,16 @@ def test_the_status_is_a_table_and_for_programs_json(toque: Toque, pottery: Path
     assert (told.code, told.err, listed.code) == (0, "", 0)
     assert "size_bytes" in told.out
     assert any(one["name"] == "size_bytes" and one["value"] > 0 for one in json.loads(listed.out))
+
+
+def test_the_status_cuts_no_name_on_eighty_columns(
+    toque: Toque, pottery: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    table = text("CREATE TABLE pots_of_the_potter_from_the_other_town (id int PRIMARY KEY)")
+    with_connection(database_url, lambda connection: connection.execute(table))
+
+    told, listed = toque("db", "status"), toque("db", "status", "--format", "json")
+
+    assert max(map(len, told.out.splitlines())) <= 80
+    assert [one["name"] for one in json.loads(listed.out) if one["name"] not in told.out] == []

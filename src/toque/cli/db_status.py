@@ -35,9 +35,9 @@ def status(target: Target = ".", /, *, format: Format = "table") -> None:
     from rich.table import Table
 
     table = Table()
-    table.add_column("figure")
-    table.add_column("of")
-    table.add_column("value", justify="right")
+    table.add_column("figure", no_wrap=True)
+    table.add_column("of", overflow="fold")
+    table.add_column("value", justify="right", no_wrap=True)
     table.add_column("is", overflow="fold")
     for one in found:
         table.add_row(one.name, escape(", ".join(one.labels.values())), _told(one.name, one.value), escape(one.help))
