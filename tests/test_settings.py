@@ -113,6 +113,15 @@ def test_all_mistakes_of_all_places_are_told_at_once(tmp_path: Path) -> None:
     ]
 
 
+def test_a_section_in_the_place_of_a_setting_is_told_as_one(tmp_path: Path) -> None:
+    write(tmp_path, "http = 9000")
+
+    assert complaints_of(tmp_path, {"TOQUE_LOG": "debug"}, {}) == [
+        "http in toque.toml: 'http' is a section, and no setting\n    -> write http.host in toque.toml, say",
+        "TOQUE_LOG: 'log' is a section, and no setting\n    -> write TOQUE_LOG_LEVEL, say",
+    ]
+
+
 def test_a_file_that_is_not_toml_is_told_with_the_other_mistakes(tmp_path: Path) -> None:
     write(tmp_path, "[http\nport = 1")
 

@@ -125,6 +125,9 @@ def _unknown(entry: _Entry) -> Complaint | None:
     section = SECTIONS.get(entry.section)
     if section is not None and entry.name in section.__struct_fields__:
         return None
+    if section is not None and not entry.name:
+        remedy = f"write {entry.origin.spell(entry.section, next(iter(section.__struct_fields__)))}, say"
+        return Complaint(entry.place, f"{entry.section!r} is a section, and no setting", remedy)
     problem = f"there is no section {entry.section!r}"
     if section is not None:
         problem = f"there is no setting {entry.name!r} in section {entry.section!r}"
