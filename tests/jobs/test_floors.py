@@ -11,15 +11,18 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from job_looks import act, until
+from job_looks import act, rows, until
 
-from toque import App, Jobs, public
+from toque import App, Event, Jobs, Outbox, Steps, public
+from toque.contract.errors import DeadlineExceeded
+from toque.log import pace
 from toque.messages.jobs import floors as module
+from toque.messages.jobs import rescue
 from toque.messages.jobs.floors import First, Floors
 from toque.messages.jobs.job import Outcome
 from toque.messages.jobs.statements import STATEMENTS
 from toque.messages.jobs.table import JobTable
-from toque.store import Store
+from toque.store import Store, open_store
 from toque.store.database import transaction_of
 from toque.store.prepared import Prepared
 from toque.testing import running
@@ -151,6 +154,13 @@ def test_an_older_database_in_the_place_of_one_begins_anew() -> None:
     assert json.loads(floors.places(["food"]))[-1]["pos"] <= 1
 
 
+def test_no_look_is_put_off_for_long_by_a_clock_that_was_set_meanwhile() -> None:
+    floors = Floors(["food"])
+    floors.learn([], is_whole=True, took_s=8 * 3600.0, last=0, xmin=1, xmax=1)
+
+    assert 0 < floors.whole_in_s <= 30
+
+
 # With the database.
 
 
@@ -191,10 +201,24 @@ async def wait(store: Store, count: int, *, priority: int = 0) -> None:
     )
 
 
+ONE = """
+INSERT INTO toque.job (id, queue, name, state, priority, due, key, headers, data)
+VALUES (gen_random_uuid(), 'food', 'kitchen.cook', {state}, 0, {due}, '{key}', '{{}}', '[]')
+"""
+
+
 async def pages_of(store: Store, table: JobTable) -> int:
     """The pages that a claim of *table* reads."""
-    sql = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {STATEMENTS['postgresql'].claim.sql}"
-    arguments = ("food", 5, 1, '["kitchen.cook"]', *table._places("food"))
+    return await pages_read(store, "claim", "food", 5, 1, '["kitchen.cook"]', *table._places("food"))
+
+
+async def pages_of_look(store: Store, floors: Floors, *, is_whole: bool) -> int:
+    places, due_from = floors.places(["food"], is_whole=is_whole), 0.0 if is_whole else floors.due_from
+    return await pages_read(store, "look", places, '["kitchen.cook"]', 1, is_whole, due_from)
+
+
+async def pages_read(store: Store, statement: str, *arguments: Any) -> int:
+    sql = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {getattr(STATEMENTS['postgresql'], statement).sql}"
 
     class _Undo(Exception):
         pass
@@ -209,6 +233,13 @@ async def pages_of(store: Store, table: JobTable) -> int:
     with pytest.raises(_Undo):
         await store.command(run)
     return found[0]
+
+
+def look_whole_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each process look from the beginning when it starts and never again, as far as a test goes."""
+    monkeypatch.setattr(module, "SHALLOW_S", -1.0)
+    monkeypatch.setattr(pace, "SHARE", 1_000_000)
+    monkeypatch.setattr(pace, "PAUSE_MAX_S", 1_000.0)
 
 
 async def test_a_claim_does_not_walk_over_what_is_kept(deep: Store) -> None:
@@ -272,6 +303,142 @@ async def test_what_another_process_gave_back_is_found_by_a_whole_look(deep: Sto
 
     await until(is_found)
     assert [each.id for each in await mine.claim("food", 1, number)] == [start.id]
+
+
+async def test_a_whole_look_walks_no_more_often_for_many_priorities(deep: Store) -> None:
+    """Else it would take as many times as long, and the next one would come as many times as late."""
+    await act(deep, f"{ONE.format(state=0, due='clock_timestamp()', key='table')}")
+    few, many = Floors(["food"]), Floors(["food"])
+    for priority in range(module.PRIORITIES_MAX):
+        many.meet("food", priority)
+
+    assert await pages_of_look(deep, many, is_whole=True) < 1.5 * await pages_of_look(deep, few, is_whole=True)
+
+
+async def test_a_look_does_not_walk_over_what_was_to_come_later(deep: Store) -> None:
+    table = JobTable(deep, WORKED_ON)
+    number = await table.number()
+    await wait(deep, 20_000)
+    await act(deep, "UPDATE toque.job SET state = 2, due = clock_timestamp() - make_interval(secs => 60)")
+    await act(deep, "DELETE FROM toque.job")
+    for _ in range(3):
+        await table.look(number)
+    assert table._floors is not None
+
+    whole = await pages_of_look(deep, Floors(["food"]), is_whole=True)
+    assert await pages_of_look(deep, table._floors, is_whole=False) < min(200, whole / 2)
+
+
+async def test_who_finds_none_of_the_jobs_that_it_knows_does_not_walk_for_ever(deep: Store) -> None:
+    table = JobTable(deep, WORKED_ON)
+    number = await table.number()
+    for _ in range(3):
+        await table.look(number)
+
+    assert await pages_of(deep, table) < 200
+
+
+async def test_jobs_that_were_to_come_later_are_found_from_the_floors(deep: Store) -> None:
+    table = JobTable(deep, WORKED_ON)
+    number = await table.number()
+    for _ in range(3):
+        await table.look(number)
+    await act(deep, ONE.format(state=2, due="clock_timestamp() - make_interval(secs => 1)", key=""))
+    view = await table.look(number)
+    assert view.whole is None
+    assert view.due_s is not None
+    assert view.due_s < 0
+
+    await table.promote()
+
+    assert len(await table.claim("food", 10, number)) == 1
+
+
+async def test_who_is_known_to_have_died_is_found_also_where_something_is_always_due(
+    deep: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is due and is held by another one stays due, and so each look was followed by a second one that is not
+    whole."""
+    import asyncpg
+
+    monkeypatch.setitem(rescue.GRACE_S, "postgresql", 0.0)
+    look_whole_once(monkeypatch)
+    app, cooked = App("kitchen"), list[int]()
+
+    @app.job(queue="food")
+    async def cook(number: int) -> None:
+        cooked.append(number)
+
+    late = "clock_timestamp() - make_interval(secs => 1)"
+    await act(deep, ONE.format(state=2, due=late, key="").replace("[]", '{"number": 1}'))
+    holder = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    try:
+        await holder.execute("BEGIN; SELECT FROM toque.job FOR UPDATE")
+        dead = ONE.format(state=1, due=late, key="").replace("[]", '{"number": 2}')
+        await act(deep, dead)
+        await act(deep, "UPDATE toque.job SET worker = 999 WHERE state = 1")
+        async with running(app, database_url=database_url):
+            await until(lambda: cooked)
+    finally:
+        await holder.close()
+
+    assert cooked == [2]
+
+
+async def test_a_whole_look_that_is_stopped_is_not_the_only_one(deep: Store) -> None:
+    """A server may allow statements less time than it takes."""
+    import asyncpg
+
+    store = open_store(f"{deep.url}&statement_timeout=200")
+    await store.start()
+    holder = await asyncpg.connect(deep.url.replace("+asyncpg", ""))
+    try:
+        table = JobTable(store, WORKED_ON)
+        number = await table.number()
+        await holder.execute("BEGIN; LOCK TABLE toque.job_left")
+        with pytest.raises(DeadlineExceeded):
+            await table.look(number)
+        await holder.execute("ROLLBACK")
+
+        assert (await table.look(number)).whole is None
+    finally:
+        await holder.close()
+        await store.stop()
+
+
+async def test_a_job_that_an_event_wakes_is_in_sight_at_once(
+    deep: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_whole_once(monkeypatch)
+    monkeypatch.setattr(module, "LOW_S", 0.05)
+    app, cooked = App("kitchen"), list[int]()
+
+    class Ripe(Event):
+        number: int
+
+    @app.job()
+    async def cook(number: int, steps: Steps) -> None:
+        if number == 1:
+            await steps.wait("ripe", Ripe, key="x")
+        cooked.append(number)
+
+    @app.command("/orders", allow=public)
+    async def order(number: int, jobs: Jobs) -> None:
+        jobs.enqueue(cook, number)
+
+    @app.command("/ripe", allow=public)
+    async def ripen(outbox: Outbox) -> None:
+        outbox.publish(Ripe(1), key="x")
+
+    async with running(app, database_url=database_url) as kitchen:
+        await kitchen.call("kitchen.order", number=1)
+        await until(lambda: rows(deep, "SELECT id FROM toque.job WHERE state = 2"))
+        for number in range(2, 8):
+            await kitchen.call("kitchen.order", number=number)
+            await until(lambda number=number: len(cooked) >= number - 1)
+            await asyncio.sleep(0.06)
+        await kitchen.call("kitchen.ripen")
+        await until(lambda: 1 in cooked)
 
 
 async def test_an_app_works_on_beside_a_long_reader(other: Store, database_url: str) -> None:

@@ -251,7 +251,7 @@ async def test_a_look_looks_at_few_of_many_whatever_the_server_thinks_of_them(ot
     look, queues = STATEMENTS[other.dialect_name].look.sql, ["a", "mail", "z"]
     arguments: tuple[Any, ...] = (json.dumps(queues), NAMES, 1)
     if other.dialect_name == "postgresql":
-        arguments = (Floors(queues).places(queues), NAMES, 1, True)
+        arguments = (Floors(queues).places(queues), NAMES, 1, True, 0.0)
     assert await looked_at_by(other, look, arguments, without="enable_nestloop") < 5000
 
 

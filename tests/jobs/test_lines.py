@@ -69,7 +69,7 @@ async def test_setting_aside_and_looking_pass_over_few_of_a_line(other: Store, i
     number, table = await JobTable(other, WORKED_ON).number(), JobTable(other, WORKED_ON)
 
     assert await looked_at_by(other, LINES[other.dialect_name].aside.sql, ("food", NAMES)) < FEW
-    asked = (*places(other), NAMES, number, True) if places(other) else ('["food"]', NAMES, number)
+    asked = (*places(other), NAMES, number, True, 0.0) if places(other) else ('["food"]', NAMES, number)
     assert await looked_at_by(other, STATEMENTS[other.dialect_name].look.sql, asked) < FEW
     view = await table.look(number)
     assert view.whole is not None

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from test_log_reading import publish
 
+from toque.log import postgres_wire
 from toque.log.probe import EVENTS, Probe
 from toque.log.tail import Tail
 from toque.log.wire import wire_to
@@ -149,5 +150,31 @@ async def test_a_wire_that_is_asked_for_nothing_looks_all_the_same(store: Store)
     await wire.open()
     try:
         assert list(await wire.look()) == []
+    finally:
+        await wire.close()
+
+
+@pytest.mark.parametrize("allowed", ["", "&statement_timeout=300"])
+async def test_a_probe_that_takes_too_long_does_not_cut_the_wire(
+    store: Store, monkeypatch: pytest.MonkeyPatch, allowed: str
+) -> None:
+    """Neither where it takes longer than any look may, nor where the server allows less; nothing else could ever be
+    seen then."""
+    if store.dialect_name != "postgresql":
+        pytest.skip("SQLite keeps nothing that was deleted")
+    monkeypatch.setattr(postgres_wire, "ANSWER_S", 2.0)
+    monkeypatch.setattr(postgres_wire, "WALK_S", 1.0 if allowed else 0.3)
+    slow = Probe("(SELECT 7.0::float8 FROM pg_sleep(5))", "7.0", may_walk=True)
+    wire = wire_to(f"{store.url}{allowed}", [slow, Probe("1.0::float8", "1.0"), EVENTS], lambda: None)
+    await wire.open()
+    try:
+        assert await wire.claim("a name")
+        assert list(await wire.look()) == [0.0, None, None]
+        await publish(store, 1)
+        assert list(await wire.look()) == [None, 1.0, 0.0]
+        other = wire_to(store.url, [], lambda: None)
+        await other.open()
+        assert not await other.claim("a name")
+        await other.close()
     finally:
         await wire.close()

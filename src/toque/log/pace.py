@@ -9,6 +9,10 @@ __all__ = ["Pace"]
 SHARE = 20
 """What took a second is done again after twenty: a twentieth of the time, which nobody who works beside it notices."""
 
+PAUSE_MAX_S = 30.0
+"""Nobody waits longer than that for what only this finds, however long it took. It may also only seem to have taken
+long: it is timed by a clock that can be set, or go on while a machine sleeps."""
+
 
 class Pace:
     """The pace of one thing that is done again and again."""
@@ -22,4 +26,4 @@ class Pace:
 
     def note(self, took_s: float) -> None:
         """It was done just now, and took *took_s*."""
-        self._due = monotonic() + SHARE * took_s
+        self._due = monotonic() + min(SHARE * took_s, PAUSE_MAX_S)

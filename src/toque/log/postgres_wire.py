@@ -18,7 +18,7 @@ from toque.log.pace import Pace
 from toque.log.probe import Probe
 from toque.log.snapshots import bounds
 from toque.store.postgres_connection import Connection, connect
-from toque.store.postgres_errors import FAILURES
+from toque.store.postgres_errors import FAILURES, STOPPED
 from toque.store.prepared import BY_INDEX
 
 __all__ = ["PostgresWire"]
@@ -29,6 +29,10 @@ CHANNEL = "toque"
 
 ANSWER_S = 10.0
 """How long the server may take to answer: a look costs it a millisecond."""
+
+WALK_S = 2.0
+"""How long a look may take that asks what may walk, or the events would be seen late, and in the end nothing: a wire
+whose answer does not come is cut."""
 
 FROZEN_S = 30
 """A process that says nothing for so long is taken for dead, and its session ended (`idle_session_timeout`, from
@@ -90,7 +94,11 @@ class PostgresWire:
         asked = [probe if pace is None or at in paced else "NULL" for at, (probe, pace) in enumerate(self._asked)]
         sql = ", ".join(["SELECT pg_current_snapshot()::text", _CLOCK, *(f"{each}, {_CLOCK}" for each in asked)])
         arguments = (self._xmax, self._xip) if "$1" in sql else ()
-        row: Sequence[Any] = await self._ask(lambda at: at.fetchrow(sql, *arguments))
+        if (row := await self._ask(lambda at: _within(WALK_S if paced else None, at, sql, arguments))) is None:
+            for pace in paced.values():
+                pace.note(WALK_S)
+            # Whoever waits for that looks for himself; the others are asked at once.
+            return [0.0 if at in paced else None for at in range(len(self._asked))]
         snapshot, *found = row
         self._xmax, self._xip = bounds(snapshot)
         for at, pace in paced.items():
@@ -135,6 +143,17 @@ class PostgresWire:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
+
+
+async def _within(seconds: float | None, connection: Any, sql: str, arguments: Sequence[Any]) -> Sequence[Any] | None:
+    """The row; None where it did not come within *seconds*, or the server itself allows less."""
+    try:
+        row: Sequence[Any] = await connection.fetchrow(sql, *arguments, timeout=seconds)
+    except STOPPED:
+        if seconds is None:
+            raise
+        return None
+    return row
 
 
 def _number_of(name: str) -> int:

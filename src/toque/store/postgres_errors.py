@@ -12,7 +12,7 @@ from toque.store.closing import Superseded
 from toque.store.constraints import FORBIDDEN_SETTING, broken, forbidden
 from toque.store.transaction import Cause
 
-__all__ = ["FAILURES", "cause_of", "is_from_client", "is_lost", "is_stale_plan", "translate"]
+__all__ = ["FAILURES", "STOPPED", "cause_of", "is_from_client", "is_lost", "is_stale_plan", "translate"]
 
 BROKEN = asyncpg.InternalClientError
 """What asyncpg raises on a connection that the server has ended between two statements, before it has closed it."""
@@ -22,6 +22,9 @@ FAILURES = (
     *(BROKEN, OSError, ValueError, OverflowError),
 )
 """What a statement may raise that `translate` knows."""
+
+STOPPED = (asyncpg.QueryCanceledError, TimeoutError)
+"""What a statement raises that took longer than it was allowed to, on a connection that is still good."""
 
 
 def is_stale_plan(error: BaseException) -> bool:

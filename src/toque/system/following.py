@@ -87,10 +87,10 @@ def messages_of(
         messages.drains.append(worker.drain)
         messages.preparations.append(partial(warn_of_strangers, store, book.queues))
         messages.counting.append(lambda: counted("jobs_ended", ("queue", "outcome"), worker.counts))
-    if any(job.has_steps for job in book.by_name.values()):
-        from toque.messages.jobs.matching import Matching
+        if any(job.has_steps for job in book.by_name.values()):
+            from toque.messages.jobs.matching import Matching
 
-        messages.services.append(Matching(store, messages.reader, messages.tail))
+            messages.services.append(Matching(store, messages.reader, messages.tail, worker.returned))
     if book.schedules:
         from toque.messages.jobs.schedules import Schedules
 

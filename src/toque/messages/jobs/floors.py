@@ -26,6 +26,9 @@ SHALLOW_S = 0.002
 LOW_S = 1.0
 """How long it is remembered that something may have come back below the floor: what frees it is written until then."""
 
+LATE_S = 2.0
+"""What is to come later and is committed longer than that after its time is found by a whole look."""
+
 PRIORITIES_MAX = 20
 """Floors of one queue. Jobs of more priorities than that share one."""
 
@@ -74,13 +77,16 @@ class Floors:
         self._pace = Pace()
         self.is_deep = False
         """Whether a look that begins at the beginning walks over much."""
-        self._floors = {queue: [_Floor(LOWEST, 0)] for queue in queues}
+        # With the priority that a job has unless it is told another: also who never finds one stops walking over them.
+        self._floors = {queue: [_Floor(LOWEST, 0), _Floor(0, 0)] for queue in queues}
         self._low: dict[str, int] = {}
         self._low_before: dict[str, int] = {}
         self._low_since = monotonic()
         # Positions are given before their transactions end: below one everything can be seen when every transaction
         # that was under way when it was the last has ended.
         self._last = 0
+        self.due_from = 0.0
+        """A time before which nothing is to come later, as far as is known, in seconds since 1970."""
         self._given: deque[tuple[int, int]] = deque(maxlen=GIVEN_MAX)
         self._seen = 0
 
@@ -136,6 +142,15 @@ class Floors:
             self._floors[queue] = self._raised(
                 floors, {each.floor_rank: each for each in firsts if each.queue == queue}
             )
+
+    def learn_due(self, now: float, due_s: float | None) -> None:
+        """Take in that the first job which is to come later does in *due_s* seconds from *now*, or none does."""
+        self.due_from = now + min(due_s or 0.0, 0.0) - LATE_S
+
+    def give_up(self, took_s: float) -> None:
+        """Say that a look which began at the beginning was stopped after *took_s*: go on from the floors."""
+        self.is_deep = True
+        self._pace.note(took_s)
 
     def meet(self, queue: str, priority: int) -> None:
         """Have a floor for *priority*, which jobs of *queue* have."""

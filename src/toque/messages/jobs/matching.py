@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 
@@ -41,12 +42,19 @@ AGAIN_S = 1.0
 
 
 class Matching:
-    """See `messages.Service`."""
+    """See `messages.Service`.
 
-    def __init__(self, store: Store, reader: Reader, tail: Tail) -> None:
+    Args:
+        on_woken: is told which jobs go on, by queue and position.
+    """
+
+    def __init__(
+        self, store: Store, reader: Reader, tail: Tail, on_woken: Callable[[Iterable[tuple[str, int]]], None]
+    ) -> None:
         self._store = store
         self._reader = reader
         self._tail = tail
+        self._on_woken = on_woken
         self._statements = WAITS[store.dialect_name]
         self._turns = Turns(self._turn, log, "jobs cannot be woken by events", again_s=AGAIN_S, again_max_s=AGAIN_S)
         self._place: Cursor | None = None
@@ -91,11 +99,15 @@ class Matching:
     async def _compare(self, positions: list[int]) -> None:
         document = msgspec.json.encode(positions).decode()
 
-        async def run(database: Database) -> int:
-            counts = [await transaction_of(database).execute(each, (document,)) for each in self._statements.match]
-            return max(counts)
+        async def run(database: Database) -> list[tuple[str, int]]:
+            transaction, (wake, *rest) = transaction_of(database), self._statements.match
+            woken: list[tuple[str, int]] = await transaction.fetch(wake, (document,), 0, list)
+            for each in rest:
+                await transaction.execute(each, (document,))
+            return woken
 
-        if await self._store.command(run):
+        if woken := await self._store.command(run):
+            self._on_woken(woken)
             # Whoever has room begins what was woken.
             self._tail.ring()
 

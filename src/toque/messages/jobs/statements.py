@@ -29,10 +29,10 @@ class Statements(NamedTuple):
     look: Prepared
     """(queues, names, worker): which queues have something to begin, whether a line has to be followed, the seconds
     until something else is due, which queues are crowded, whose jobs run, and those of *worker*. On PostgreSQL (places,
-    names, worker, whether it is whole): between two times the first job of each place instead of the queues, of the
-    last three nothing where it is not whole, and what `Floors.learn` is told."""
+    names, worker, whether it is whole, from which time on): between two times the first job of each place instead of
+    the queues, of the last three nothing where it is not whole, and what `Floors.learn` is told."""
     promote: Prepared
-    """(limit): let begin what is due: their queues and positions."""
+    """(limit, and on PostgreSQL from which time on): let begin what is due: their queues and positions."""
     claim: Prepared
     """(queue, limit, worker, names, and on PostgreSQL places): jobs that begin now."""
     done: tuple[Prepared, ...]
@@ -96,10 +96,12 @@ _POSTGRESQL = Statements(
                 ORDER BY {ORDER} LIMIT 1
              ) AS f),
             EXISTS (SELECT FROM toque.job_left),
-            (SELECT extract(epoch FROM min(due) - clock_timestamp())::float8 FROM toque.job WHERE state = {LATER}),
+            (SELECT extract(epoch FROM min(due) - clock_timestamp())::float8 FROM toque.job
+             WHERE state = {LATER} AND due >= to_timestamp($5::float8)),
             CASE WHEN $4::boolean THEN
-                (SELECT coalesce(json_agg(DISTINCT p.queue), '[]')::text FROM {PLACES.format("$1")}
-                 WHERE {CROWDED.format(queue="p.queue")}) END,
+                (SELECT coalesce(json_agg(q.queue), '[]')::text
+                 FROM (SELECT DISTINCT p.queue FROM {PLACES.format("$1")}) AS q
+                 WHERE {CROWDED.format(queue="q.queue")}) END,
             CASE WHEN $4::boolean THEN
                 (SELECT coalesce(json_agg(DISTINCT worker), '[]')::text FROM toque.job WHERE state = {RUNNING}) END,
             CASE WHEN $4::boolean THEN
@@ -115,7 +117,8 @@ _POSTGRESQL = Statements(
     promote=prepared(
         f"""
         UPDATE toque.job SET state = {WAITING} WHERE id IN (
-            SELECT id FROM toque.job WHERE state = {LATER} AND due <= clock_timestamp()
+            SELECT id FROM toque.job
+            WHERE state = {LATER} AND due <= clock_timestamp() AND due >= to_timestamp($2::float8)
             ORDER BY due LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
         ) RETURNING queue, pos
         """

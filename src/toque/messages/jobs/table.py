@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from time import monotonic
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from toque.contract.errors import DeadlineExceeded
 from toque.contract.limits import Limits
 from toque.log.probe import Probe
 from toque.messages.job_tables import LATER, RUNNING, WAITING
@@ -148,11 +150,19 @@ class JobTable:
             queues = msgspec.json.decode(waiting, type=frozenset[str])
             return View(queues, bool(has_left), due_s, _whole(rest), 0.0)
         is_whole = floors.is_whole_due
-        arguments = (floors.places(self._queues, is_whole=is_whole), self._all_names, worker, is_whole)
-        row = (await look(self._store, self._statements.look, *arguments))[0]
+        places, due_from = floors.places(self._queues, is_whole=is_whole), 0.0 if is_whole else floors.due_from
+        arguments = (places, self._all_names, worker, is_whole, due_from)
+        asked = monotonic()
+        try:
+            row = (await look(self._store, self._statements.look, *arguments))[0]
+        except DeadlineExceeded:
+            if is_whole:
+                floors.give_up(monotonic() - asked)
+            raise
         began, waiting, has_left, due_s, *rest, last, xmin, xmax, ended = row
         firsts = msgspec.json.decode(waiting, type=list[First])
         floors.learn(firsts, is_whole=is_whole, took_s=ended - began, last=last, xmin=xmin, xmax=xmax)
+        floors.learn_due(ended, due_s)
         open = frozenset(first.queue for first in firsts if first.is_open)
         return View(open, has_left, due_s, _whole(rest) if is_whole else None, floors.whole_in_s)
 
@@ -163,7 +173,8 @@ class JobTable:
 
     async def promote(self) -> None:
         """Let begin what is due, some of it at a time."""
-        self._lower(await self._fetch(self._statements.promote, PROMOTED_MAX))
+        due_from = () if self._floors is None else (self._floors.due_from,)
+        self._lower(await self._fetch(self._statements.promote, PROMOTED_MAX, *due_from))
 
     async def claim(self, queue: str, limit: int, worker: int) -> list[Start]:
         """At most *limit* jobs that begin now, the first to begin first."""
@@ -180,7 +191,7 @@ class JobTable:
         return await execute(self._store, self._lines.aside, queue, self._names[queue])
 
     def freed(self, queue: str, pos: int) -> None:
-        """Say that the job at *pos* has ended, or is about to, and another one of its key may begin."""
+        """Say that the job at *pos* may begin again, or has ended, or is about to, and another one of its key may."""
         self._lower([(queue, pos)])
 
     async def follow(self) -> None:

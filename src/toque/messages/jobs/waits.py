@@ -66,7 +66,8 @@ class WaitStatements(NamedTuple):
     give_up: Prepared
     """(job, number): end it by its time."""
     match: tuple[Prepared, ...]
-    """(positions): end all waits for these events, and let their jobs go on. A wait that has just begun may have missed
+    """(positions): end all waits for these events, and let their jobs go on; the first gives their queues and
+    positions. A wait that has just begun may have missed
     an earlier one, and not have looked yet: then it gets that, as it would have found it."""
     is_open: Prepared
     """Whether there is any."""
@@ -141,7 +142,7 @@ WAITS = {
                 UPDATE toque.job AS j
                 SET is_woken = j.state = {RUNNING}, state = CASE WHEN j.state = {LATER} THEN {WAITING} ELSE j.state END,
                     due = CASE WHEN j.state = {LATER} THEN clock_timestamp() ELSE j.due END
-                FROM told WHERE j.id = told.job
+                FROM told WHERE j.id = told.job RETURNING j.queue, j.pos
                 """
             ),
         ),
@@ -164,7 +165,7 @@ WAITS = {
                 WHERE j.id IN (
                     SELECT s.job FROM toque_event AS e JOIN toque_job_step AS s ON {_FITS_LITE}
                     WHERE e.pos IN {_EACH_LITE} AND {OPEN}
-                )
+                ) RETURNING queue, pos
                 """
             ),
             _system(

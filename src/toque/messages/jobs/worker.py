@@ -7,6 +7,7 @@ import logging
 from asyncio import Task
 from bisect import bisect_right
 from collections import Counter, deque
+from collections.abc import Iterable
 from functools import partial
 from random import uniform
 from time import monotonic
@@ -45,6 +46,10 @@ SETTLED_S = 2 * FLUSH_S
 
 ADOPT_S = 5.0
 """Between two looks for jobs that were enqueued before their keys had limits, or by a release that knew of none."""
+
+DUE_AGAIN_S = 0.02
+"""What is due and was not let begin is held by another transaction, or one of more than a step takes: no reason to ask
+without a pause."""
 
 COMPANY_S = 0.5
 """What would begin beside a suspect, or is one and would not be alone, looks again so soon."""
@@ -106,6 +111,11 @@ class Worker:
     def is_idle(self) -> bool:
         """Whether nothing is under way here."""
         return not self._running and not self._ahead
+
+    def returned(self, jobs: Iterable[tuple[str, int]]) -> None:
+        """Say that these, by queue and position, may begin again."""
+        for queue, pos in jobs:
+            self._table.freed(queue, pos)
 
     # From start to stop.
 
@@ -226,8 +236,9 @@ class Worker:
     async def _look(self) -> None:
         self._looked = monotonic()
         view = await self._see()
-        if view.whole is not None:
-            self._compare(view.whole.mine)
+        whole = view.whole
+        if whole is not None:
+            self._compare(whole.mine)
         await self._abandon_stuck()
         is_due = view.due_s is not None and view.due_s <= 0
         if is_due:
@@ -237,11 +248,11 @@ class Worker:
         if is_due or view.has_left:
             view = await self._see()
         if view.due_s is not None:
-            self._wake_in(max(view.due_s, 0.0))
+            self._wake_in(view.due_s if view.due_s > 0 else DUE_AGAIN_S)
         if view.whole is None:
             self._wake_in(view.again_s)
         # What was begun under a number that was lost still runs here.
-        elif others := view.whole.workers - (self._numbers if self._running else {self.number}):
+        if whole is not None and (others := whole.workers - (self._numbers if self._running else {self.number})):
             await self._rescue.look(others)
         if monotonic() - self._adopted > ADOPT_S:
             self._adopted = monotonic()
