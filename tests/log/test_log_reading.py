@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from toque.contract.errors import Conflict
+from toque.contract.errors import Conflict, Unavailable
+from toque.log import layout
 from toque.log.append import append
 from toque.log.cursor import BEGINNING, Cursor
 from toque.log.entry import Entry
 from toque.log.reader import Reader, reader_of
-from toque.messages.tables import complaints, lay_out
+from toque.messages.tables import STEPS, complaints, lay_out
 from toque.store import Store
 from toque.store.database import Database, transaction_of
 
@@ -199,6 +200,50 @@ async def _act(store: Store, statement: str) -> None:
         await database.execute(text(statement))
 
     await store.command(run)
+
+
+async def test_a_change_of_the_layout_lets_those_behind_it_pass(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup holds every table for an hour: whoever waits for one has all others wait behind him."""
+    if database_url.startswith("sqlite"):
+        pytest.skip("SQLite keeps readers and writers apart")
+    import asyncpg
+
+    monkeypatch.setattr(layout, "AGAIN_S", 0.05)
+    monkeypatch.setattr(layout, "AGAIN_MAX_S", 0.05)
+    await layout.lay_out(database_url, STEPS[:-1])
+    reader, other = [await asyncpg.connect(database_url) for _ in range(2)]
+    try:
+        await reader.execute("BEGIN; SELECT count(*) FROM toque.job")
+        changing = asyncio.create_task(lay_out(database_url))
+        while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)
+        await other.execute("BEGIN; LOCK TABLE toque.job IN ROW EXCLUSIVE MODE; COMMIT", timeout=5)
+        await reader.execute("COMMIT")
+        assert await changing == [STEPS[-1].name]
+    finally:
+        await reader.close()
+        await other.close()
+
+
+async def test_a_change_of_the_layout_that_never_has_its_lock_says_so(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database_url.startswith("sqlite"):
+        pytest.skip("SQLite keeps readers and writers apart")
+    import asyncpg
+
+    monkeypatch.setattr(layout, "TRIES_MAX", 1)
+    monkeypatch.setattr(layout, "AGAIN_S", 0.0)
+    await layout.lay_out(database_url, STEPS[:-1])
+    reader = await asyncpg.connect(database_url)
+    try:
+        await reader.execute("BEGIN; SELECT count(*) FROM toque.job")
+        with pytest.raises(Unavailable, match="run it again when that has ended"):
+            await lay_out(database_url)
+    finally:
+        await reader.close()
 
 
 async def test_the_layout_is_made_once_and_asked_for(database_url: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from toque.contract.complaints import Complaint
+from toque.contract.errors import Unavailable
 from toque.log.step import Step
 
 if TYPE_CHECKING:
@@ -19,11 +20,33 @@ if TYPE_CHECKING:
 __all__ = ["complaints", "lay_out"]
 
 
+TRIES_MAX = 10
+AGAIN_S, AGAIN_MAX_S = 0.5, 8.0
+"""Between two tries: half a minute and more in all, longer than a slow request (as migrations, `Patience`)."""
+
+
 async def lay_out(url: str, steps: Sequence[Step]) -> list[str]:
-    """Make what the database at *url* lacks: the names of the steps that were run."""
+    """Make what the database at *url* lacks: the names of the steps that were run.
+
+    Raises: Unavailable where others held what is to be changed all the while, and nothing was.
+    """
+    from sqlalchemy.exc import DBAPIError
+
+    from toque.store.migrations.patience import is_lock_failure
     from toque.store.schema import with_connection
 
-    return await asyncio.to_thread(with_connection, url, _making(steps))
+    for attempt in range(TRIES_MAX):
+        try:
+            return await asyncio.to_thread(with_connection, url, _making(steps))
+        except DBAPIError as error:
+            if not is_lock_failure(error):
+                raise
+        await asyncio.sleep(min(AGAIN_S * 2**attempt, AGAIN_MAX_S))
+    raise Unavailable(
+        f"Toque's own tables cannot be changed: no lock in {TRIES_MAX} tries, and nothing was changed. A transaction "
+        "that goes on, of a backup say, holds one: run it again when that has ended (`toque db status` says how old "
+        "the oldest is)"
+    )
 
 
 async def complaints(url: str, steps: Sequence[Step]) -> list[Complaint]:
@@ -67,12 +90,16 @@ def _looking(steps: Sequence[Step]) -> Callable[[Connection], list[str]]:
 
 _TABLE = {"postgresql": "toque.layout", "sqlite": "toque_layout"}
 
+LOCK_MS = 500
+
 _LOCK_ID = 0x70C0E1
 """Any number that nothing else locks: processes that start together lay out one after the other."""
 
 _BEFORE = {
     "postgresql": (
         f"SELECT pg_advisory_xact_lock({_LOCK_ID})",
+        # Whoever waits for a table has everybody wait behind him: he gives up soon, and comes again.
+        f"SET LOCAL lock_timeout = '{LOCK_MS}ms'",
         # Asked first: creating what is there already takes a right that a running app need not have.
         """
         DO $$ BEGIN
