@@ -49,7 +49,7 @@ def test_an_embedded_app_moves_to_postgresql_and_goes_on(
 
     assert (said.code, said.err) == (0, "")
     assert "copied and verified 3 rows of 1 tables" in said.out
-    assert "next: start the app with TOQUE_DATABASE_URL" in said.out
+    assert "next: set TOQUE_DATABASE_URL to the new address, run `toque db upgrade`" in said.out
     monkeypatch.setenv("TOQUE_DATABASE_URL", other)
     assert toque("call", "make", "name=d").code == 0
     assert toque("call", "count").out.strip() == "4"
@@ -108,6 +108,8 @@ def test_a_backup_is_made_verified_and_restored_elsewhere(
     assert ", at migration 20" in made.out
     assert verified.out.startswith("pots.zip is whole: 4 rows")
     assert restored.out.startswith("restored 4 rows")
+    # `db current` says that nothing waits, and yet no answer would be kept in memory.
+    assert "next: `toque db upgrade`" in restored.out
     assert toque("call", "count").out.strip() == "3"
     assert len(toque("db", "current").out.splitlines()) == 1
     assert (again.code, "--replace" in again.err) == (1, True)

@@ -67,7 +67,7 @@ def restore(file: File, /, target: Target = ".", *, replace: bool = False) -> No
     if restored.app != app.name:
         print(f"note: the backup is of {restored.app}, and this app is {app.name}")
     print(f"restored {_told(restored)}")
-    print("next: `toque db current` says whether migrations wait")
+    print("next: `toque db upgrade`, for migrations that wait, and so that answers are kept in memory again")
 
 
 def _told(manifest: Manifest) -> str:

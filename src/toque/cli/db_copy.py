@@ -68,7 +68,7 @@ def copy(
             "stop the app and run this again"
         )
         return BEHIND
-    print("next: start the app with TOQUE_DATABASE_URL set to the new address")
+    print("next: set TOQUE_DATABASE_URL to the new address, run `toque db upgrade`, and start the app")
     return 0
 
 
