@@ -354,14 +354,15 @@ async def test_jobs_that_were_to_come_later_are_found_from_the_floors(deep: Stor
     assert len(await table.claim("food", 10, number)) == 1
 
 
-async def test_who_is_known_to_have_died_is_found_also_where_something_is_always_due(
-    deep: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("grace_s", [0.0, 1.5])
+async def test_who_is_known_to_have_died_is_found_without_another_whole_look(
+    deep: Store, database_url: str, monkeypatch: pytest.MonkeyPatch, grace_s: float
 ) -> None:
-    """What is due and is held by another one stays due, and so each look was followed by a second one that is not
-    whole."""
+    """Where something is always due, each look is followed by a second one that is not whole; and a number has to be
+    free for some time, until which no look may be whole any more."""
     import asyncpg
 
-    monkeypatch.setitem(rescue.GRACE_S, "postgresql", 0.0)
+    monkeypatch.setitem(rescue.GRACE_S, "postgresql", grace_s)
     look_whole_once(monkeypatch)
     app, cooked = App("kitchen"), list[int]()
 

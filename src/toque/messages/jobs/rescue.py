@@ -71,7 +71,8 @@ class Rescue:
         await self._tail.release(LEADER)
 
     async def _give_back(self, worker: int) -> None:
-        held = await self._table.held(worker)
+        if not (held := await self._table.held(worker)):
+            return
         # Of those that ran together any may have ended the process, but for a suspect: it is the one to blame. What was
         # claimed and had not begun is not.
         begun = [job for job in held if job.has_begun]

@@ -85,6 +85,7 @@ class Worker:
         self._alarm = asyncio.Event()
         self._hungry: set[str] = set()
         self._crowded: frozenset[str] = frozenset()
+        self._workers: frozenset[int] = frozenset()
         self._unknown: set[tuple[UUID, int]] = set()
         self._numbers: set[int] = set()
         self._looked = -LOOK_S
@@ -236,9 +237,8 @@ class Worker:
     async def _look(self) -> None:
         self._looked = monotonic()
         view = await self._see()
-        whole = view.whole
-        if whole is not None:
-            self._compare(whole.mine)
+        if view.whole is not None:
+            self._compare(view.whole.mine)
         await self._abandon_stuck()
         is_due = view.due_s is not None and view.due_s <= 0
         if is_due:
@@ -251,9 +251,12 @@ class Worker:
             self._wake_in(view.due_s if view.due_s > 0 else DUE_AGAIN_S)
         if view.whole is None:
             self._wake_in(view.again_s)
-        # What was begun under a number that was lost still runs here.
-        if whole is not None and (others := whole.workers - (self._numbers if self._running else {self.number})):
+        # Those of the last look that saw them: who dies until the next one that does was there before, as a rule. What
+        # was begun under a number that was lost still runs here.
+        if others := self._workers - (self._numbers if self._running else {self.number}):
             await self._rescue.look(others)
+            if view.whole is None:
+                self._wake_in(LOOK_S)
         if monotonic() - self._adopted > ADOPT_S:
             self._adopted = monotonic()
             for limits in self._book.limits.values():
@@ -270,6 +273,7 @@ class Worker:
         self._hungry |= view.queues
         if view.whole is not None:
             self._crowded = view.whole.crowded
+            self._workers = view.whole.workers
         return view
 
     def _compare(self, mine: list[Mine]) -> None:
