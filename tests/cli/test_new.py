@@ -42,6 +42,17 @@ def test_a_new_app_passes_its_own_tests_and_has_nothing_wrong(tmp_path: Path) ->
     assert checked.out.strip() == "corner_shop 0.1.0: 3 operations, nothing wrong"
 
 
+def test_a_new_app_is_as_ruff_would_write_it(tmp_path: Path) -> None:
+    pytest.importorskip("ruff")
+    process("new", "corner_shop", cwd=tmp_path)
+
+    # As it is without settings: who has none should find nothing to mend in what he was given.
+    for words in (["check", "--extend-select", "I"], ["format", "--check"]):
+        command = [sys.executable, "-m", "ruff", *words, "--isolated", "--no-cache", "."]
+        said = subprocess.run(command, check=False, cwd=tmp_path / "corner_shop", capture_output=True, text=True)
+        assert said.returncode == 0, said.stdout + said.stderr
+
+
 def test_a_new_app_is_called_from_the_shell_at_once(tmp_path: Path) -> None:
     process("new", "corner_shop", cwd=tmp_path)
 
