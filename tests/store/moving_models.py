@@ -8,9 +8,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, Column, Computed, ForeignKey, Integer, MetaData, Numeric, String, Table
+from sqlalchemy import JSON, Column, Computed, ForeignKey, Integer, MetaData, Numeric, String, Table, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from toque.store import Database, Store
 from toque.store.models import NAMES, Conventions
 from toque.store.rows import SHARED, declare
 
@@ -100,3 +101,27 @@ def things(count: int) -> list[dict[str, Any]]:
         }
         for n in range(count)
     ]
+
+
+async def with_triggers(store: Store, table: str) -> list[tuple[str, str]]:
+    """Have triggers of all modes on *table* of a PostgreSQL: their names and modes."""
+
+    async def make(db: Database) -> None:
+        nothing = "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
+        await db.execute(text(nothing))
+        for mode in ("always", "replica", "off", "plain"):
+            made = f'CREATE TRIGGER "{mode} one" AFTER INSERT ON "{table}" FOR EACH ROW EXECUTE FUNCTION nothing()'
+            await db.execute(text(made))
+        for mode, how in (("always", "ENABLE ALWAYS"), ("replica", "ENABLE REPLICA"), ("off", "DISABLE")):
+            await db.execute(text(f'ALTER TABLE "{table}" {how} TRIGGER "{mode} one"'))
+
+    await store.command(make)
+    return await modes_of_triggers(store)
+
+
+async def modes_of_triggers(store: Store) -> list[tuple[str, str]]:
+    names = (
+        "SELECT string_agg(tgname || tgenabled::text, ',' ORDER BY tgname) FROM pg_trigger WHERE tgname LIKE '% one'"
+    )
+    found: str = await store.query(lambda db: db.scalar(text(names)))
+    return [(each[:-1], each[-1]) for each in found.split(",")]

@@ -11,12 +11,13 @@ from typing import Any
 
 import moving_models as models
 import pytest
-from moving_models import Base, Order, Person, Team, Thing, log, things
+from moving_models import Base, Order, Person, Team, Thing, log, modes_of_triggers, things, with_triggers
 from sqlalchemy import delete, func, insert, select, text, update
 
 from toque.store import Database, Store, open_store
 from toque.store.moving.copy import Copied, copy
 from toque.store.moving.site import STATE_TABLE, MovingError
+from toque.store.schema import create_missing
 
 REFERS = re.compile("boss_id|refers|reference", re.IGNORECASE)
 COUNT = 2500
@@ -105,6 +106,23 @@ async def test_references_hold_again(source: Store, target_url: str, tmp_path: P
 
     with pytest.raises(Exception, match=REFERS):
         await written(target_url, insert(Person).values(name="x", boss_id=99).returning(Person.id))
+
+
+async def test_triggers_of_the_target_are_afterwards_as_they_were(
+    source: Store, target_url: str, tmp_path: Path
+) -> None:
+    if target_url.startswith("sqlite"):
+        pytest.skip("SQLite has no modes of triggers")
+    await create_missing(target_url, Base.metadata)
+    target = open_store(target_url)
+    await target.start()
+    try:
+        had = await with_triggers(target, Person.__table__.name)
+        await moved(source, target_url, tmp_path)
+
+        assert await modes_of_triggers(target) == had
+    finally:
+        await target.stop()
 
 
 async def test_a_target_with_rows_is_refused(source: Store, target_url: str, tmp_path: Path) -> None:

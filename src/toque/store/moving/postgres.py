@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from toque.contract.errors import Unavailable
 from toque.store.dialects import postgresql
 from toque.store.moving.site import BATCH_ROWS, STATE_TABLE, MovingError
+from toque.store.moving.trigger_modes import enable, modes
 from toque.store.postgres_connection import Connection, connect_to_move
 from toque.store.postgres_errors import FAILURES
 from toque.store.row_security import SYSTEM_ON
@@ -128,7 +129,8 @@ class PostgresSite:
         async with self.connection.transaction():
             keys = [list(row) for row in await self.connection.fetch(FOREIGN_KEYS, names)]
             forced = await unforced(self.connection, names)
-            await self.note({"foreign_keys": json.dumps(keys), "forced": json.dumps(forced), "loading": "yes"})
+            found = {"foreign_keys": keys, "forced": forced, "triggers": await modes(self.connection, names)}
+            await self.note({name: json.dumps(each) for name, each in found.items()} | {"loading": "yes"})
             for table, name, _ in keys:
                 await self.connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {self.quote(name)}")
             for name in names:
@@ -157,16 +159,18 @@ class PostgresSite:
 
     async def end_loading(self, tables: Sequence[Table], sequences: Mapping[str, int]) -> None:
         state = await self.state() or {}
-        keys, forced = (json.loads(state.get(name) or "[]") for name in ("foreign_keys", "forced"))
+        keys, forced, triggers = (
+            json.loads(state.get(name) or "[]") for name in ("foreign_keys", "forced", "triggers")
+        )
         async with self.connection.transaction():
+            names = [self.dialect.identifier_preparer.format_table(table) for table in tables]
+            await enable(self.connection, names, triggers)
             for table in tables:
-                name = self.dialect.identifier_preparer.format_table(table)
-                await self.connection.execute(f"ALTER TABLE {name} ENABLE TRIGGER USER")
                 await self._let_go_on(table, sequences.get(table.name, 0))
             for table_name, name, definition in keys:
                 await self._put_back(table_name, name, definition)
             await force(self.connection, forced)
-            await self.note({"foreign_keys": "", "forced": ""})
+            await self.note({"foreign_keys": "", "forced": "", "triggers": ""})
 
     async def _let_go_on(self, table: Table, last: int) -> None:
         """Give keys behind the largest, and behind *last*: that one's row may be gone, and its number is known."""

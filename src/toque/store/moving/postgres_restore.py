@@ -10,6 +10,7 @@ from toque.store.moving.archive import Archive, Manifest, Part
 from toque.store.moving.postgres import FOREIGN_KEYS, OWN, PostgresSite, force, open_site, unforced
 from toque.store.moving.postgres_backup import columns_of
 from toque.store.moving.site import MovingError, is_ours
+from toque.store.moving.trigger_modes import enable, modes
 from toque.store.postgres_errors import FAILURES
 from toque.store.preparation import MIGRATIONS
 from toque.store.schema import VERSION_TABLE
@@ -117,6 +118,7 @@ async def _load(site: PostgresSite, archive: Archive, parts: list[Part], progres
     keys = [tuple(row) for row in await connection.fetch(FOREIGN_KEYS, names)]
     for table, name, _ in keys:
         await connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {site.quote(name)}")
+    triggers = await modes(connection, names)
     for name in names:
         await connection.execute(f"ALTER TABLE {name} DISABLE TRIGGER USER")
     forced = await unforced(connection, names)
@@ -126,8 +128,7 @@ async def _load(site: PostgresSite, archive: Archive, parts: list[Part], progres
     for part in parts:
         progress(part.table)
         await _table(site, archive, part)
-    for name in names:
-        await connection.execute(f"ALTER TABLE {name} ENABLE TRIGGER USER")
+    await enable(connection, names, triggers)
     for table, name, definition in keys:
         await connection.execute(f"ALTER TABLE {table} ADD CONSTRAINT {site.quote(name)} {definition}")
     await force(connection, forced)
