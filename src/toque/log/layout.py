@@ -32,13 +32,14 @@ async def lay_out(url: str, steps: Sequence[Step]) -> list[str]:
     """
     from sqlalchemy.exc import DBAPIError
 
-    from toque.store.migrations.patience import is_lock_failure
     from toque.store.schema import with_connection
 
     for attempt in range(TRIES_MAX):
         try:
             return await asyncio.to_thread(with_connection, url, _making(steps))
         except DBAPIError as error:
+            from toque.store.migrations.patience import is_lock_failure  # With it comes Alembic.
+
             if not is_lock_failure(error):
                 raise
         await asyncio.sleep(min(AGAIN_S * 2**attempt, AGAIN_MAX_S))
