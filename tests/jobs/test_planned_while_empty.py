@@ -27,7 +27,7 @@ NAMES = '["kitchen.cook"]'
 STATEMENT = STATEMENTS["postgresql"]
 ASKED: dict[str, tuple[Prepared, tuple[Any, ...]]] = {
     "claim": (STATEMENT.claim, ("food", 20, 1, NAMES, PLACES)),
-    "look": (STATEMENT.look, (PLACES, NAMES, 1, True)),
+    "look": (STATEMENT.look, (PLACES, NAMES, 1, True, 0.0)),
     "done": (STATEMENT.done[0], (ENDED,)),
     "again": (STATEMENT.again[0], (ENDED,)),
     "dead": (STATEMENT.dead[0], (ENDED,)),
