@@ -29,6 +29,9 @@ BY_COMMAND, BY_SQL = (0, 1, 2), 3
 """The registers that commands raise, and the one that a program raises which has never heard of Toque."""
 
 
+VALUES = itertools.count(1)
+"""One trial's are above those of the one before, which the registers still hold."""
+
 BURST = 64
 STRICT_SHARE = 0.02
 """Of the bursts."""
@@ -47,7 +50,6 @@ class Trial:
         self.many = 0
         """Answers in bursts."""
         self.random = Random(seed)
-        self._values = itertools.count(1)
         self._is_over = False
 
     async def run(self, seconds: float, *blows: Callable[[], Coroutine[Any, Any, None]], many: int = 0) -> None:
@@ -55,6 +57,8 @@ class Trial:
         Args:
             many: how many of those read who do so in bursts.
         """
+        for register, value in await self._rows("SELECT id, value FROM register"):
+            self.history.write(Write(register, value, 0.0, monotonic()))
         async with asyncio.TaskGroup() as group:
             for register in BY_COMMAND:
                 group.create_task(self._write(register))
@@ -99,6 +103,12 @@ class Trial:
             await connection.copy_records_to_table("register", records=rows)
         await connection.close()
 
+    async def _rows(self, statement: str) -> list[Any]:
+        connection: Any = await asyncpg.connect(self.database_url)
+        found: list[Any] = await connection.fetch(statement)
+        await connection.close()
+        return found
+
     async def _sql(self, statement: str) -> None:
         connection: Any = await asyncpg.connect(self.database_url)
         await connection.execute(statement)
@@ -109,7 +119,7 @@ class Trial:
     async def _write(self, register: int) -> None:
         async with self._client() as client:
             while not self._is_over:
-                value, sent = next(self._values), monotonic()
+                value, sent = next(VALUES), monotonic()
                 reply = await self._ask(client.post(f"/registers/{register}", json={"value": value}))
                 acknowledged = monotonic() if reply is not None else None
                 self.history.write(Write(register, value, sent, acknowledged))
@@ -131,7 +141,7 @@ class Trial:
                 connection: Any = await asyncpg.connect(self.database_url)
                 try:
                     while not self._is_over:
-                        value, sent = next(self._values), monotonic()
+                        value, sent = next(VALUES), monotonic()
                         self.history.write(Write(BY_SQL, value, sent))
                         await connection.execute("UPDATE register SET value = $1 WHERE id = $2", value, BY_SQL)
                         self.history.write(Write(BY_SQL, value, sent, monotonic()))
