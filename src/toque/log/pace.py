@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from time import monotonic
 
-__all__ = ["Pace"]
+__all__ = ["CLOCK", "Pace"]
+
+CLOCK = "extract(epoch FROM clock_timestamp())::float8"
+"""PostgreSQL's own clock, asked before and after what it is to time."""
 
 SHARE = 20
 """What took a second is done again after twenty: a twentieth of the time, which nobody who works beside it notices."""

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Any, TypeVar
 
 from toque.contract.errors import Unavailable
-from toque.log.pace import Pace
+from toque.log.pace import CLOCK, Pace
 from toque.log.probe import Probe
 from toque.log.snapshots import bounds
 from toque.store.postgres_connection import Connection, connect
@@ -41,7 +41,6 @@ PostgreSQL 14 on). It says something every second, so thirty in a row must be mi
 # A machine that vanished answers no probe: 10 + 3 x 5 seconds (manual, 20.3.2 "TCP Settings"). A ring leaves nothing
 # that would have to be on the disk, yet its commit would wait for the disk like any other. Looks go by an index, also
 # where they were planned while a table was empty, or was said to be.
-_CLOCK = "extract(epoch FROM clock_timestamp())::float8"
 _SESSION = (
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; "
     f"SET synchronous_commit = off{''.join(f'; SET {name} = off' for name in BY_INDEX)}"
@@ -92,7 +91,7 @@ class PostgresWire:
     async def look(self) -> Sequence[float | None]:
         paced = {at: pace for at, (_, pace) in enumerate(self._asked) if pace is not None and pace.pause_s() <= 0}
         asked = [probe if pace is None or at in paced else "NULL" for at, (probe, pace) in enumerate(self._asked)]
-        sql = ", ".join(["SELECT pg_current_snapshot()::text", _CLOCK, *(f"{each}, {_CLOCK}" for each in asked)])
+        sql = ", ".join(["SELECT pg_current_snapshot()::text", CLOCK, *(f"{each}, {CLOCK}" for each in asked)])
         arguments = (self._xmax, self._xip) if "$1" in sql else ()
         if (row := await self._ask(lambda at: _within(WALK_S if paced else None, at, sql, arguments))) is None:
             for pace in paced.values():

@@ -26,14 +26,22 @@ class Prepared:
         "walled",
     )
 
-    def __init__(self, sql: str, is_write: bool = False, tables: tuple[Any, ...] = ()) -> None:
+    def __init__(
+        self,
+        sql: str,
+        is_write: bool = False,
+        tables: tuple[Any, ...] = (),
+        *,
+        is_system: bool = False,
+        is_by_index: bool = False,
+    ) -> None:
         self.sql = sql
         self.is_write = is_write
         self.tables = tables
         """The tables it writes to, for naming the constraint that a change broke."""
-        self.is_system = False
+        self.is_system = is_system
         """Whether the app runs it for itself, so that every row is open to it."""
-        self.is_by_index = False
+        self.is_by_index = is_by_index
         """Whether PostgreSQL is to go by an index whatever it knows of the tables, where it opens a transaction: a plan
         that was made while a table was empty, and is kept, reads all of it when it has filled."""
         self.is_guarded = False
@@ -47,7 +55,6 @@ class Prepared:
 
     def written(self, sql: str) -> Prepared:
         """The same statement with another text: its lists written out."""
-        prepared = Prepared(sql, self.is_write, self.tables)
-        prepared.is_system, prepared.is_by_index = self.is_system, self.is_by_index
+        prepared = Prepared(sql, self.is_write, self.tables, is_system=self.is_system, is_by_index=self.is_by_index)
         prepared.is_guarded = self.is_guarded
         return prepared

@@ -183,8 +183,7 @@ class SqliteWriting:
 
 
 _SAVEPOINT = Prepared("SAVEPOINT")
-_CLOSING = Prepared("INSERT", is_write=True)
-_CLOSING.is_system = True
+_CLOSING = Prepared("INSERT", is_write=True, is_system=True)
 
 
 def _control(*args: Any) -> None:

@@ -99,9 +99,7 @@ class Desk:
         return await self._transaction.execute(self._prepared(sql, is_write=True), arguments)
 
     def _prepared(self, sql: str, *, is_write: bool = False) -> Prepared:
-        prepared = Prepared(_written(sql, self._dialect), is_write)
-        prepared.is_system = True
-        return prepared
+        return Prepared(_written(sql, self._dialect), is_write, is_system=True)
 
 
 def _key(dialect: str, id: UUID) -> object:

@@ -9,6 +9,4 @@ __all__ = ["prepared"]
 
 def prepared(sql: str, *, is_write: bool = True) -> Prepared:
     """*sql*, for the jobs' tables, which are empty at night and full in the morning."""
-    made = Prepared(sql, is_write)
-    made.is_system = made.is_by_index = True
-    return made
+    return Prepared(sql, is_write, is_system=True, is_by_index=True)

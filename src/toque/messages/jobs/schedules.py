@@ -53,9 +53,7 @@ class _Statements(NamedTuple):
 
 
 def _prepared(sql: str, *, is_write: bool = True) -> Prepared:
-    prepared = Prepared(sql, is_write)
-    prepared.is_system = True
-    return prepared
+    return Prepared(sql, is_write, is_system=True)
 
 
 _STATEMENTS = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from toque.log.pace import CLOCK
 from toque.messages.floor_tables import known
 from toque.messages.job_tables import LATER, RUNNING, WAITING
 from toque.messages.jobs.job import SUSPECT_FROM
@@ -76,7 +77,6 @@ _MINE = f"j.id = r.id AND j.fence = r.fence AND {known(RUNNING, 'j.')}"
 _MINE_PG = f"j.id = ANY (ARRAY(SELECT id FROM r)) AND {_MINE}"
 STARTED = f"CASE WHEN j.crashes < {SUSPECT_FROM} THEN clock_timestamp() END"
 """What is claimed begins soon, and others say so; only of a suspect it must be known."""
-_CLOCK = "extract(epoch FROM clock_timestamp())::float8"
 _OPEN = "NOT EXISTS (SELECT FROM toque.job_queue AS q WHERE q.name = {} AND q.is_paused)"
 
 _POSTGRESQL = Statements(
@@ -86,7 +86,7 @@ _POSTGRESQL = Statements(
     look=prepared(
         f"""
         SELECT
-            {_CLOCK},
+            {CLOCK},
             (SELECT coalesce(json_agg(json_build_array(
                 p.queue, p.rank, f.rank, f.pos, {_OPEN.format("p.queue")})), '[]')::text
              FROM {PLACES.format("$1")} CROSS JOIN LATERAL (
@@ -110,7 +110,7 @@ _POSTGRESQL = Statements(
             coalesce(pg_sequence_last_value('toque.job_pos_seq'), 0),
             pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
             pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
-            {_CLOCK}
+            {CLOCK}
         """,
         is_write=False,
     ),

@@ -65,9 +65,7 @@ ORDER BY 1 LIMIT 1
 
 
 def _system(sql: str, *, is_write: bool = False) -> Prepared:
-    prepared = Prepared(sql, is_write)
-    prepared.is_system = True
-    return prepared
+    return Prepared(sql, is_write, is_system=True)
 
 
 _READ = {"postgresql": _system(_POSTGRESQL), "sqlite": _system(_SQLITE)}

@@ -78,9 +78,7 @@ class WaitStatements(NamedTuple):
 
 
 def _system(sql: str, *, is_write: bool = True) -> Prepared:
-    prepared = Prepared(sql, is_write)
-    prepared.is_system = True
-    return prepared
+    return Prepared(sql, is_write, is_system=True)
 
 
 # What a job had once it does not have again: two waits for one key get two events.
