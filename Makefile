@@ -4,7 +4,7 @@ BIN := .venv/bin
 TARGET ?= examples/restaurant
 PORT ?= 8000
 
-.PHONY: help run dev test check bench soak format clean
+.PHONY: help run dev test check style mypy pyright layers bench soak format clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -17,14 +17,22 @@ dev: .venv/run ## the same, reloading on every change
 	$(BIN)/toque dev $(TARGET) --port $(PORT)
 
 test: .venv/test ## run all tests
-	$(BIN)/pytest -n 3 --dist loadgroup $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadgroup $(ARGS)
 
-check: .venv/check ## style, types, layers
+check: style mypy pyright layers ## style, types, layers
+
+style: .venv/check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+mypy: .venv/check
 	$(BIN)/mypy
 	$(BIN)/mypy examples
+
+pyright: .venv/check
 	$(BIN)/pyright
+
+layers: .venv/check
 	$(BIN)/lint-imports
 
 bench: .venv/bench ## compare with the peers, side by side; writes build/bench.json

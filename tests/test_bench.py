@@ -84,6 +84,7 @@ def test_what_is_asked_of_one_contender_alone_is_answered_as_its_work_says(tmp_p
 
 
 @pytest.mark.usefixtures("compiler")
+@pytest.mark.soak  # `tests/cache/test_live.py` has it with fewer who follow.
 def test_of_ten_thousand_followed_rows_only_the_changed_one_is_asked_for(tmp_path: Path) -> None:
     [row] = measured(tmp_path, "live_many", "--contender", "toque-sqlite")
 
