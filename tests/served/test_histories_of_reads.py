@@ -98,7 +98,9 @@ class Trial:
         """TRUNCATE and COPY in one transaction, as a restored dump has them: nothing has changed after it."""
         connection: Any = await asyncpg.connect(self.database_url)
         async with connection.transaction():
-            rows = [tuple(row) for row in await connection.fetch("SELECT id, value FROM register FOR UPDATE")]
+            # The rows alone would not do: who writes one of them has the table locked for it already.
+            await connection.execute("LOCK TABLE register")
+            rows = [tuple(row) for row in await connection.fetch("SELECT id, value FROM register")]
             await connection.execute("TRUNCATE register")
             await connection.copy_records_to_table("register", records=rows)
         await connection.close()
