@@ -57,31 +57,28 @@ _TYPES = {
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $body$
 DECLARE
-    found pg_catalog.jsonb;
-    many pg_catalog.int8;
+    found pg_catalog.jsonb[];
 BEGIN
     BEGIN
         IF TG_OP = 'UPDATE' THEN
-            SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
-            FROM (
-                (SELECT {names} FROM toque_old LIMIT {half}) UNION ALL (SELECT {names} FROM toque_new LIMIT {half})
-            ) AS changed;
+            SELECT ARRAY(
+                SELECT {image} FROM (SELECT {names} FROM toque_old UNION ALL SELECT {names} FROM toque_new LIMIT {all})
+                AS changed
+            ) INTO found;
         ELSIF TG_OP = 'INSERT' THEN
-            SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
-            FROM (SELECT {names} FROM toque_new LIMIT {all}) AS changed;
+            SELECT ARRAY(SELECT {image} FROM toque_new AS changed LIMIT {all}) INTO found;
         ELSIF TG_OP = 'DELETE' THEN
-            SELECT pg_catalog.jsonb_agg({image}), pg_catalog.count(*) INTO found, many
-            FROM (SELECT {names} FROM toque_old LIMIT {all}) AS changed;
-        ELSE
-            many := {all};
+            SELECT ARRAY(SELECT {image} FROM toque_old AS changed LIMIT {all}) INTO found;
         END IF;
     EXCEPTION WHEN syntax_error_or_access_rule_violation THEN
-        many := {all};
+        found := NULL;
     END;
-    IF many OPERATOR(pg_catalog.>=) {all} THEN
+    IF pg_catalog.cardinality(found) OPERATOR(pg_catalog.<) {all} THEN
+        IF found OPERATOR(pg_catalog.<>) '{{}}' THEN
+            INSERT INTO toque.change (name, columns, images) VALUES ({told}, '{columns}', pg_catalog.to_jsonb(found));
+        END IF;
+    ELSE
         INSERT INTO toque.change (name) VALUES ({told});
-    ELSIF many OPERATOR(pg_catalog.>) 0 THEN
-        INSERT INTO toque.change (name, columns, images) VALUES ({told}, '{columns}', found);
     END IF;
     IF pg_catalog.random() OPERATOR(pg_catalog.<) {share} THEN
         PERFORM toque.bound_change();
@@ -259,7 +256,6 @@ def _function(table: Table) -> tuple[str, str]:
         names=", ".join(map(_preparer.quote, keys)),
         columns=column_list(keys).replace("'", "''"),
         all=IMAGES_MAX + 1,
-        half=IMAGES_MAX // 2 + 1,
         share=BOUND_SHARE,
     )
     # asyncpg takes `%` as it is; SQLAlchemy's driver strings do too.
