@@ -1,19 +1,26 @@
-"""Sixteen who write single rows, each statement a transaction on the disk: with capture's triggers, and without."""
+"""Sixteen who write single rows, each statement a transaction on the disk: with capture's triggers, and without.
+
+Whoever captures has an app that follows the log and empties it. Where that is away, those who write also forget what is
+old, at a price of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from itertools import count
 
 import asyncpg
 import uvloop
 
-from bench.cache.menu import DISHES, URL, prepare
+from bench.cache.menu import DISHES, URL, app, prepare, settings
 from bench.messages.turn import Callers, said
+from toque.testing import running
 
 WRITERS = 16
+ASKED_EACH_S = 1.0
 UPDATE = "UPDATE dish SET version = version + 1 WHERE id = $1"
 INSERT = "INSERT INTO dish (id, station_id, name, version) VALUES ($1, 1, 'soup of the day', 0)"
 DELETE = "DELETE FROM dish WHERE id = $1"
@@ -39,8 +46,40 @@ def writer(connection: asyncpg.Connection, number: int) -> Callable[[], Awaitabl
     return write
 
 
-async def main(is_captured: bool) -> None:
+async def follow() -> None:
+    """The app whose answers are kept, in a process of its own: it is asked something each second."""
+    async with running(app, settings=settings(), database_url=URL) as kitchen:
+        while True:
+            await kitchen.call("bench.version", id=1)
+            print("following", flush=True)
+            await asyncio.sleep(ASKED_EACH_S)
+
+
+@asynccontextmanager
+async def followed() -> AsyncIterator[None]:
+    """While somebody follows the log."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.cache.capture", "follow", stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"following\n"
+    try:
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def main(who: str) -> None:
     await prepare()
+    if who == "captured":
+        async with followed():
+            await measure(is_captured=True)
+    else:
+        await measure(is_captured=who == "unattended")
+
+
+async def measure(*, is_captured: bool) -> None:
     connections = [await asyncpg.connect(URL) for _ in range(WRITERS)]
     if not is_captured:
         for event in ("insert", "update", "delete", "truncate"):
@@ -63,4 +102,4 @@ async def main(is_captured: bool) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1] == "captured"))
+    uvloop.run(follow() if sys.argv[1] == "follow" else main(sys.argv[1]))

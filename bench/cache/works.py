@@ -109,7 +109,11 @@ WORKS = (
     Work(
         "capture",
         "rows written by 16 at once, fsync on",
-        (program("toque", "capture", "captured"), program("uncaptured", "capture", "bare")),
+        (
+            program("toque", "capture", "captured"),
+            program("toque-unattended", "capture", "unattended"),
+            program("uncaptured", "capture", "bare"),
+        ),
         (Goal("requests_per_s", "times", 0.65, "uncaptured"),),
         measured="by itself",
         unit="write",
