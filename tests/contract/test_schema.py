@@ -124,6 +124,14 @@ def test_fields_have_their_names_on_the_wire_and_in_python() -> None:
     assert [field.required for field in fields_of(TD)] == [True, False]
 
 
+def test_the_fields_of_a_typed_dict_stand_in_the_order_of_their_declaration() -> None:
+    class Line(TypedDict):
+        quantity: int
+        dish: str
+
+    assert [field.name for field in fields_of(Line)] == ["quantity", "dish"]
+
+
 def test_a_generic_object_tells_its_fields_with_their_arguments() -> None:
     assert fields_of(Page[S])[0].type == list[S]
     assert fields_of(int) == ()

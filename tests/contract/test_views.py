@@ -15,6 +15,7 @@ import attrs
 import msgspec
 import pydantic
 import pytest
+import typing_extensions
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
@@ -58,6 +59,11 @@ class AModel(AView):
 
 
 class TView(TypedDict):
+    id: int
+    note: NotRequired[str]
+
+
+class XView(typing_extensions.TypedDict):  # the one that pydantic wants before Python 3.12
     id: int
     note: NotRequired[str]
 
@@ -227,6 +233,9 @@ LIKE = SimpleNamespace(id=1, note="-", password=SECRET)
         (TView, {"id": 1, "password": SECRET}),
         (TView, LIKE),
         (TView, Model(1)),
+        (XView, {"id": 1, "password": SECRET}),
+        (XView, Model(1)),
+        (list[XView], [{"id": 1, "password": SECRET}]),
         (PView, PModel(id=1)),
         (PView, LIKE),
         (PView, {"id": 1, "password": SECRET}),

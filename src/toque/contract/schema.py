@@ -30,6 +30,7 @@ __all__ = [
     "is_object",
     "is_pydantic",
     "is_structured",
+    "is_typed_dict",
     "list_item",
     "node_of",
     "plain_arms",
@@ -91,6 +92,12 @@ def is_pydantic(tp: Any) -> bool:
     return isinstance(tp, type) and hasattr(tp, "model_validate") and hasattr(tp, "model_dump")
 
 
+def is_typed_dict(tp: Any) -> bool:
+    """Whether *tp* is a TypedDict: `typing` does not know that of `typing_extensions`, which pydantic wants before
+    Python 3.12."""
+    return isinstance(tp, type) and issubclass(tp, dict) and hasattr(tp, "__required_keys__")
+
+
 def is_object(tp: Any) -> bool:
     """Whether *tp* is an object type with named fields of any of the five kinds."""
     cls = typing.get_origin(tp) or tp
@@ -98,7 +105,7 @@ def is_object(tp: Any) -> bool:
         issubclass(cls, msgspec.Struct)
         or dataclasses.is_dataclass(cls)
         or hasattr(cls, "__attrs_attrs__")
-        or typing.is_typeddict(cls)
+        or is_typed_dict(cls)
         or is_pydantic(cls)
     )
 
@@ -144,6 +151,10 @@ def fields_of(tp: Any) -> tuple[Field, ...]:
         return tuple(_pydantic_field(name, field) for name, field in tp.model_fields.items())
     hints = hints_of(tp)
     found: Any = node_of(tp)
+    ordered = found.fields
+    if is_typed_dict(typing.get_origin(tp) or tp):
+        places = list(hints)  # msgspec has sorted them by name.
+        ordered = sorted(ordered, key=lambda field: places.index(field.name))
     return tuple(
         Field(
             field.encode_name,
@@ -153,7 +164,7 @@ def fields_of(tp: Any) -> tuple[Field, ...]:
             _doc(hints[field.name]),
             field.name,
         )
-        for field in found.fields
+        for field in ordered
     )
 
 

@@ -139,7 +139,7 @@ def _object(tp: Any, known: _Known) -> Shape:
     fields = [(field, _shape(field.type, f"{type_name(tp)}.{field.name}", known)) for field in schema.fields_of(tp)]
     narrow = functools.partial(_narrowed, tp, fields)
     inner = [(field.attribute, shape) for field, shape in fields if shape is not None]
-    if typing.is_typeddict(cls):
+    if schema.is_typed_dict(cls):
         known[tp] = narrow
     elif inner or _is_open(cls):
         known[tp] = _nested(cls, inner, len(fields) if _is_open(cls) else None, narrow)
@@ -269,7 +269,7 @@ def _passing(tp: Any) -> frozenset[type]:
 def _is_flat(tp: Any) -> bool:
     if schema.is_pydantic(tp):
         return True
-    is_closed = schema.is_object(tp) and not typing.is_typeddict(tp) and typing.get_origin(tp) is None
+    is_closed = schema.is_object(tp) and not schema.is_typed_dict(tp) and typing.get_origin(tp) is None
     if not is_closed or _is_open(tp):
         return False
     return all(_is_plain(field.type) for field in schema.fields_of(tp))
@@ -299,7 +299,7 @@ def _union(arms: tuple[Any, ...], where: str, known: _Known) -> Shape:
 
 
 def _is_class(arm: Any) -> bool:
-    return schema.is_object(arm) and not typing.is_typeddict(arm)
+    return schema.is_object(arm) and not schema.is_typed_dict(arm)
 
 
 def _is_told_apart(arm: Any, value: Any) -> bool:

@@ -12,12 +12,13 @@ from dataclasses import is_dataclass
 from functools import cache, partial
 from itertools import starmap
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, is_typeddict
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
 
 from toque.contract.hints import hints_of
+from toque.contract.schema import is_typed_dict
 
 __all__ = ["Field", "View", "nested_view", "view_of"]
 
@@ -45,7 +46,7 @@ def view_of(view: Any) -> View:
     kind = get_origin(view) or view
     if not isinstance(kind, type) or kind is UnionType:
         return _scalar(view)
-    if is_typeddict(kind):
+    if is_typed_dict(kind):
         return _mapping(view, hints_of(view), dict)
     if hasattr(kind, "model_validate"):
         return _pydantic(kind)
