@@ -205,6 +205,19 @@ class Kind(enum.StrEnum):
     A = "a"
 
 
+class Level(enum.Enum):
+    LOW = 1
+
+
+class Levels(Struct):
+    held: list[Level]
+    level: Level | None = None
+
+
+class TLevel(TypedDict):
+    level: Level
+
+
 def leave(tp: Any, value: Any) -> Any:
     shape = shaper(tp)
     assert shape is not None
@@ -317,6 +330,22 @@ def test_an_undeclared_attribute_of_an_attrs_instance_does_not_leave() -> None:
 )
 def test_exactly_what_was_declared_passes_untouched(tp: Any, value: Any) -> None:
     assert leave(tp, value) is value
+
+
+@pytest.mark.parametrize(
+    ("tp", "value", "body"),
+    [
+        (Level, Level.LOW, b"1"),
+        (Level | None, Level.LOW, b"1"),
+        (list[Level], [Level.LOW], b"[1]"),
+        (dict[str, list[Level]], {"a": [Level.LOW]}, b'{"a":[1]}'),
+        (TLevel, {"level": Level.LOW}, b'{"level":1}'),
+        (Levels, {"held": [Level.LOW], "level": Level.LOW}, b'{"held":[1],"level":1}'),
+    ],
+)
+def test_a_member_of_an_enum_of_numbers_leaves_as_its_number(tp: Any, value: Any, body: bytes) -> None:
+    # msgspec refuses a member where the very Enum is asked for, unless its values are texts or it is an IntEnum.
+    assert written(tp, value) == body
 
 
 @given(rows=st.lists(st.builds(View, st.integers(0, 9), st.text(max_size=5)), max_size=20))

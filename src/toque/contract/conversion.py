@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from enum import Enum
 from itertools import islice
 from typing import Any
 
@@ -17,7 +18,7 @@ from toque.contract.faults import FAULTS_MAX, below, cut, faults_from, refusal
 from toque.contract.guard import key_guard
 from toque.contract.schema import fields_of, is_pydantic, list_item, plain_arms, type_name
 
-__all__ = ["convert", "dec_hook", "enc_hook", "faults_of"]
+__all__ = ["convert", "dec_hook", "enc_hook", "enums_as_values", "faults_of"]
 
 DEPTH_MAX = 16
 """How deep a refused value is searched for more faults: each level converts what lies below it once more, and nobody
@@ -91,6 +92,18 @@ def enc_hook(value: Any) -> Any:
     if is_pydantic(type(value)):
         return value.model_dump(mode="json", by_alias=True)
     raise TypeError(f"no format carries {type_name(type(value))}; answer with a declared view")
+
+
+def enums_as_values(value: Any) -> Any:
+    """*value* with what it says on the wire in the place of each member of an Enum, also in containers: msgspec refuses
+    a member of an Enum of numbers where that very Enum is asked for."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {enums_as_values(key): enums_as_values(held) for key, held in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [enums_as_values(held) for held in value]
+    return value
 
 
 def dec_hook(tp: Any, value: Any) -> Any:

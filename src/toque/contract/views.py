@@ -23,7 +23,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from toque.contract import schema
-from toque.contract.conversion import dec_hook
+from toque.contract.conversion import dec_hook, enums_as_values
 from toque.contract.hints import hints_of
 from toque.contract.schema import type_name
 
@@ -97,9 +97,17 @@ def _leaf(tp: Any, where: str) -> Shape:
 
 def _converted(value: Any, tp: Any, where: str) -> Any:
     try:
-        return msgspec.convert(value, tp, from_attributes=True, dec_hook=dec_hook)
+        return _made(value, tp)
+    except msgspec.ValidationError:
+        value = enums_as_values(value)
+    try:
+        return _made(value, tp)
     except msgspec.ValidationError as error:
         raise TypeError(f"{where}: {error}") from error
+
+
+def _made(value: Any, tp: Any) -> Any:
+    return msgspec.convert(value, tp, from_attributes=True, dec_hook=dec_hook)
 
 
 def _came(value: Any) -> str:

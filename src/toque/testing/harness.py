@@ -16,6 +16,7 @@ import msgspec
 from toque.app import App
 from toque.call.context import Context
 from toque.call.receive import given
+from toque.contract.conversion import enums_as_values
 from toque.contract.principal import ANONYMOUS, Principal
 from toque.security.development import mint
 from toque.serving import Serving
@@ -66,8 +67,9 @@ class Harness:
             items.append(item)
 
         context.sink = keep
+        plain = enums_as_values(inputs)
         # In a task of its own, as in production: what it leaves behind in context variables ends with it.
-        value = await asyncio.create_task(plan.call(context, given(plan, lambda: plan.arguments(inputs))))
+        value = await asyncio.create_task(plan.call(context, given(plan, lambda: plan.arguments(plain))))
         self._refuse_repeated()
         if plan.signature.is_stream:
             return items
@@ -89,7 +91,7 @@ class Harness:
             raise ValueError("live() needs an app with a query that is cached; `toque explain` says why one is not.")
         plan = self.serving.system.plans[operation]
         context = Context.within(operation, plan.deadline_s, principal)
-        subscription = await live.subscribe(plan, context, given(plan, lambda: plan.arguments(inputs)))
+        subscription = await live.subscribe(plan, context, given(plan, lambda: plan.arguments(enums_as_values(inputs))))
 
         async def states() -> AsyncGenerator[Any, None]:
             while True:
