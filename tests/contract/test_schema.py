@@ -146,6 +146,7 @@ def test_a_generic_object_tells_its_fields_with_their_arguments() -> None:
         (dict[str, Whatever], "Whatever"),
         (AsyncIterator[int], "no format carries"),
         (Callable[[], int], "no format carries"),
+        (dict[str, msgspec.Raw], "the bytes of one format"),
         (object, "or Any"),
         (S | D, "Type unions"),
     ],

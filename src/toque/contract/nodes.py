@@ -97,6 +97,8 @@ def unserialisable(tp: Any) -> str | None:
                 f"{type_name(cls)} is a database model, and a model neither enters nor leaves; "
                 f"declare a Struct of the fields that may (class {cls.__name__}View(Struct): ...)"
             )
+    if holds(tp, inspect.RawType):
+        return f"{type_name(tp)} holds a msgspec.Raw, which is the bytes of one format; take Any in its place"
     for cls in customs:
         if not is_pydantic(cls) and not is_carried(cls):
             return (
