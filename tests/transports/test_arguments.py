@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from types import SimpleNamespace
 from typing import Annotated, Any
 from urllib.parse import quote_plus
@@ -169,3 +170,72 @@ def test_the_fast_way_reads_as_the_thorough_one_does(id: str, fields: list[str],
     query = "&".join([*fields, end])
 
     assert read(plain, id, query) == read(thorough, id, query)
+
+
+class Level(enum.Enum):
+    LOW = 1
+    HIGH = 2
+
+
+class Wanted(msgspec.Struct):
+    level: Level
+    others: list[Level] = []
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "content_type", "body"),
+    [
+        ("GET", "/path/2", "", b""),
+        ("GET", "/query?level=2", "", b""),
+        ("GET", "/fields?level=2&others=2", "", b""),
+        ("POST", "/body", "application/json", b'{"level":2}'),
+        ("POST", "/body", "application/x-www-form-urlencoded", b"level=2&others=2"),
+        (
+            "POST",
+            "/body",
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="level"\r\n\r\n2\r\n--x--',
+        ),
+    ],
+)
+async def test_a_member_of_an_enum_of_numbers_is_read_from_everywhere(
+    method: str, target: str, content_type: str, body: bytes
+) -> None:
+    # Text was read as the member, which msgspec then refused to take for its own Enum.
+    app = App("shop", settings=Settings())
+
+    @app.query("/path/{level}", allow=public)
+    async def in_path(level: Level) -> str:
+        return level.name
+
+    @app.query("/query", allow=public)
+    async def in_query(level: Annotated[Level, msgspec.Meta(title="how high")]) -> str:
+        return level.name
+
+    @app.query("/fields", allow=public)
+    async def in_fields(wanted: Wanted) -> str:
+        return wanted.level.name
+
+    @app.command("/body", allow=public)
+    async def in_body(wanted: Wanted) -> str:
+        return wanted.level.name
+
+    async with running(app) as shop:
+        headers = {"content-type": content_type} if content_type else {}
+        answer = await shop.request(method, target, content=body, headers=headers)
+
+        assert answer.json() == "HIGH"
+        assert await shop.call("shop.in_query", level=Level.HIGH) == "HIGH"
+
+
+async def test_a_path_in_memory_is_decoded_as_the_server_decodes_it() -> None:
+    app = App("shop", settings=Settings())
+
+    @app.query("/items/{name}", allow=public)
+    async def item(name: str) -> str:
+        return name
+
+    async with running(app) as shop:
+        assert (await shop.get("/items/cr%C3%A8me%20br%C3%BBl%C3%A9e")).json() == "crème brûlée"
+        assert (await shop.get("/items/a%2Fb")).status == 404
+        assert (await shop.get("/items/%FF")).status == 400

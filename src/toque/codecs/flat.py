@@ -12,7 +12,7 @@ from typing import Any
 
 from toque.codecs.leaves import Uncarried, is_texts
 from toque.contract import schema
-from toque.contract.conversion import convert
+from toque.contract.conversion import convert, enums_as_values
 from toque.contract.errors import Fault, Invalid
 from toque.contract.faults import below, invalid, refused
 from toque.contract.text import texts_reader
@@ -46,7 +46,7 @@ def object_reader(tp: Any, *, fills_text: bool = False) -> Callable[[Pairs], Any
         return None
     is_open = not all(schema.is_object(arm) for arm in arms)
     names = None if is_open else _names(arms)
-    return lambda pairs: convert(read(_tree(pairs, names)), tp)
+    return lambda pairs: convert(enums_as_values(read(_tree(pairs, names))), tp)
 
 
 def _names(arms: Iterable[Any]) -> frozenset[str]:

@@ -20,7 +20,7 @@ from uuid import UUID
 
 import msgspec
 
-from toque.contract.conversion import dec_hook
+from toque.contract.conversion import dec_hook, enums_as_values
 from toque.contract.errors import Invalid
 from toque.contract.faults import cut, refusal, refused
 from toque.contract.guard import DECIMAL_EXPONENT_MAX, bounded_decimal
@@ -63,7 +63,7 @@ def _constrained(read: Callable[[Any], Any], tp: Any, place: str, path: str) -> 
 
     def explain(value: Any) -> Any:
         try:
-            return msgspec.convert(value, tp, dec_hook=dec_hook)
+            return msgspec.convert(enums_as_values(value), tp, dec_hook=dec_hook)
         except msgspec.ValidationError as error:
             raise refusal(error, place, path) from error
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from weakref import WeakKeyDictionary, finalize
 
 import msgspec
@@ -135,6 +136,7 @@ class Harness:
         if principal is not None:
             sent["authorization"] = f"Bearer {self.token(principal)}"
         path, _, query = target.partition("?")
+        path = unquote(path)  # as the server does, before anybody tells the segments apart
         protocol = MemoryProtocol(chunks)
         await self.serving.edge(MemoryScope(method, path, query, list(sent.items())), protocol)
         self._refuse_repeated()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import msgspec
 
@@ -60,7 +60,7 @@ async def over_asgi(harness: Harness, name: str, inputs: Inputs, who: Principal)
         "scheme": "http",
         "root_path": "",
         "method": method,
-        "path": path,
+        "path": unquote(path),
         "raw_path": path.encode(),
         "query_string": query.encode(),
         "client": ("127.0.0.1", 50000),
@@ -105,7 +105,7 @@ async def over_events(harness: Harness, name: str, inputs: Inputs, who: Principa
     path, _, query = request[1].partition("?")
     headers = {"host": "localhost", "accept": EVENTS, **request[3], **_credential(harness, who)}
     listening = _Listening()
-    await harness.serving.edge(MemoryScope("GET", path, query, list(headers.items())), listening)
+    await harness.serving.edge(MemoryScope("GET", unquote(path), query, list(headers.items())), listening)
     return _heard(listening.answer.status, listening.answer.content)
 
 

@@ -206,7 +206,7 @@ def _object_reader(found: Input) -> Callable[[_Query], Any]:
         values = {name: convert(query[name]) for name, convert in fields if name in query}
         if not values and not found.is_required:
             return found.default
-        return conversion.convert(values, found.type, strict=False, place="query")
+        return conversion.convert(conversion.enums_as_values(values), found.type, strict=False, place="query")
 
     return read
 
