@@ -65,6 +65,7 @@ class Ticket(TypedDict, total=False):
         ("x", Literal["a"], "$", "enum value", "'x'"),
         (1, Annotated[int, Meta(ge=3)], "$", "int >= 3", ""),
         ("NaN", Decimal, "$", "a finite decimal number with an exponent within 6144", "one beyond it"),
+        ("q", Decimal, "$", "decimal string", ""),
     ],
 )
 def test_a_fault_says_where_what_was_expected_and_what_came(

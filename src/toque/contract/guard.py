@@ -144,10 +144,15 @@ def _places(node: Any) -> Iterator[inspect.Type]:
 
 
 def _refuse_wild_decimal(value: Any, path: str) -> None:
+    if not isinstance(value, str | int | float | Decimal):
+        return
     try:
-        if isinstance(value, str | int | float | Decimal):
-            bounded_decimal(Decimal(value))
+        number = Decimal(value)
     except (ArithmeticError, ValueError):
+        return  # No number: the conversion itself will say so.
+    try:
+        bounded_decimal(number)
+    except InvalidOperation:
         expected = f"a finite decimal number with an exponent within {DECIMAL_EXPONENT_MAX}"
         raise refused(path, expected, "one beyond it") from None
 
