@@ -189,9 +189,9 @@ class Serving:
             from toque.console.docs import docs_endpoints
             from toque.transports.document import document_endpoint
 
-            yield "/openapi.json", document_endpoint(lambda: self.document("openapi"))
+            yield "/openapi.json", document_endpoint(lambda root: self.document("openapi", root))
             if self.system.messages is not None:
-                yield "/asyncapi.json", document_endpoint(lambda: self.document("asyncapi"))
+                yield "/asyncapi.json", document_endpoint(lambda root: self.document("asyncapi", root))
             yield from docs_endpoints().items()
         if _chosen(self.settings.observe.metrics, is_development):
             yield "/metrics", metrics_endpoint(self.metrics)
@@ -247,13 +247,13 @@ class Serving:
         described = [self.offered(plan) for plan in plans]
         return manifest(app.name, app.version, app.description, described, messaging_of(self.system, app.modules))
 
-    def document(self, name: Document) -> bytes:
-        """The manifest, or a document made from it, as JSON."""
+    def document(self, name: Document, root: str = "") -> bytes:
+        """The manifest, or a document made from it, as JSON, of the app mounted at *root*."""
         found: Any = self.manifest()
         if name == "openapi":
             from toque.transports.openapi import openapi
 
-            found = openapi(found)
+            found = openapi(found, root)
         elif name == "asyncapi":
             from toque.transports.asyncapi import asyncapi
 

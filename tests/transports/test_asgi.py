@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from toque.app import App
 from toque.call.context import Context
 from toque.contract.access import public
 from toque.settings import Settings
+from toque.testing import running
 from toque.transports.asgi import AsgiApplication
 from toque.transports.router import Router
 from toque.transports.rsgi import Edge, HostRule
@@ -399,6 +402,48 @@ async def test_an_app_mounted_in_fastapi_answers_below_its_prefix(app: App) -> N
         assert (await client.get("/toque/hello/ana")).json() == "ana"
         assert (await client.post("/toque/dishes", json={"name": "soup"})).status_code == 201
         assert (await client.get("/toque/nowhere")).json()["code"] == "unknown_operation"
+
+
+async def test_what_an_app_tells_of_its_own_paths_is_below_where_it_is_mounted(app: App) -> None:
+    # Clients followed the Location, and called what the document describes, beside the mount.
+    host = FastAPI()
+    host.mount("/{branch}/our bistro", app)
+
+    async with uvicorn_serving(host) as address, httpx.AsyncClient(base_url=f"http://{address}") as client:
+        added = await client.post("/graz/our%20bistro/dishes", json={"name": "soup"})
+        documents = [(await client.get(f"/{branch}/our%20bistro/openapi.json")).json() for branch in range(20)]
+
+    assert added.headers["location"] == "/graz/our%20bistro/dishes/soup"
+    assert [document["servers"] for document in documents] == [[{"url": f"/{n}/our%20bistro"}] for n in range(20)]
+
+
+class Size(enum.Enum):
+    SMALL = "a portion"
+
+
+class Portion(msgspec.Struct):
+    size: Size
+    since: datetime
+    is_hot: bool
+
+
+async def test_a_location_says_what_a_path_parameter_reads() -> None:
+    # `str` of a member was its name in Python, which the path of the same type refuses.
+    app = App("demo", settings=Settings())
+
+    @app.command("/portions", allow=public, status=201, location="/portions/{size}/{since}/{is_hot}")
+    async def keep() -> Portion:
+        return Portion(Size.SMALL, datetime(2026, 1, 2, tzinfo=UTC), is_hot=True)
+
+    @app.query("/portions/{size}/{since}/{is_hot}", allow=public)
+    async def look(size: Size, since: datetime, is_hot: bool) -> Portion:
+        return Portion(size, since, is_hot)
+
+    async with running(app) as harness:
+        kept = await harness.post("/portions")
+        found = await harness.get(kept.headers["location"])
+
+    assert (found.status, found.json()) == (200, kept.json())
 
 
 async def test_stopped_by_its_host_it_stops_once() -> None:

@@ -19,6 +19,6 @@ def docs_endpoints() -> dict[str, Endpoint]:
     """What answers GET at each of the page's route templates."""
     page = DOCS_FILES.folder / "page.html"
     return {
-        DOCS_FILES.path: document_endpoint(page.read_bytes, "text/html; charset=utf-8", PAGE_HEADERS),
+        DOCS_FILES.path: document_endpoint(lambda _root: page.read_bytes(), "text/html; charset=utf-8", PAGE_HEADERS),
         f"{DOCS_FILES.path}/{{*}}": static_endpoint(DOCS_FILES),
     }

@@ -26,7 +26,7 @@ from toque.contract.faults import cut, refusal, refused
 from toque.contract.guard import DECIMAL_EXPONENT_MAX, bounded_decimal
 from toque.contract.schema import CONTAINERS, arms_of, is_container, plain_type, type_name
 
-__all__ = ["INT_DIGITS_MAX", "text_reader", "texts_reader"]
+__all__ = ["INT_DIGITS_MAX", "text_of", "text_reader", "texts_reader"]
 
 INT_DIGITS_MAX = 20
 """Digits of an integer given as text: 2**64 - 1 has 20, and no store or format here keeps more."""
@@ -91,9 +91,9 @@ def _reader(tp: Any, place: str, path: str) -> Callable[[Any], Any]:
     if is_container(tp) and not issubclass(origin or tp, dict | Mapping):
         return _list_reader(tp, place, path)
     if origin is Literal:
-        return _choice_reader({_text_of(value): value for value in typing.get_args(tp)}, place, path)
+        return _choice_reader({text_of(value): value for value in typing.get_args(tp)}, place, path)
     if isinstance(tp, type) and issubclass(tp, enum.Enum):
-        return _choice_reader({_text_of(member.value): member for member in tp}, place, path)
+        return _choice_reader({text_of(member.value): member for member in tp}, place, path)
     if tp in (str, Any):
         return _as_it_is
     if tp is bool:
@@ -113,8 +113,10 @@ def _as_it_is(text: str) -> str:
     return text
 
 
-def _text_of(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+def text_of(value: Any) -> str:
+    """The text that `text_reader` reads as *value*, a plain value or what leaves as one."""
+    plain = msgspec.to_builtins(value)
+    return plain if isinstance(plain, str) else json.dumps(plain)
 
 
 def _choice_reader(choices: dict[str, Any], place: str, path: str) -> Callable[[Any], Any]:

@@ -12,19 +12,23 @@ from toque.codecs.negotiation import choose_coding
 from toque.contract.errors import PreconditionFailed
 from toque.transports.conditions import precondition
 from toque.transports.replies import DATA_HEADERS, Headers, refuse
-from toque.transports.router import Endpoint
+from toque.transports.router import Endpoint, root_path_of
 
 __all__ = ["document_endpoint"]
 
+VERSIONS_MAX = 16
+"""Versions that are kept: four codings of a few mounts. Where a mount has parameters in its path, clients make more."""
+
 
 def document_endpoint(
-    make: Callable[[], bytes], media_type: str = "application/json", headers: Headers = DATA_HEADERS
+    make: Callable[[str], bytes], media_type: str = "application/json", headers: Headers = DATA_HEADERS
 ) -> Endpoint:
-    """What answers GET and HEAD with the document that *make* makes when it is first asked for."""
-    versions: dict[str | None, tuple[str, Headers, bytes]] = {}
+    """What answers GET and HEAD with the document that *make* makes, of the path where the app is mounted, when it is
+    first asked for."""
+    versions: dict[tuple[str, str | None], tuple[str, Headers, bytes]] = {}
 
-    def version(coding: str | None) -> tuple[str, Headers, bytes]:
-        body = make()
+    def version(root: str, coding: str | None) -> tuple[str, Headers, bytes]:
+        body = make(root)
         etag = sha256(body).hexdigest()[:32]
         reply: Headers = [("cache-control", "no-cache"), ("vary", "accept-encoding"), *headers]
         if coding is not None:
@@ -36,10 +40,13 @@ def document_endpoint(
 
     async def answer(scope: Any, asked: Any, proto: Any, segments: tuple[str, ...]) -> None:
         coding = choose_coding(asked.get("accept-encoding") or "", compression.AVAILABLE)
-        if coding not in versions:
+        key = root_path_of(scope), coding
+        if key not in versions:
+            if len(versions) >= VERSIONS_MAX:
+                versions.clear()
             # Making and compressing a large document takes longer than the event loop may stand still.
-            versions[coding] = await asyncio.to_thread(version, coding)
-        etag, reply, body = versions[coding]
+            versions[key] = await asyncio.to_thread(version, *key)
+        etag, reply, body = versions[key]
         status = precondition(asked, etag)
         if status == 412:
             refuse(scope, proto, PreconditionFailed("the document is another version by now"))

@@ -18,6 +18,7 @@ from toque.call.shedding import Shedding
 from toque.contract.errors import BadRequest, Error, Internal, Overloaded, PreconditionFailed
 from toque.contract.operation import PRIORITIES, Kind, Priority
 from toque.contract.signature import path_names, success_status
+from toque.contract.text import text_of
 from toque.transports.arguments import PlainReader
 from toque.transports.bodies import BodyLimits, LateReader, skip_rest
 from toque.transports.conditions import precondition
@@ -26,7 +27,7 @@ from toque.transports.kept_forms import HIT, Form, form_of, freshness_of, is_kno
 from toque.transports.marks import mark_headers, mark_of
 from toque.transports.repeats import Repeated
 from toque.transports.replies import LIVE, Headers, Offer, Offers, answered, compressed, send_overloaded, send_problem
-from toque.transports.router import Endpoint
+from toque.transports.router import Endpoint, root_path_of
 from toque.transports.sealed import Held
 from toque.transports.sending import Sending
 
@@ -153,7 +154,7 @@ class HttpOperation:
             body = offer.encode(value)
             headers = offer.headers
             if self._location is not None:
-                headers = [*headers, ("location", self._location(value))]
+                headers = [*headers, ("location", self._location(scope, value))]
         except Exception as error:
             if self._read_late is not None:
                 await skip_rest(scope, asked, proto, error)
@@ -298,14 +299,16 @@ def lowered(priority: str) -> Priority:
     return PRIORITIES[priority]
 
 
-def _location_of(template: str | None) -> Callable[[Any], str] | None:
-    """`/orders/{id}` filled from the answer's own fields."""
+def _location_of(template: str | None) -> Callable[[Any, Any], str] | None:
+    """`/orders/{id}` filled from the answer's own fields, below where the app is mounted."""
     if template is None:
         return None
     names = path_names(template)
+    is_path = template.startswith("/")
 
-    def location(value: Any) -> str:
+    def location(scope: Any, value: Any) -> str:
         fields = {name: value[name] if isinstance(value, dict) else getattr(value, name) for name in names}
-        return template.format_map({name: quote(str(field), safe="") for name, field in fields.items()})
+        found = template.format_map({name: quote(text_of(field), safe="") for name, field in fields.items()})
+        return quote(root_path_of(scope)) + found if is_path else found
 
     return location

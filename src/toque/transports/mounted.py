@@ -15,6 +15,7 @@ from toque.contract.errors import Internal
 from toque.transports.lifespan import Lifespan
 from toque.transports.paced import open_stream
 from toque.transports.replies import Headers, refuse
+from toque.transports.router import root_path_of
 from toque.transports.rsgi import CLOSE, TEXT
 
 __all__ = ["Mounted"]
@@ -75,7 +76,7 @@ class Mounted:
     def _scope_of(self, scope: Any) -> dict[str, Any]:
         is_http = scope.proto == "http"
         scheme = scope.scheme
-        root_path = getattr(scope, "root_path", "")
+        root_path = root_path_of(scope)
         found: dict[str, Any] = {
             "type": "http" if is_http else "websocket",
             "asgi": _VERSIONS,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from toque.codecs.codec import CODECS
 from toque.contract.idempotency import KEY_LENGTH_MAX
@@ -56,8 +57,12 @@ LARGEST = 10**INT_DIGITS_MAX - 1
 PROBLEM_TYPES = [codec.problem_media_type for codec in CODECS.values() if codec.problem_media_type]
 
 
-def openapi(manifest: Manifest) -> Json:
-    """Describe every operation that has a path; those without stand in `x-toque-operations`."""
+def openapi(manifest: Manifest, root: str = "") -> Json:
+    """Describe every operation that has a path; those without stand in `x-toque-operations`.
+
+    Args:
+        root: the path where the app is mounted.
+    """
     paths: Json = {}
     responses: Json = {}
     templates = _Templates()
@@ -74,6 +79,7 @@ def openapi(manifest: Manifest) -> Json:
             "version": manifest.version,
             "description": f"{manifest.description}\n{GENERAL}".strip(),
         },
+        **({"servers": [{"url": quote(root)}]} if root else {}),
         "tags": [{"name": tag} for tag in sorted({tag for entry in manifest.operations for tag in entry.tags})],
         "paths": paths,
         "components": {

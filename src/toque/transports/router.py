@@ -12,7 +12,7 @@ from msgspec import Struct
 from toque.contract.errors import BadRequest, UnknownOperation
 from toque.contract.signature import path_names
 
-__all__ = ["REST", "Endpoint", "Route", "Router"]
+__all__ = ["REST", "Endpoint", "Route", "Router", "root_path_of"]
 
 Endpoint = Callable[[Any, Any, Any, tuple[str, ...]], Awaitable[None]]
 """Answers one request: takes RSGI's scope, the headers that were read from it, and its protocol, and the values of the
@@ -20,6 +20,11 @@ path's parameters. The headers are read once for all, because granian copies the
 
 REST = "{*}"
 """The last segment of a template that takes everything below its path."""
+
+
+def root_path_of(scope: Any) -> str:
+    """The path below which an ASGI server or app has mounted us; RSGI knows none."""
+    return getattr(scope, "root_path", "")
 
 
 class Route(Struct):
