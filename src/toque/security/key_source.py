@@ -48,8 +48,8 @@ class KeySource:
     def refresh(self) -> None:
         """Read the keys, if they were never read or their file has changed.
 
-        Raises: NoKeys where there were none before. A file that breaks later leaves the keys as they
-        were, and the log says so.
+        Raises: NoKeys where there are none, because there were none before or the file withdraws them all. A file that
+        breaks later leaves the keys as they were, and the log says so.
         """
         now = monotonic()
         if now < self._look_at:
@@ -70,9 +70,14 @@ class KeySource:
         if self._file is None and self._keys:
             return
         if self._file is None or self._has_changed(self._file):
-            self._keys = {key.kid: key for key in self._read()}
+            keys = {key.kid: key for key in self._read()}
+            if self._keys and not keys:
+                log.error("%s withdraws all keys; no token is taken until it has one", self._file)
+            self._keys = keys
             self._failure = None
             self.version += 1
+        if not self._keys:
+            raise ValueError("none of the keys in the key set verifies tokens here; see auth.algorithms")
 
     def find(self, kid: str | None) -> Key | None:
         """The key named *kid*; a key that has no name of its own answers to every name."""
