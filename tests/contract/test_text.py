@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -142,7 +142,12 @@ def test_a_plain_field_given_twice_is_refused() -> None:
     assert texts_reader(list[int])(["1", "2"]) == [1, 2]
 
 
-@pytest.mark.parametrize("tp", [S, dict[str, int], list[S], tuple[int, str], Whatever])
+class Pair(NamedTuple):
+    first: int
+    second: str
+
+
+@pytest.mark.parametrize("tp", [S, dict[str, int], list[S], tuple[int, str], tuple[int], Pair, Whatever])
 def test_a_type_that_no_text_can_stand_for_is_refused_at_once(tp: Any) -> None:
     with pytest.raises(TypeError, match="no text can stand for"):
         text_reader(tp)

@@ -157,10 +157,10 @@ def _union_reader(tp: Any, place: str, path: str) -> Callable[[Any], Any]:
 
 
 def _list_reader(tp: Any, place: str, path: str) -> Callable[[Any], Any]:
-    arguments = [one for one in typing.get_args(tp) if one is not Ellipsis] or [str]
-    if len(arguments) != 1:
-        raise KeyError(tp)
-    made = typing.get_origin(tp) or tp
+    made, arguments = typing.get_origin(tp) or tp, typing.get_args(tp) or (str,)
+    is_fixed = made is tuple and tp is not tuple and arguments[1:] != (Ellipsis,)
+    if is_fixed or hasattr(made, "_fields"):
+        raise KeyError(tp)  # It has places, and texts of one name have none.
     made = made if made in CONTAINERS else (frozenset if issubclass(made, AbstractSet) else list)
     item = text_reader(arguments[0], place=place, path=path + "[...]")
 
