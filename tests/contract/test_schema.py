@@ -160,6 +160,29 @@ def test_a_type_that_can_travel_is_not_refused(tp: Any) -> None:
     assert unserialisable(tp) is None
 
 
+def test_the_computed_fields_of_a_pydantic_model_are_described_as_what_only_leaves() -> None:
+    # They left, and were nowhere; of a model that takes no more than its fields, against its own schema.
+    class Unit(pydantic.BaseModel):
+        name: str
+
+    class Line(pydantic.BaseModel, extra="forbid"):
+        quantity: int
+
+        @pydantic.computed_field
+        def unit(self) -> Unit:
+            return Unit(name="piece")
+
+    class Bill(pydantic.BaseModel):
+        lines: list[Line]
+
+    _, components = json_schema([Bill, Unit])
+    line = components["Bill.Line"]
+
+    assert line["properties"]["unit"] == {"$ref": "#/components/schemas/Bill.Unit", "readOnly": True}
+    assert line["required"] == ["quantity"]
+    assert components["Bill.Unit"]["required"] == ["name"]
+
+
 def test_schemas_refer_to_components_and_pydantic_ones_too() -> None:
     class Outer(pydantic.BaseModel):
         inner: P

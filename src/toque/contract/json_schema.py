@@ -40,11 +40,23 @@ def json_schema(tps: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any
 
     schemas, components = msgspec.json.schema_components(tps, schema_hook=refer, ref_template=_REFS)
     for model, name in names.items():
-        schema = model.model_json_schema(ref_template=_REFS.format(name=name + ".{model}"))
-        components |= {f"{name}.{inner}": part for inner, part in schema.pop("$defs", {}).items()}
+        schema, parts = _both_ways(model, _REFS.format(name=name + ".{model}"))
+        components |= {f"{name}.{inner}": part for inner, part in parts.items()}
         components[name] = schema
     say_formats(tps, schemas, components)
     return list(schemas), dict(sorted(components.items()))
+
+
+def _both_ways(model: Any, refs: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The schema that a pydantic model is read by, and those of its parts, each with what only leaves: the computed
+    fields, which pydantic marks as `readOnly`."""
+    read, left = (model.model_json_schema(ref_template=refs, mode=mode) for mode in ("validation", "serialization"))
+    parts, left_parts = read.pop("$defs", {}), left.pop("$defs", {})
+    for schema, more in [(read, left), *((part, left_parts.get(name, {})) for name, part in parts.items())]:
+        computed = {name: field for name, field in more.get("properties", {}).items() if field.get("readOnly")}
+        if computed:
+            schema["properties"] = schema.get("properties", {}) | computed
+    return read, left_parts | parts
 
 
 def _component_name(model: Any, models: list[Any], known: Mapping[str, Any]) -> str:
