@@ -22,7 +22,7 @@ from toque.codecs.stream import StreamEncoder
 from toque.contract.conversion import enc_hook
 from toque.contract.errors import Invalid, Malformed, TooLarge
 from toque.contract.faults import below, invalid, refused
-from toque.contract.schema import list_item
+from toque.contract.schema import Field, fields_of, left_fields_of, list_item
 
 __all__ = ["COLUMNS_MAX", "CSV", "ROWS_MAX"]
 
@@ -64,7 +64,7 @@ class _Csv:
         return lambda values: head + b"".join(map(row, values))
 
     def stream_encoder(self, item_tp: Any) -> StreamEncoder | None:
-        leaves = _columns(item_tp)
+        leaves = _columns(item_tp, left_fields_of)
         if leaves is None:
             return None
 
@@ -78,8 +78,8 @@ class _Csv:
 CSV = _Csv()
 
 
-def _columns(tp: Any) -> tuple[Leaf, ...] | None:
-    leaves = leaves_of(tp)
+def _columns(tp: Any, of: Callable[[Any], tuple[Field, ...]] = fields_of) -> tuple[Leaf, ...] | None:
+    leaves = leaves_of(tp, of)
     if not leaves or any(leaf.is_list for leaf in leaves):
         return None
     return leaves

@@ -13,6 +13,7 @@ from toque.codecs.leaves import leaves_of, text_of
 from toque.contract.conversion import enc_hook
 from toque.contract.errors import Malformed, TooLarge
 from toque.contract.nodes import holds_carried
+from toque.contract.schema import left_fields_of
 
 __all__ = ["FIELDS_MAX", "FORM"]
 
@@ -33,7 +34,7 @@ class _Form:
         return lambda data: read(_pairs(data))
 
     def encoder(self, tp: Any) -> Callable[[Any], bytes] | None:
-        leaves = leaves_of(tp)
+        leaves = leaves_of(tp, left_fields_of)
         if leaves is None:
             return None
 

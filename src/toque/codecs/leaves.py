@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -48,31 +48,41 @@ class Leaf(Struct, frozen=True):
         return members
 
 
-def leaves_of(tp: Any) -> tuple[Leaf, ...] | None:
+_FieldsOf = Callable[[Any], tuple[schema.Field, ...]]
+
+
+def leaves_of(tp: Any, fields_of: _FieldsOf = schema.fields_of) -> tuple[Leaf, ...] | None:
     """The plain values inside an object type, in order, or None where it holds more than names and texts
-    can."""
+    can.
+
+    Args:
+        fields_of: which fields are meant, those that are read or those that leave.
+    """
     if not schema.is_object(schema.plain_type(tp)):
         return None
     try:
-        return tuple(_leaves(schema.plain_type(tp), (), False, True, ()))
+        return tuple(_leaves(schema.plain_type(tp), fields_of, (), (), nullable=False, required=True))
     except Uncarried:
         return None
 
 
-def _leaves(tp: Any, names: tuple[str, ...], nullable: bool, required: bool, around: tuple[Any, ...]) -> Iterator[Leaf]:
+def _leaves(
+    tp: Any, fields_of: _FieldsOf, names: tuple[str, ...], around: tuple[Any, ...], *, nullable: bool, required: bool
+) -> Iterator[Leaf]:
     config = getattr(tp, "__struct_config__", None)
     if tp in around or (config is not None and config.array_like):
         raise Uncarried(f"{tp} holds itself, or is an array")
     if config is not None and config.tag is not None:
         yield Leaf((*names, config.tag_field), str, is_nullable=nullable)
-    for field in schema.fields_of(tp):
+    for field in fields_of(tp):
         arms = schema.plain_arms(field.type)
         may_be_none = nullable or type(None) in arms
         only = [arm for arm in arms if arm is not type(None)]
         path = (*names, field.name)
         is_required = required and field.required
         if len(only) == 1 and schema.is_object(only[0]):
-            yield from _leaves(only[0], path, may_be_none, is_required and not may_be_none, (*around, tp))
+            is_there = is_required and not may_be_none
+            yield from _leaves(only[0], fields_of, path, (*around, tp), nullable=may_be_none, required=is_there)
             continue
         if not is_texts(field.type) or Any in arms:
             raise Uncarried(f"{field.name} holds more than text")

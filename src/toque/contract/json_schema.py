@@ -48,14 +48,17 @@ def json_schema(tps: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any
 
 
 def _both_ways(model: Any, refs: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The schema that a pydantic model is read by, and those of its parts, each with what only leaves: the computed
-    fields, which pydantic marks as `readOnly`."""
+    """The schema that a pydantic model is read by, and those of its parts, each with what only leaves, computed
+    fields and names of its own, as `readOnly`."""
     read, left = (model.model_json_schema(ref_template=refs, mode=mode) for mode in ("validation", "serialization"))
     parts, left_parts = read.pop("$defs", {}), left.pop("$defs", {})
     for schema, more in [(read, left), *((part, left_parts.get(name, {})) for name, part in parts.items())]:
-        computed = {name: field for name, field in more.get("properties", {}).items() if field.get("readOnly")}
-        if computed:
-            schema["properties"] = schema.get("properties", {}) | computed
+        taken = schema.get("properties", {})
+        only = {
+            name: {**field, "readOnly": True} for name, field in more.get("properties", {}).items() if name not in taken
+        }
+        if only:
+            schema["properties"] = taken | only
     return read, left_parts | parts
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "is_pydantic",
     "is_structured",
     "is_typed_dict",
+    "left_fields_of",
     "list_item",
     "node_of",
     "plain_arms",
@@ -168,6 +169,23 @@ def fields_of(tp: Any) -> tuple[Field, ...]:
     )
 
 
+@functools.cache
+def left_fields_of(tp: Any) -> tuple[Field, ...]:
+    """The fields that leave: those of `fields_of`, save that a pydantic model may write other ones than it reads."""
+    tp = plain_type(tp)
+    if not is_pydantic(tp):
+        return fields_of(tp)
+    kept = [(name, field) for name, field in tp.model_fields.items() if not field.exclude]
+    computed = [(name, field.alias, field.return_type) for name, field in tp.model_computed_fields.items()]
+    return (
+        *(
+            msgspec.structs.replace(_pydantic_field(name, one), name=one.serialization_alias or name)
+            for name, one in kept
+        ),
+        *(Field(alias or name, result, False, NODEFAULT, "", name) for name, alias, result in computed),
+    )
+
+
 def _doc(hint: Any) -> str:
     metas = [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, msgspec.Meta)]
     return next((meta.description for meta in metas if meta.description), "")
@@ -177,4 +195,5 @@ def _pydantic_field(name: str, field: Any) -> Field:
     required = field.is_required()
     default = NODEFAULT if required or field.default_factory is not None else field.default
     tp = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
-    return Field(field.alias or name, tp, required, default, field.description or "", name)
+    read_as = field.validation_alias if isinstance(field.validation_alias, str) else field.alias or name
+    return Field(read_as, tp, required, default, field.description or "", name)
