@@ -108,6 +108,23 @@ async def test_no_query_fails_when_a_replica_dies_and_it_is_used_again_when_it_i
     await until_on_replica(store)
 
 
+async def test_a_replica_that_was_promoted_answers_nobody(
+    store: PostgresStore, servers: tuple[PrivatePostgres, PrivatePostgres]
+) -> None:
+    """It has replayed all that the primary wrote, and goes on by itself: a copy that somebody tries something on."""
+    database = store.url.partition("?")[0].rpartition("/")[2]
+    promoted = open_store(servers[1].url(database))
+    await promoted.start()
+    await promoted.query(lambda db: db.scalar(text("SELECT pg_promote()")))
+    await promoted.command(lambda db: db.execute(update(Account).values(balance=777)))
+
+    await asyncio.sleep(STALE_S)  # What was seen of it before may still be used.
+    for _ in range(8):
+        await asyncio.sleep(STALE_S / 4)
+        assert await store.query(lambda db: db.scalar(BALANCE), Context("get", inf, mark=Mark())) == 0
+    await promoted.stop()
+
+
 async def test_a_query_that_writes_is_refused_on_a_replica_as_on_the_primary(store: PostgresStore) -> None:
     with pytest.raises(PermissionError):
         await store.query(lambda db: db.execute(update(Account).values(balance=9)), Context("get", inf, mark=Mark()))

@@ -39,7 +39,8 @@ BEYOND = 2**64 - 1
 """A position that no replica reaches."""
 
 PRIMARY = "SELECT pg_current_wal_insert_lsn()::text"
-REPLICA = "SELECT pg_last_wal_replay_lsn()::text"
+REPLICA = "SELECT pg_last_wal_replay_lsn()::text WHERE pg_is_in_recovery()"
+"""No row where it was promoted: what it has replayed stays as it was, and what it answers is its own."""
 
 
 def position(lsn: str | None) -> int:
