@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -519,6 +520,39 @@ async def test_a_type_in_an_index_is_changed_in_its_place_and_found(database_url
 
     told = await findings(database_url, keyed(BigInteger), folder)
     assert {finding.rule for finding in told} == {"changing-column-type"}
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        lambda: CheckConstraint("n >= 0", name="positive"),
+        lambda: Index("ix_many", "id", postgresql_where=text("n > 3"), sqlite_where=text("n > 3")),
+        lambda: Index("ix_next", text("(n + 1)")),
+    ],
+)
+async def test_a_type_in_a_condition_is_changed_in_its_place(
+    database_url: str, folder: Path, condition: Callable[[], Any]
+) -> None:
+    """With a second column the condition goes along with the first, in silence."""
+    after = shop(Column("n", BigInteger), condition())
+    await revision(database_url, shop(Column("n", Integer), condition()), folder, "first")
+    await revision(database_url, after, folder, "then")
+
+    assert {finding.rule for finding in await findings(database_url, after, folder)} == {"changing-column-type"}
+
+
+@pytest.mark.parametrize("make", [Index, UniqueConstraint])
+async def test_an_index_on_a_column_that_is_replaced_comes_afterwards(
+    database_url: str, folder: Path, make: Any
+) -> None:
+    """It was built on the column that went."""
+    name = "on_n"
+    after = shop(Column("n", BigInteger), Index(name, "n") if make is Index else UniqueConstraint("n", name=name))
+    await revision(database_url, shop(Column("n", Integer)), folder, "first")
+
+    files = await revision(database_url, after, folder, "then")
+
+    assert [file.stem.rpartition("_")[2] for file in files][-2:] == ["switch", "settle"]
 
 
 async def test_unique_on_what_older_releases_write_needs_a_reason(database_url: str, folder: Path) -> None:

@@ -27,6 +27,8 @@ class Dealing:
         self._dialect = dialect
         self._questions = questions
         self._renamed: set[str] = set()
+        self._retyped: set[tuple[Key, str]] = set()
+        """Columns that another one takes the place of, in the stage `switch`."""
 
     def put(self, stage: str, up: MigrateOperation, down: MigrateOperation | None = None, loses: str = "") -> None:
         """Let *stage* do *up*, and its downgrade *down*."""

@@ -6,7 +6,7 @@ Read from two databases of one kind, the same thing has the same text: the datab
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +52,7 @@ class TableFacts:
     expressions: dict[str, str] = field(default_factory=dict)
     """Indexes on expressions that only SQLite's own text tells of."""
     keyed: set[str] = field(default_factory=set)
-    """Columns that keys, constraints or indexes are on."""
+    """Columns that keys, checks or indexes are on: what would go along if another column took the place of one."""
 
 
 @dataclass
@@ -131,6 +131,7 @@ def _table(inspector: Inspector, name: str, schema: str | None) -> TableFacts:
     }
     found.names = set(_names(inspector, name, schema)) | set(found.checks)
     found.keyed = set(_keyed(inspector, name, schema))
+    found.keyed |= _named(found.types, _conditions(inspector, name, schema, found))
     return found
 
 
@@ -171,6 +172,21 @@ def _names(inspector: Inspector, name: str, schema: str | None) -> Iterator[str]
     ):
         if found.get("name"):
             yield str(found["name"])
+
+
+def _conditions(inspector: Inspector, name: str, schema: str | None, found: TableFacts) -> Iterator[str]:
+    """The texts of checks, of indexes on expressions, and of partial ones."""
+    yield from found.checks.values()
+    yield from found.expressions.values()
+    for index in inspector.get_indexes(name, schema=schema):
+        yield from index.get("expressions", ())
+        yield str(index.get("dialect_options", {}).get(f"{inspector.dialect.name}_where", ""))
+
+
+def _named(columns: Iterable[str], texts: Iterable[str]) -> set[str]:
+    """Those of *columns* that *texts* name; a word that is the same by chance counts too."""
+    words = {word for text in texts for word in re.findall(r'[^\W"]+|(?<=")[^"]+(?=")', text)}
+    return {column for column in columns if column in words}
 
 
 def _keyed(inspector: Inspector, name: str, schema: str | None) -> Iterator[str]:

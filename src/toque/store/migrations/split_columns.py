@@ -165,6 +165,7 @@ class SplitColumns(Dealing):
         """Give a column another type by way of a second column."""
         schema, table = key
         kind = _without_check(type_ or column.type)
+        self._retyped.add((key, column.name))
         nullable = self._before.tables[key].nullable[column.name]
         default = self._default_sql(column)
         self.put(

@@ -34,13 +34,15 @@ class SplitConstraints(Dealing):
             self.put("expand", found, found.reverse())
             return
         found.kw = {**found.kw, "postgresql_concurrently": True}
+        key = (found.schema, found.table_name)
+        columns = {str(getattr(column, "name", column)) for column in found.columns}
+        stage = self._built(key, columns)
         if found.unique:
-            columns = {str(getattr(column, "name", column)) for column in found.columns}
-            self._made_unique((found.schema, found.table_name), columns)
+            self._made_unique(stage, key, columns)
         gone = alembic.DropIndexOp(
             str(found.index_name), found.table_name, schema=found.schema, if_exists=True, postgresql_concurrently=True
         )
-        self.put("build", found, gone)
+        self.put(stage, found, gone)
 
     def index_dropped(self, found: alembic.DropIndexOp) -> None:
         if not self._is_wanted(found):
@@ -64,17 +66,22 @@ class SplitConstraints(Dealing):
         found.constraint_name = found.constraint_name or conv("_".join([found.table_name, *columns, "key"])[:63])
         name = str(found.constraint_name)
         nulls = bool(constraint.dialect_options["postgresql"]["nulls_not_distinct"])
-        self._made_unique((schema, found.table_name), set(columns))
+        stage = self._built((schema, found.table_name), set(columns))
+        self._made_unique(stage, (schema, found.table_name), set(columns))
         self.put(
-            "build",
+            stage,
             ops.AddUnique(name, found.table_name, columns, schema, constraint.deferrable, constraint.initially, nulls),
             on(found, _drop(found, "unique")),
         )
 
-    def _made_unique(self, key: Key, columns: set[str]) -> None:
+    def _built(self, key: Key, columns: set[str]) -> str:
+        """The stage for an index over *columns*: one over a column that is replaced would be dropped with it."""
+        return "settle" if any((key, column) in self._retyped for column in columns) else "build"
+
+    def _made_unique(self, stage: str, key: Key, columns: set[str]) -> None:
         """Uniqueness does not wait for the release before (decision 0017), which may write a value twice: whether it
         does its author knows."""
-        self._restricts("build", UNWRITTEN, is_felt=columns <= self._columns(key))
+        self._restricts(stage, UNWRITTEN, is_felt=columns <= self._columns(key))
 
     def _foreign_key_created(self, found: alembic.CreateForeignKeyOp) -> None:
         is_new = not set(found.local_cols) <= self._columns((found.kw.get("source_schema"), found.source_table))
