@@ -12,7 +12,8 @@ from sqlalchemy import Column, Integer, MetaData, insert, select
 
 from toque.store import open_store
 from toque.store.migrations import current, pending, revision, upgrade
-from toque.store.schema import SchemaDrift, create_missing
+from toque.store.schema import SchemaDrift, create_missing, lacking
+from toque.testing.postgres import PrivatePostgres
 
 
 @pytest.fixture
@@ -40,6 +41,16 @@ async def test_workers_that_start_together_make_the_tables_once(database_url: st
     created = await asyncio.gather(*(create_missing(database_url, KitchenModel.metadata) for _ in range(4)))
 
     assert sorted(map(len, created)) == [0, 0, 0, len(KitchenModel.metadata.tables)]
+
+
+async def test_an_address_may_say_how_it_is_encrypted(postgres: PrivatePostgres, folder: Path) -> None:
+    """As those of managed servers do; SQLAlchemy takes `sslmode` for an argument of the driver."""
+    url = f"{postgres.create_database()}&sslmode=disable"
+
+    assert await revision(url, KitchenModel.metadata, folder, "first tables")
+    await upgrade(url, KitchenModel.metadata, folder)
+    assert await create_missing(url, KitchenModel.metadata) == []
+    assert await lacking(url, KitchenModel.metadata) == []
 
 
 async def test_drift_is_told_with_the_remedy(database_url: str) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from toque.store.closing import Session
 from toque.store.forking import keep_from_children
 
-__all__ = ["Connection", "connect", "connect_to_move"]
+__all__ = ["Connection", "connect", "connect_for_engine", "connect_to_move"]
 
 # Each text is prepared once per connection. PostgreSQL keeps a few ten KB for one; an app has some hundred.
 STATEMENTS_KEPT = 512
@@ -137,6 +137,12 @@ async def connect(url: str, *, is_pooled: bool = False, name: str = "toque") -> 
         connection.terminate()
         raise
     return connection
+
+
+async def connect_for_engine(url: str, **how: Any) -> Any:
+    """A plain connection for an engine of SQLAlchemy's, which itself reads an address otherwise than asyncpg does, and
+    knows no `sslmode`."""
+    return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, **how)
 
 
 async def connect_to_move(url: str) -> Connection:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, MetaData, create_engine, event, inspect, text
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ReflectedColumn
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-__all__ = ["LOCK_ID", "SchemaDrift", "connected", "create_missing", "drift", "lacking", "with_connection"]
+__all__ = ["LOCK_ID", "SchemaDrift", "connected", "create_missing", "drift", "engine_of", "lacking", "with_connection"]
 
 T = TypeVar("T")
 
@@ -105,11 +106,7 @@ def _with_sqlite(url: str, act: Callable[[Connection], T], is_kept: bool) -> T:
 
 
 async def _with_postgres(url: str, act: Callable[[Connection], T], is_kept: bool) -> T:
-    from sqlalchemy.ext.asyncio import create_async_engine
-    from sqlalchemy.pool import NullPool
-
-    address = "postgresql+asyncpg://" + url.partition("://")[2]
-    engine = create_async_engine(address, poolclass=NullPool)
+    engine = engine_of(url)
     try:
         async with aclosing(await connected(engine)) as connection, connection.begin() as transaction:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": LOCK_ID})
@@ -121,6 +118,17 @@ async def _with_postgres(url: str, act: Callable[[Connection], T], is_kept: bool
             return result
     finally:
         await engine.dispose()
+
+
+def engine_of(url: str, **how: Any) -> AsyncEngine:
+    """An engine of the PostgreSQL at *url*, whose connections are made as the app's are; *how* goes to the driver."""
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
+    from toque.store.postgres_connection import connect_for_engine
+
+    made = {"async_creator_fn": partial(connect_for_engine, url), **how}
+    return create_async_engine("postgresql+asyncpg://", poolclass=NullPool, connect_args=made)
 
 
 async def connected(engine: AsyncEngine) -> AsyncConnection:

@@ -21,7 +21,7 @@ from toque.store.migrations.phases import LOCK_TIMEOUT_MS
 from toque.store.migrations.refused import Refused
 from toque.store.migrations.reports import Reports
 from toque.store.row_security import SYSTEM
-from toque.store.schema import LOCK_ID, connected
+from toque.store.schema import LOCK_ID, connected, engine_of
 from toque.store.sqlite import path_of
 
 __all__ = ["autocommit", "in_session", "is_sqlite", "own_transaction", "reading"]
@@ -133,18 +133,12 @@ def _locked(file: IO[str]) -> bool:
 
 
 async def _on_postgres(url: str, act: Callable[[Connection], T], reports: Reports | None) -> T:
-    from sqlalchemy.ext.asyncio import create_async_engine
-    from sqlalchemy.pool import NullPool
-
     # Nothing is prepared for a second time: the tables that a plan was made for change here.
-    engine = create_async_engine(
-        "postgresql+asyncpg://" + url.partition("://")[2],
-        poolclass=NullPool,
-        connect_args={
-            "statement_cache_size": 0,
-            "prepared_statement_cache_size": 0,
-            "server_settings": {"application_name": "toque migrate"},
-        },
+    engine = engine_of(
+        url,
+        statement_cache_size=0,
+        prepared_statement_cache_size=0,
+        server_settings={"application_name": "toque migrate"},
     )
 
     def locked_and_acting(connection: Connection) -> T:
