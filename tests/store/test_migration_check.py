@@ -541,6 +541,40 @@ async def test_a_type_in_a_condition_is_changed_in_its_place(
     assert {finding.rule for finding in await findings(database_url, after, folder)} == {"changing-column-type"}
 
 
+def when(condition: str | None) -> Index:
+    where = {} if condition is None else {f"{kind}_where": text(condition) for kind in ("postgresql", "sqlite")}
+    return Index("once", "n", unique=True, **where)
+
+
+@pytest.mark.parametrize(("before", "after"), [("k > 1", "k > 2"), ("k > 1", None), (None, "k > 1")])
+async def test_a_condition_is_not_changed_in_silence(
+    database_url: str, folder: Path, before: str | None, after: str | None
+) -> None:
+    """Alembic does not compare it, so that what the models say is unique was not."""
+    await revision(database_url, shop(Column("n", Integer), Column("k", Integer), when(before)), folder, "first")
+
+    with pytest.raises(Refused, match="once of orders is otherwise than before"):
+        await revision(database_url, shop(Column("n", Integer), Column("k", Integer), when(after)), folder, "then")
+
+
+async def test_a_primary_key_is_not_changed_in_silence(database_url: str, folder: Path) -> None:
+    await revision(database_url, shop(Column("n", Integer)), folder, "first")
+
+    with pytest.raises(Refused, match=r"the primary key of orders is \(id, n\) and was \(id\)"):
+        await revision(database_url, shop(Column("n", Integer, primary_key=True)), folder, "then")
+
+
+async def test_when_a_unique_constraint_is_checked_is_not_changed_in_silence(
+    postgres: PrivatePostgres, folder: Path
+) -> None:
+    url = postgres.create_database()
+    await revision(url, shop(Column("n", Integer), UniqueConstraint("n", name="one")), folder, "first")
+    later = UniqueConstraint("n", name="one", deferrable=True, initially="DEFERRED")
+
+    with pytest.raises(Refused, match="one of orders is otherwise than before"):
+        await revision(url, shop(Column("n", Integer), later), folder, "then")
+
+
 @pytest.mark.parametrize("make", [Index, UniqueConstraint])
 async def test_an_index_on_a_column_that_is_replaced_comes_afterwards(
     database_url: str, folder: Path, make: Any

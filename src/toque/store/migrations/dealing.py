@@ -22,6 +22,8 @@ class Dealing:
 
     def __init__(self, models: MetaData, before: Facts, dialect: Any, questions: Questions) -> None:
         self.drafts = {name: Draft() for name in STAGES}
+        self.taken: set[str] = set()
+        """The names of constraints and indexes that were found to come or go."""
         self._models = models
         self._before = before
         self._dialect = dialect

@@ -18,6 +18,7 @@ from sqlalchemy.sql.naming import conv
 
 from toque.store.migrations import enforcing
 from toque.store.migrations import operations as ops
+from toque.store.migrations.definitions import KEY, redefined
 from toque.store.migrations.facts import EnumKey, Facts, Key, TableFacts, enums_of, facts, is_ours, native_enum
 from toque.store.migrations.questions import Questions
 from toque.store.migrations.refused import Refused
@@ -184,9 +185,24 @@ def _split_facts(splitting: Splitting, models: MetaData, before: Facts, wanted: 
     for table in models.sorted_tables:
         key: Key = (table.schema, table.name)
         if key in before.tables:
+            _refuse_redefined(splitting, table, before.tables[key], wanted.tables[key])
             _split_defaults(splitting, table, key, before, wanted)
             _split_checks(splitting, table, key, before, wanted)
         _split_expressions(splitting, table, key, before, wanted)
+
+
+def _refuse_redefined(splitting: Splitting, table: Table, before: TableFacts, wanted: TableFacts) -> None:
+    for name, old, new in redefined(before.definitions, wanted.definitions):
+        if name == KEY:
+            raise Refused(
+                f"the primary key of {table.name} is ({new}) and was ({old}): what refers to it nobody can tell from "
+                "the models. Write this one by hand, in a file of phase switch."
+            )
+        if name not in splitting.taken:
+            raise Refused(
+                f"{name} of {table.name} is otherwise than before ({new.strip()}; it was: {old.strip()}): give the new "
+                "one a name of its own, and it is built before the old one goes; or write this one by hand."
+            )
 
 
 def _split_defaults(splitting: Splitting, table: Table, key: Key, before: Facts, wanted: Facts) -> None:

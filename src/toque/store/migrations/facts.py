@@ -14,6 +14,7 @@ from sqlalchemy import ARRAY, Connection, Enum, Inspector, MetaData, inspect, te
 from sqlalchemy.types import TypeEngine
 
 from toque.store.migrations.backfill import PROGRESS_TABLE
+from toque.store.migrations.definitions import definitions
 from toque.store.migrations.session import is_sqlite
 from toque.store.schema import VERSION_TABLE
 
@@ -51,6 +52,8 @@ class TableFacts:
     indexes: set[str] = field(default_factory=set)
     expressions: dict[str, str] = field(default_factory=dict)
     """Indexes on expressions that only SQLite's own text tells of."""
+    definitions: dict[str, str] = field(default_factory=dict)
+    """What Alembic does not compare of its keys and indexes (`definitions`)."""
     keyed: set[str] = field(default_factory=set)
     """Columns that keys, checks or indexes are on: what would go along if another column took the place of one."""
 
@@ -130,6 +133,7 @@ def _table(inspector: Inspector, name: str, schema: str | None) -> TableFacts:
         str(index["name"]) for index in inspector.get_indexes(name, schema=schema)
     }
     found.names = set(_names(inspector, name, schema)) | set(found.checks)
+    found.definitions = definitions(inspector, name, schema)
     found.keyed = set(_keyed(inspector, name, schema))
     found.keyed |= _named(found.types, _conditions(inspector, name, schema, found))
     return found

@@ -23,6 +23,7 @@ class Splitting(SplitColumns, SplitConstraints):
 
     def take(self, found: MigrateOperation) -> None:
         """Split one change that Alembic found."""
+        self.taken.add(str(getattr(found, "constraint_name", None) or getattr(found, "index_name", None)))
         for kind, split in self._RULES.items():
             if isinstance(found, kind):
                 split(self, found)
