@@ -191,7 +191,7 @@ def test_an_app_without_tables_has_nothing_to_migrate(tmp_path: Path) -> None:
 def test_a_database_that_cannot_be_reached_is_named_without_its_password(
     toque: Toque, pottery: Path, monkeypatch: pytest.MonkeyPatch, url: str, message: str, words: list[str]
 ) -> None:
-    (pottery / "migrations" / "versions").mkdir(parents=True)
+    assert toque("db", "revision", "-m", "first").code == 0
     monkeypatch.setenv("TOQUE_DATABASE_URL", url)
 
     said = toque(*words)
@@ -200,6 +200,15 @@ def test_a_database_that_cannot_be_reached_is_named_without_its_password(
     assert message in said.err
     assert "Traceback" not in said.err
     assert "hunter2" not in said.err
+
+
+def test_a_folder_without_migrations_is_none(toque: Toque, pottery: Path) -> None:
+    """`toque db check` makes one; the app went by it and said in development that its tables are missing."""
+    assert toque("db", "check").code == 1
+    assert (pottery / "migrations" / "versions").is_dir()
+
+    assert toque("db", "current").out == "no migrations yet\n"
+    assert toque("call", "count").code == 0
 
 
 def test_a_database_that_is_not_there_is_named(

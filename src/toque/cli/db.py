@@ -192,9 +192,10 @@ def current(target: Target = ".", /) -> None:
     - `toque db current shop`
     """
     from toque.store import migrations
+    from toque.store.preparation import has_migrations
 
     place = _database(target)
-    if not (place.folder / "versions").is_dir():
+    if not has_migrations(place.folder):
         print("no migrations yet")
         return
     print(f"at {_done(migrations.current(place.url)) or 'nothing'}")
@@ -257,10 +258,10 @@ def _capturing(target: str) -> Iterator[None]:
 
 
 def _has_migrations(target: str) -> bool:
-    from toque.store.preparation import MIGRATIONS
+    from toque.store.preparation import MIGRATIONS, has_migrations
 
     app = load_app(target)
-    return app.metadata is not None and (app.folder / MIGRATIONS / "versions").is_dir()
+    return app.metadata is not None and has_migrations(app.folder / MIGRATIONS)
 
 
 class _Place(NamedTuple):
@@ -280,7 +281,9 @@ def _database(target: str) -> _Place:
 
 
 def _require_migrations(folder: Path) -> None:
-    if not (folder / "versions").is_dir():
+    from toque.store.preparation import has_migrations
+
+    if not has_migrations(folder):
         raise Failure(f"{folder} has no migrations yet; write the first with `toque db revision -m ...`")
 
 

@@ -13,7 +13,7 @@ from toque.contract.complaints import Complaint, SetupError
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
-__all__ = ["MIGRATIONS", "check", "check_tables", "head", "prepare"]
+__all__ = ["MIGRATIONS", "check", "check_tables", "has_migrations", "head", "prepare"]
 
 _ASSIGNED = re.compile(r"(?m)^(revision|down_revision)(?:: [^=]+)? = ['\"]([^'\"]*)['\"]")
 
@@ -36,7 +36,7 @@ async def prepare(url: str, metadata: MetaData, folder: Path) -> bool:
     from toque.store.schema import SchemaDrift, create_missing
 
     try:
-        if _has_migrations(folder):
+        if has_migrations(folder / MIGRATIONS):
             from toque.store import migrations
 
             is_new = await migrations.current(url) is None
@@ -85,7 +85,7 @@ async def _unlike(url: str, metadata: MetaData, folder: Path) -> list[Complaint]
 
 
 async def _waiting(url: str, folder: Path) -> list[Complaint]:
-    if not _has_migrations(folder):
+    if not has_migrations(folder / MIGRATIONS):
         return []
     from toque.store import migrations
 
@@ -121,5 +121,6 @@ def head(folder: Path) -> str:
     return max(revisions - revised, default="")
 
 
-def _has_migrations(folder: Path) -> bool:
-    return (folder / MIGRATIONS / "versions").is_dir()
+def has_migrations(folder: Path) -> bool:
+    """Whether any was written; a `toque db revision` that was refused leaves an empty folder."""
+    return any((folder / "versions").glob("*.py"))
