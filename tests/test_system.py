@@ -16,11 +16,11 @@ from msgspec import Meta, Struct
 from toque.app import App
 from toque.call.delivery import Delivery
 from toque.codecs.file import File
-from toque.contract.access import predicate, public, role
+from toque.contract.access import authenticated, predicate, public, role
 from toque.contract.complaints import Complaint, SetupError
 from toque.contract.module import Module
 from toque.contract.operation import Header, InBody, InQuery
-from toque.settings import Settings
+from toque.settings import Settings, load
 from toque.settings.tree import App as AppSettings
 from toque.settings.tree import Http
 from toque.store.database import Database
@@ -175,6 +175,25 @@ def test_a_module_that_is_included_twice_is_one_complaint() -> None:
     app = App("kitchen", modules=[module, module])
 
     assert "module shelf: it is included 2 times" in only_complaint_of(app)
+
+
+def test_what_is_no_module_is_refused_where_it_is_included() -> None:
+    app = App("kitchen")
+
+    with pytest.raises(TypeError, match=r"kitchen includes modules, made by Module\(\.\.\.\); got 3"):
+        app.include(3)  # type: ignore[arg-type]
+
+
+def test_a_key_file_that_is_not_there_is_told_once(tmp_path: Path) -> None:
+    app = App("kitchen", settings=load(tmp_path, {"TOQUE_AUTH_KEY_FILE": "k.pem", "TOQUE_AUTH_AUDIENCE": "shop"}, {}))
+
+    @app.query("/boxes", allow=authenticated)
+    async def list_boxes() -> list[Box]: ...
+
+    with pytest.raises(SetupError) as refused:
+        app.serve()
+
+    assert [complaint.subject for complaint in refused.value.complaints] == ["auth.key_file"]
 
 
 def test_two_folders_at_one_path_are_refused(tmp_path: Path) -> None:

@@ -51,7 +51,9 @@ class App(Module):
         super().__init__(name)
         file = sys._getframe(1).f_globals.get("__file__")
         self.folder = Path(file).resolve().parent if file else Path.cwd()
-        self.modules: list[Module] = [self, *modules]
+        self.modules: list[Module] = [self]
+        for module in modules:
+            self.include(module)
         self.version = version
         self.description = description
         self.given_settings = settings
@@ -62,6 +64,8 @@ class App(Module):
 
     def include(self, module: Module) -> None:
         """Add *module*, before the app is first served."""
+        if not isinstance(module, Module):
+            raise TypeError(f"{self.name} includes modules, made by Module(...); got {module!r}")
         self.modules.append(module)
 
     @property

@@ -54,10 +54,6 @@ def _of_auth(auth: Auth) -> Iterator[Complaint]:
     given = [name for name in ("key", "key_file", "jwks_file") if getattr(auth, name)]
     if len(given) > 1:
         yield Complaint(f"auth.{given[1]}", f"keys come from one place, got {' and '.join(given)}", "keep one")
-    for name in ("key_file", "jwks_file"):
-        path = getattr(auth, name)
-        if path is not None and not path.is_file():
-            yield Complaint(f"auth.{name}", f"there is no file {path}")
     if given and not auth.audience:
         yield Complaint(
             f"auth.{given[0]}",
