@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from kitchen_models import KitchenModel, Tag
-from sqlalchemy import Column, Integer, MetaData, insert, select
+from sqlalchemy import Column, Connection, Integer, MetaData, insert, select
 
+from toque.contract.errors import Unavailable
 from toque.store import open_store
 from toque.store.migrations import current, pending, revision, upgrade
-from toque.store.schema import SchemaDrift, create_missing, lacking
+from toque.store.migrations.session import in_session
+from toque.store.schema import SchemaDrift, create_missing, lacking, with_connection
 from toque.testing.postgres import PrivatePostgres
 
 
@@ -51,6 +53,20 @@ async def test_an_address_may_say_how_it_is_encrypted(postgres: PrivatePostgres,
     await upgrade(url, KitchenModel.metadata, folder)
     assert await create_missing(url, KitchenModel.metadata) == []
     assert await lacking(url, KitchenModel.metadata) == []
+
+
+@pytest.mark.parametrize("act", [with_connection, in_session])
+async def test_a_server_that_stops_meanwhile_is_told_in_words(postgres: PrivatePostgres, act: Any) -> None:
+    """Starting and migrating ended in a traceback of the driver's."""
+
+    def be_ended(connection: Connection) -> None:
+        connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(Unavailable, match="the database cannot be reached: .*terminating"):
+        if act is with_connection:
+            await asyncio.to_thread(with_connection, postgres.create_database(), be_ended)
+        else:
+            await in_session(postgres.create_database(), be_ended)
 
 
 async def test_drift_is_told_with_the_remedy(database_url: str) -> None:

@@ -8,14 +8,15 @@ once, at start.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, MetaData, create_engine, event, inspect, text
 from sqlalchemy.engine.reflection import ObjectKind
+from sqlalchemy.exc import DBAPIError
 
 from toque.contract.errors import Unavailable
 from toque.store.row_security import SYSTEM_ON
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ReflectedColumn
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-__all__ = ["LOCK_ID", "SchemaDrift", "connected", "create_missing", "drift", "engine_of", "lacking", "with_connection"]
+__all__ = ["LOCK_ID", "SchemaDrift", "connected", "create_missing", "drift", "lacking", "with_connection"]
 
 T = TypeVar("T")
 
@@ -106,39 +107,51 @@ def _with_sqlite(url: str, act: Callable[[Connection], T], is_kept: bool) -> T:
 
 
 async def _with_postgres(url: str, act: Callable[[Connection], T], is_kept: bool) -> T:
-    engine = engine_of(url)
-    try:
-        async with aclosing(await connected(engine)) as connection, connection.begin() as transaction:
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": LOCK_ID})
-            # A migration that fills a column must see every row; the rules of sensitive tables hold their owner too.
-            await connection.execute(text(SYSTEM_ON))
-            result = await connection.run_sync(act)
-            if not is_kept:
-                await transaction.rollback()
-            return result
-    finally:
-        await engine.dispose()
+    async with connected(url) as connection, connection.begin() as transaction:
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": LOCK_ID})
+        # A migration that fills a column must see every row; the rules of sensitive tables hold their owner too.
+        await connection.execute(text(SYSTEM_ON))
+        result = await connection.run_sync(act)
+        if not is_kept:
+            await transaction.rollback()
+        return result
 
 
-def engine_of(url: str, **how: Any) -> AsyncEngine:
-    """An engine of the PostgreSQL at *url*, whose connections are made as the app's are; *how* goes to the driver."""
+@asynccontextmanager
+async def connected(url: str, **how: Any) -> AsyncIterator[AsyncConnection]:
+    """SQLAlchemy's connection to the PostgreSQL at *url*, made as the app's are; *how* goes to the driver.
+
+    Raises: Unavailable when nobody answers there, or not until the end.
+    """
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
     from toque.store.postgres_connection import connect_for_engine
 
     made = {"async_creator_fn": partial(connect_for_engine, url), **how}
-    return create_async_engine("postgresql+asyncpg://", poolclass=NullPool, connect_args=made)
+    engine = create_async_engine("postgresql+asyncpg://", poolclass=NullPool, connect_args=made)
+    try:
+        async with aclosing(await _first(engine)) as connection:
+            yield connection
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise _unreachable(error) from error
+    finally:
+        await engine.dispose()
 
 
-async def connected(engine: AsyncEngine) -> AsyncConnection:
-    """A connection of *engine*. Raises: Unavailable when nobody answers there."""
+async def _first(engine: AsyncEngine) -> AsyncConnection:
     try:
         return await engine.connect()
     except Exception as error:
         # The socket, asyncpg and SQLAlchemy each have errors of their own for this.
-        reason = str(getattr(error, "orig", error)).partition("\n")[0]
-        raise Unavailable(f"the database cannot be reached: {reason}; check TOQUE_DATABASE_URL") from error
+        raise _unreachable(error) from error
+
+
+def _unreachable(error: Exception) -> Unavailable:
+    reason = str(getattr(error, "orig", error)).partition("\n")[0]
+    return Unavailable(f"the database cannot be reached: {reason}; check TOQUE_DATABASE_URL")
 
 
 def _create(connection: Connection, metadata: MetaData) -> list[str]:

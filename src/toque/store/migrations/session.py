@@ -10,7 +10,7 @@ import asyncio
 import fcntl
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from time import sleep
 from typing import IO, Any, TypeVar
@@ -21,7 +21,7 @@ from toque.store.migrations.phases import LOCK_TIMEOUT_MS
 from toque.store.migrations.refused import Refused
 from toque.store.migrations.reports import Reports
 from toque.store.row_security import SYSTEM
-from toque.store.schema import LOCK_ID, connected, engine_of
+from toque.store.schema import LOCK_ID, connected
 from toque.store.sqlite import path_of
 
 __all__ = ["autocommit", "in_session", "is_sqlite", "own_transaction", "reading"]
@@ -134,12 +134,8 @@ def _locked(file: IO[str]) -> bool:
 
 async def _on_postgres(url: str, act: Callable[[Connection], T], reports: Reports | None) -> T:
     # Nothing is prepared for a second time: the tables that a plan was made for change here.
-    engine = engine_of(
-        url,
-        statement_cache_size=0,
-        prepared_statement_cache_size=0,
-        server_settings={"application_name": "toque migrate"},
-    )
+    how: dict[str, Any] = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+    how["server_settings"] = {"application_name": "toque migrate"}
 
     def locked_and_acting(connection: Connection) -> T:
         if reports is not None:
@@ -147,11 +143,8 @@ async def _on_postgres(url: str, act: Callable[[Connection], T], reports: Report
             _see_all(connection)
         return act(connection)
 
-    try:
-        async with aclosing(await connected(engine)) as connection:
-            return await connection.run_sync(locked_and_acting)
-    finally:
-        await engine.dispose()
+    async with connected(url, **how) as connection:
+        return await connection.run_sync(locked_and_acting)
 
 
 def _advised(connection: Connection) -> bool:
