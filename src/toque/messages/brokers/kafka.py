@@ -183,7 +183,8 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]
         if partition is None:
             partition = self._partitions[where] = _Partition(record.offset)
         partition.hand_out(record.offset)
-        headers = {name: value.decode(errors="replace") for name, value in record.headers}
+        # A header may have no value (KIP-82), which the driver's types leave out.
+        headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
         message = Message(
             id=headers.pop(ID, f"{where.topic}:{where.partition}:{record.offset}"),
             topic=where.topic,

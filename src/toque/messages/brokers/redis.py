@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-from msgspec import json
+from msgspec import DecodeError, json
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -266,7 +266,7 @@ class RedisSubscription:
                 id=known[b"id"].decode(errors="replace") or f"{topic}:{id.decode()}",
                 topic=topic,
                 key=known[b"key"].decode(errors="replace"),
-                headers=json.decode(known[b"headers"] or b"{}", type=dict[str, str]),
+                headers=_headers(known[b"headers"]),
                 body=known[b"body"],
             )
             found.append(Incoming(message, attempts.get(id, 1), partial(self._settle, place)))
@@ -326,6 +326,14 @@ class RedisSubscription:
 
 async def _disconnect(client: Redis) -> None:
     await client.aclose()
+
+
+def _headers(text: bytes) -> dict[str, str]:
+    """Those of an entry; none where a stranger keeps something else under that name: it comes in without."""
+    try:
+        return json.decode(text or b"{}", type=dict[str, str])
+    except (DecodeError, RecursionError):
+        return {}
 
 
 def _order(id: bytes | str) -> tuple[int, int]:
