@@ -83,6 +83,9 @@ class Matching:
         if not (await self._look(self._statements.is_open))[0][0]:
             self._place = end
             return None
+        if self._place is not None and self._place.at > end.at:
+            # The log ends before it: on SQLite a backup was restored, and positions are given anew.
+            self._place = None
         place = self._place or await self._noted() or end
         while True:
             entries, after = await self._reader.read(place, PAGE)
