@@ -16,7 +16,9 @@ from job_looks import act, is_empty, rows, until
 from sqlalchemy import text
 
 from toque import AllRows, App, Conflict, Delivery, Jobs, Principal, Retries, Steps, public
+from toque.contract.errors import Unavailable
 from toque.contract.job import ATTEMPTS_MAX, Again, GiveUp
+from toque.messages.jobs.worker import Worker
 from toque.settings import Messages, Settings
 from toque.store import Store
 from toque.testing import running
@@ -424,3 +426,31 @@ async def test_what_no_release_can_read_is_put_aside_in_the_end(database_url: st
         (dead,) = await until(lambda: rows(other, "SELECT reason FROM toque.job_dead"))
 
     assert (nothing, dead) == ([], ("its inputs fit the job no more",))
+
+
+async def test_while_none_can_be_claimed_news_are_not_heard_and_it_is_said_once(
+    database_url: str, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a pooler that was away the log itself told of jobs all the time: eleven lines a second."""
+    app, log = kitchen()
+    async with running(app, database_url=database_url) as harness:
+        messages = harness.serving.system.messages
+        assert messages is not None
+        (worker,) = (service for service in messages.services if isinstance(service, Worker))
+        looks, rings = 0, 100
+
+        async def look(number: int) -> Any:
+            nonlocal looks
+            looks += 1
+            raise Unavailable("the pooler is away")
+
+        monkeypatch.setattr(worker._table, "look", look)
+        await harness.call("kitchen.order", dish="soup")
+        for _ in range(rings):
+            messages.tail.ring()
+            await asyncio.sleep(0.01)
+
+        assert 1 <= looks < rings / 2
+        assert caplog.text.count("no jobs can be claimed") == 1
+        monkeypatch.undo()
+        await until(lambda: log == [("soup", 2, "", 1)])

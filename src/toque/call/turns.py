@@ -9,6 +9,7 @@ from logging import Logger
 from random import uniform
 
 from toque.call.tasks import cancel
+from toque.call.trouble import Trouble
 from toque.contract.errors import Error
 
 __all__ = ["Turns"]
@@ -37,7 +38,8 @@ class Turns:
     ) -> None:
         self._turn = turn
         self._log = log
-        self._trouble = trouble
+        self._words = trouble
+        self._trouble = Trouble(log, trouble)
         self._again_s = again_s
         self._again_max_s = again_max_s
         self._alarm = asyncio.Event()
@@ -63,13 +65,14 @@ class Turns:
             try:
                 pause_s = await self._turn()
             except Error as error:
-                self._log.warning("%s: %s; trying again", self._trouble, error)
+                self._trouble.met(error)
                 await asyncio.sleep(uniform(again_s / 2, again_s))  # noqa: S311 - to spread, not to hide
                 again_s = min(again_s * 2, self._again_max_s)
             except Exception:
-                self._log.exception("%s; trying again", self._trouble)
+                self._log.exception("%s; trying again", self._words)
                 await asyncio.sleep(self._again_max_s)
             else:
+                self._trouble.over()
                 again_s = self._again_s
                 await self._pause(pause_s)
 

@@ -15,6 +15,7 @@ from random import uniform
 from typing import Any
 
 from toque.call.tasks import cancel
+from toque.call.trouble import Trouble
 from toque.contract.errors import Unavailable
 from toque.log.probe import Probe
 from toque.log.wire import wire_to
@@ -127,6 +128,7 @@ class Tail:
 
     async def _follow(self) -> None:
         pause, again = ALERT_S, AGAIN_S
+        trouble = Trouble(log, "the log cannot be followed")
         while True:
             try:
                 if not self._is_open:
@@ -136,7 +138,7 @@ class Tail:
                 found = await self._wire.look()
             except Unavailable as error:
                 self._lose()
-                log.warning("the log cannot be followed: %s; trying again", error)
+                trouble.met(error)
                 await asyncio.sleep(uniform(again / 2, again))  # noqa: S311 - to spread, not to hide
                 again = min(again * 2, AGAIN_MAX_S)
                 continue
@@ -148,6 +150,7 @@ class Tail:
                     await self._wire.close()
                 await asyncio.sleep(AGAIN_MAX_S)
                 continue
+            trouble.over()
             again = AGAIN_S
             self.looks += 1
             pause = min(pause * GROWTH, IDLE_S)

@@ -13,6 +13,7 @@ from time import monotonic
 from toque.call.counts import Count
 from toque.call.plan import Plan
 from toque.call.tasks import cancel
+from toque.call.trouble import Trouble
 from toque.contract.errors import Overloaded, Unavailable
 from toque.log.probe import Probe
 from toque.log.reader import Reader
@@ -134,6 +135,7 @@ class Consumers:
 
     async def _claim(self) -> None:
         is_first = True
+        trouble = Trouble(log, "consumers cannot be looked for")
         while True:
             self._news.clear()
             has_failed = True
@@ -141,8 +143,9 @@ class Consumers:
                 await self._look()
                 await self._take_over(is_first)
                 is_first = has_failed = False
+                trouble.over()
             except (Unavailable, Overloaded) as error:
-                log.info("consumers cannot be looked for: %s", error)
+                trouble.met(error)
             except Exception:
                 log.exception("consumers cannot be looked for; trying again")
             # Not with every event: one that comes now is handled by whoever has its consumer.

@@ -210,7 +210,7 @@ class Link(Generic[C]):
             self._last_failure = str(error)
         except self._failures as error:
             self._last_failure = _told(error)
-            log.info("%s cannot be reached: %s", self.name, self._last_failure)
+            log.debug("%s cannot be reached: %s", self.name, self._last_failure)
             return None
         except Exception as error:
             # A driver fails in ways of its own; whoever keeps the connection must not end by one.

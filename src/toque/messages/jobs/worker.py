@@ -13,6 +13,7 @@ from random import uniform
 from time import monotonic
 from uuid import UUID
 
+from toque.call.trouble import Trouble
 from toque.contract.errors import Error
 from toque.contract.limits import Limits
 from toque.log.tail import IDLE_S, Tail
@@ -159,17 +160,22 @@ class Worker:
         self._tail.ring()
 
     async def _work(self) -> None:
+        trouble = Trouble(log, "no jobs can be claimed")
         while not self._is_stopping:
             await self._alarm.wait()
             self._alarm.clear()
             try:
                 await self._turn()
-            except Error as error:
-                log.warning("no jobs can be claimed: %s; trying again", error)
-                self._wake_in(uniform(AGAIN_S / 2, AGAIN_S))  # noqa: S311 - to spread, not to hide
-            except Exception:
-                log.exception("no jobs can be claimed")
-                self._wake_in(AGAIN_S)
+            except Exception as error:
+                if isinstance(error, Error):
+                    trouble.met(error)
+                else:
+                    log.exception("no jobs can be claimed")
+                # Deaf to news: behind a pooler that is away, the log itself goes on telling of some.
+                await asyncio.sleep(uniform(AGAIN_S / 2, AGAIN_S))  # noqa: S311 - to spread, not to hide
+                self._alarm.set()
+            else:
+                trouble.over()
 
     # Claiming.
 
