@@ -85,7 +85,7 @@ def messages_of(
         worker = Worker(store, messages.tail, book, slots=slots, drain_s=drain_s, alone=messages.alone)
         messages.services.append(worker)
         messages.drains.append(worker.drain)
-        messages.preparations.append(partial(warn_of_strangers, store, book.queues))
+        messages.preparations.append(partial(warn_of_strangers, store, book.names))
         messages.counting.append(lambda: counted("jobs_ended", ("queue", "outcome"), worker.counts))
         if any(job.has_steps for job in book.by_name.values()):
             from toque.messages.jobs.matching import Matching

@@ -155,6 +155,9 @@ class Book:
         return {name: schedule for name, schedule in found if schedule is not None}
 
     @property
-    def queues(self) -> list[str]:
-        """The queues that its jobs are in."""
-        return sorted({each.rules.queue for each in self.by_name.values()})
+    def names(self) -> dict[str, list[str]]:
+        """Those of its jobs, by the queue that they are in."""
+        found: dict[str, list[str]] = {}
+        for name, job in self.by_name.items():
+            found.setdefault(job.rules.queue, []).append(name)
+        return found

@@ -1,9 +1,9 @@
-"""Queues that hold jobs and that no job of the app is in: what waits there is found by nobody."""
+"""Jobs that wait and that the app does not have, or not in their queue: they are found by nobody."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -17,7 +17,10 @@ __all__ = ["STRANGERS_MAX", "warn_of_strangers"]
 log = logging.getLogger("toque.jobs")
 
 STRANGERS_MAX = 20
-"""Queues that are named at most: a screenful."""
+"""Queues, and jobs of one queue, that are named at most: a screenful."""
+
+HEAD = 1000
+"""Jobs of one queue that are looked at: what nobody takes comes to stand at its head."""
 
 # From queue to queue along the index, whatever waits in each.
 _QUEUES = both(
@@ -33,11 +36,36 @@ _QUEUES = both(
 )
 
 
-async def warn_of_strangers(store: Store, queues: Collection[str]) -> list[str]:
-    """Say in the log which queues have jobs that wait, and are not among *queues*; their names."""
-    known = msgspec.json.encode(sorted(queues)).decode()
-    found = [row[0] for row in await look(store, _QUEUES[store.dialect_name], known)]
-    for queue in found:
-        # Another release may know it: while one takes the place of another, that is as it should be.
+# By rank, as the index has it (`floor_tables`).
+_NAMES = both(
+    f"""
+    SELECT DISTINCT name FROM (
+        SELECT name FROM toque.job WHERE state = {WAITING} AND queue = $1 ORDER BY 0 - priority, pos LIMIT {HEAD}
+    ) AS head WHERE name NOT IN {{each $2}} ORDER BY name LIMIT {STRANGERS_MAX}
+    """
+)
+
+
+async def warn_of_strangers(store: Store, names: Mapping[str, Collection[str]]) -> list[str]:
+    """Say in the log which jobs wait that are not among *names*, by queue: their queues, or names.
+
+    Another release may know them: while one takes the place of another, that is as it should be.
+    """
+    queues = [row[0] for row in await look(store, _QUEUES[store.dialect_name], _list(names))]
+    for queue in queues:
         log.warning("jobs wait in the queue %r, and no job of this release is in it; see `toque jobs list`", queue)
-    return found
+    jobs = []
+    for queue, known in names.items():
+        for (name,) in await look(store, _NAMES[store.dialect_name], queue, _list(known)):
+            jobs.append(name)
+            log.warning(
+                "jobs %r wait in the queue %r, and this release has none of that name there; give one `name=`, or see "
+                "`toque jobs list`",
+                name,
+                queue,
+            )
+    return [*queues, *jobs]
+
+
+def _list(names: Collection[str]) -> str:
+    return msgspec.json.encode(sorted(names)).decode()

@@ -74,10 +74,7 @@ class Worker:
         self._slots = slots
         self._drain_s = drain_s
         self._alone = alone
-        names: dict[str, list[str]] = {}
-        for job in book.by_name.values():
-            names.setdefault(job.rules.queue, []).append(job.name)
-        self._table = JobTable(store, names)
+        self._table = JobTable(store, book.names)
         self._settling = Settling(self._table)
         self._runner = Runner(store, book, self._settling, self._wake_after)
         self._rescue = Rescue(self._table, tail, store.dialect_name)
