@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,6 +36,8 @@ def serve(
         fd: a listening socket that is open already.
     Raises: Failure, SetupError, SettingsError.
     """
+    # Until the server has its own: who is told to stop before he has begun has done so.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     flags = {"http.host": host, "http.port": port, "http.workers": workers}
     with TemporaryDirectory(prefix="toque-") as figures:
         with garbage.uncollected():
