@@ -118,3 +118,39 @@ def test_nothing_to_list_is_a_table_of_nothing(toque: Toque, laundry: Path) -> N
 
     assert said.code == 0
     assert "last error" in said.out
+
+
+NOBODY = "01a23027-8969-79d8-9f04-34983b6d64c5"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["events", "parked", "laundry", "--consumer", "laundry.iron"], "did you mean laundry.iron_what_is_dry?"),
+        *(
+            (["events", act, "laundry.iron", NOBODY, "--app", "laundry"], "did you mean laundry.iron_what_is_dry?")
+            for act in ("show", "retry", "discard")
+        ),
+        (["jobs", "list", "--queue", "washing-machine", "--app", "laundry"], "did you mean washing-machines?"),
+        (
+            ["events", "edit", "laundry.iron_what_is_dry", NOBODY, "--data", "@none.json", "--app", "laundry"],
+            "none.json cannot be read: No such file or directory",
+        ),
+        (["jobs", "list", "--limit", "-1", "--app", "laundry"], "Must be >= 1"),
+        (["events", "parked", "laundry", "--limit", "0"], "Must be >= 1"),
+    ],
+)
+def test_what_is_used_wrongly_is_said_with_what_was_meant(
+    toque: Toque, laundry: Path, words: list[str], hint: str
+) -> None:
+    said = toque(*words)
+
+    assert (said.code, said.out) == (2, "")
+    assert hint in " ".join(said.err.split())
+
+
+def test_a_list_that_is_empty_is_no_mistake(toque: Toque, laundry: Path) -> None:
+    consumer = toque("events", "parked", "laundry", "--consumer", "laundry.iron_what_is_dry", "--format", "json")
+    queue = toque("jobs", "list", "--queue", "idle-mangle", "--app", "laundry", "--format", "json")
+
+    assert (consumer.code, consumer.out) == (queue.code, queue.out) == (0, "[]\n")

@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from time import monotonic, time
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import msgspec
 from cyclopts import App as Commands
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from toque.cli import tables
 from toque.cli.databases import in_store, place_of
 from toque.cli.failures import Failure
-from toque.cli.parameters import AppTarget, Target
+from toque.cli.parameters import AppTarget, Limit, Target
 from toque.cli.tables import Format
 from toque.cli.target import load_app
 
@@ -66,7 +66,7 @@ def consumers(target: Target = ".", /, *, format: Format = "table") -> None:
 
 
 @events.command(name="list")
-def list_(target: Target = ".", /, *, since: str = "1h", limit: int = 100, format: Format = "table") -> None:
+def list_(target: Target = ".", /, *, since: str = "1h", limit: Limit = 100, format: Format = "table") -> None:
     """Print what was published.
 
     - `toque events list shop --since 2026-11-01T08:00`
@@ -98,7 +98,7 @@ def list_(target: Target = ".", /, *, since: str = "1h", limit: int = 100, forma
 
 
 @events.command
-def parked(target: Target = ".", /, *, consumer: str = "", limit: int = 100, format: Format = "table") -> None:
+def parked(target: Target = ".", /, *, consumer: str = "", limit: Limit = 100, format: Format = "table") -> None:
     """Print what could not be handled: what is tried again, dead letters, and what waits behind them.
 
     - `toque events parked shop --consumer shop.cook`
@@ -109,6 +109,8 @@ def parked(target: Target = ".", /, *, consumer: str = "", limit: int = 100, for
         format: For people, or for programs.
     """
     found = _acting(target, lambda operator, app: operator.parked(consumer, limit=limit))
+    if consumer and not found:
+        _require_consumer(target, consumer)
     tables.show(
         format,
         found,
@@ -148,6 +150,7 @@ def retry(consumer: str, event: str = "", /, *, app: AppTarget = ".", all: bool 
         raise Failure("name one event, or say --all", code=2)
     count = _acting(app, lambda operator, _: operator.retry(consumer, event))
     if not count:
+        _require_consumer(app, consumer)
         raise Failure(f"{consumer} has nothing parked that could be tried{f', of the id {event}' if event else ''}")
     print(f"{count} to be tried now")
 
@@ -159,7 +162,7 @@ def discard(consumer: str, event: str, /, *, app: AppTarget = ".") -> None:
     - `toque events discard shop.cook 01a2...`
     """
     if not _acting(app, lambda operator, _: operator.discard(consumer, event)):
-        raise _no_such(app, consumer, event)
+        _refuse(app, consumer, event)
     print("discarded")
 
 
@@ -174,9 +177,11 @@ def edit(consumer: str, event: str, /, *, data: str, version: int | None = None,
         data: JSON, or `@file`, or `-` for what comes in.
         version: Of the event's type, where the payload is of another one now.
     """
-    text = sys.stdin.read() if data == "-" else Path(data[1:]).read_text() if data.startswith("@") else data
     try:
+        text = sys.stdin.read() if data == "-" else Path(data[1:]).read_bytes() if data.startswith("@") else data
         payload = msgspec.json.encode(msgspec.json.decode(text))
+    except OSError as error:
+        raise Failure(f"{data[1:]} cannot be read: {error.strerror}", code=2) from None
     except msgspec.DecodeError as error:
         raise Failure(f"the payload is no JSON: {error}", code=2) from None
     known = _the(app, consumer, event)
@@ -214,7 +219,7 @@ def forget(consumer: str, /, *, app: AppTarget = ".") -> None:
     if consumer in _types(loaded):
         raise Failure(f"{consumer} is a handler of {loaded.name}; remove it from the app first")
     if not _acting(app, lambda operator, _: operator.forget(consumer)):
-        raise _unknown(app, consumer)
+        _require_consumer(app, consumer)
     print("forgotten")
 
 
@@ -224,7 +229,7 @@ def replay(
     /,
     *,
     since: Annotated[str, Parameter(name="--from")] = "",
-    position: Annotated[int | None, Parameter(name="--from-position")] = None,
+    position: Annotated[int | None, Parameter(name="--from-position", validator=validators.Number(gte=0))] = None,
     name: Annotated[str, Parameter(name="--as")] = "",
     detach: bool = False,
     app: AppTarget = ".",
@@ -297,26 +302,30 @@ async def _follow(operator: Operator, name: str, type: str) -> None:
 
 def _set_state(app: str, consumer: str, state: str) -> None:
     if not _acting(app, lambda operator, _: operator.set_state(consumer, state)):
-        raise _unknown(app, consumer)
+        _require_consumer(app, consumer)
+        raise Failure(f"{consumer} is a replay, and done")
     print(f"{consumer} is {state}")
 
 
 def _the(app: str, consumer: str, event: str) -> ParkedView:
     found = _acting(app, lambda operator, _: operator.parked(consumer, event, 1))
     if not found:
-        raise _no_such(app, consumer, event)
+        _refuse(app, consumer, event)
     return found[0]
 
 
-def _no_such(app: str, consumer: str, event: str) -> Failure:
-    return Failure(f"nothing of the id {event} is parked for {consumer}; see `toque events parked {app}`", code=1)
+def _refuse(app: str, consumer: str, event: str) -> NoReturn:
+    _require_consumer(app, consumer)
+    raise Failure(f"nothing of the id {event} is parked for {consumer}; see `toque events parked {app}`", code=1)
 
 
-def _unknown(app: str, consumer: str) -> Failure:
+def _require_consumer(app: str, consumer: str) -> None:
+    """Raises: Failure where there is none of that name: it is misspelt."""
     names = [row.name for row in _acting(app, lambda operator, loaded: operator.consumers(_types(loaded)))]
-    near = get_close_matches(consumer, names, 1)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names) or 'none'}"
-    return Failure(f"there is no consumer {consumer!r}; {hint}", code=2)
+    if consumer not in names:
+        near = get_close_matches(consumer, names, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names) or 'none'}"
+        raise Failure(f"there is no consumer {consumer!r}; {hint}", code=2)
 
 
 def _types(app: App) -> dict[str, str]:

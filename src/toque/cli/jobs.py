@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from toque.cli import tables
 from toque.cli.databases import in_store, place_of
 from toque.cli.failures import Failure
-from toque.cli.parameters import AppTarget
+from toque.cli.parameters import AppTarget, Limit
 from toque.cli.tables import Format
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def list_(
     app: AppTarget = ".",
     state: Literal["", "waiting", "later", "running", "dead"] = "",
     queue: str = "",
-    limit: int = 100,
+    limit: Limit = 100,
     format: Format = "table",
 ) -> None:
     """List the jobs that are to be done, and the dead letters.
@@ -50,7 +50,14 @@ def list_(
         limit: How many at most.
         format: For people, or for programs.
     """
-    found = _act(app, lambda desk: desk.jobs(state=state, queue=queue, limit=limit))
+
+    async def act(desk: Desk) -> list[Listed]:
+        found = await desk.jobs(state=state, queue=queue, limit=limit)
+        if queue and not found:
+            await _require_queue(desk, app, queue)
+        return found
+
+    found = _act(app, act)
     tables.show(format, found, ("job", "queue, key", "state", "due"), list(map(_row, found)), whole=ID_CHARS)
 
 
@@ -154,19 +161,22 @@ def resume(queue: str, /, *, app: AppTarget = ".") -> None:
 
 
 def _pause(target: str, queue: str, *, is_paused: bool) -> None:
-    """Raises: Failure where the app has no such queue, and the database knows of none: its name is misspelt."""
-    loaded, _, _ = place_of(target)
-    jobs = [operation.job for module in loaded.modules for operation in module.jobs]
-
     async def act(desk: Desk) -> None:
-        known = {job.queue for job in jobs if job is not None} | {one.name for one in await desk.queues()}
-        if queue not in known:
-            near = get_close_matches(queue, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
-            raise Failure(f"there is no queue {queue!r}; {hint}", code=2)
+        await _require_queue(desk, target, queue)
         await desk.pause(queue, is_paused=is_paused)
 
     _act(target, act)
+
+
+async def _require_queue(desk: Desk, target: str, queue: str) -> None:
+    """Raises: Failure where the app has no such queue, and the database knows of none: its name is misspelt."""
+    loaded, _, _ = place_of(target)
+    jobs = [operation.job for module in loaded.modules for operation in module.jobs]
+    known = {job.queue for job in jobs if job is not None} | {one.name for one in await desk.queues()}
+    if queue not in known:
+        near = get_close_matches(queue, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
+        raise Failure(f"there is no queue {queue!r}; {hint}", code=2)
 
 
 def _require(is_done: bool, otherwise: str) -> None:
