@@ -37,7 +37,7 @@ from toque.contract.errors import TooLarge, Unavailable
 from toque.messages.brokers.address import Address
 from toque.messages.brokers.broker import LATE_S, TIMEOUT_S, Incoming, Message, Refused, check
 from toque.messages.brokers.leases import Leases
-from toque.messages.brokers.link import Link
+from toque.messages.brokers.link import Link, Lost
 from toque.messages.brokers.waves import waves
 
 __all__ = ["open_broker"]
@@ -101,12 +101,15 @@ class NatsBroker:
     async def connect(self, timeout_s: float = TIMEOUT_S) -> None:
         await self.link.start(timeout_s)
 
-    async def _connect(self, lost: Callable[[], None]) -> _Session:
+    async def _connect(self, lost: Lost) -> _Session:
         async def on_lost() -> None:
             lost()
 
         async def on_error(error: Exception) -> None:
             log.debug("%s: %s", self.name, error)
+            # What was asked for gets no answer then, and its deadline would not say why.
+            if "permissions violation" in str(error).lower():
+                lost(str(error))
 
         client = Client()
         try:
@@ -122,8 +125,10 @@ class NatsBroker:
             )
             session = _Session(client, client.jetstream(timeout=TIMEOUT_S))
             await self._ensure_stream(session.jetstream)
-        except BaseException:
+        except BaseException as error:
             await client.close()
+            if isinstance(error, NatsError) and "authorization violation" in str(error).lower():
+                raise Refused(f"{self.name} does not let the app in: {error}.") from error
             raise
         return session
 

@@ -87,7 +87,7 @@ class RabbitBroker:
             # Plain: the "robust" connection hides what was lost, and has hung (aio-pika#636, #556).
             connection = await aio_pika.connect(f"{self._url}?heartbeat={HEARTBEAT_S}")
         except (AuthenticationError, ProbableAuthenticationError) as error:
-            raise Refused(f"{self.name} does not let the app in: {error}.") from error
+            raise Refused(f"{self.name} does not let the app in: {str(error).rstrip('.')}.") from error
         except InvalidFrameError as error:
             # What the server says of it does not come through the driver, which expected its consent.
             host = unquote(urlsplit(self._url).path[1:]) or "/"

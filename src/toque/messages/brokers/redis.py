@@ -96,7 +96,7 @@ class RedisBroker:
                 await examine(client)
         except AuthenticationError as error:
             await client.aclose()
-            raise Refused(f"{self.name} does not let the app in: {error}.") from error
+            raise Refused(f"{self.name} does not let the app in: {str(error).rstrip('.')}.") from error
         except BaseException:
             await client.aclose()
             raise
