@@ -52,3 +52,4 @@ async def test_jobs_that_were_renamed_are_missed(database_url: str, caplog: pyte
             pass
 
     assert "jobs 'post.send' wait in the queue 'letters', and this release has none of that name there" in caplog.text
+    assert "give it `name='send'`" in caplog.text

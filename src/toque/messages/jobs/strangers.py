@@ -59,10 +59,11 @@ async def warn_of_strangers(store: Store, names: Mapping[str, Collection[str]]) 
         for (name,) in await look(store, _NAMES[store.dialect_name], queue, _list(known)):
             jobs.append(name)
             log.warning(
-                "jobs %r wait in the queue %r, and this release has none of that name there; give one `name=`, or see "
-                "`toque jobs list`",
+                "jobs %r wait in the queue %r, and this release has none of that name there; if it was renamed, give "
+                "it `name=%r`, or see `toque jobs list`",
                 name,
                 queue,
+                name.rpartition(".")[2],
             )
     return [*queues, *jobs]
 
