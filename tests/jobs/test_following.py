@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from toque import AllRows, App, Delivery, Jobs, JobStatus, Progress, Retries, Steps, public
 from toque.contract.complaints import SetupError
+from toque.messages.jobs.book import RESULT_BYTES_MAX
 from toque.settings import Messages, Settings
 from toque.store import Store
 from toque.testing import running
@@ -190,3 +191,39 @@ def test_a_job_with_steps_is_no_transaction_itself() -> None:
 
     with pytest.raises(SetupError, match="transactions of their own"):
         app.serve()
+
+
+@pytest.mark.parametrize("kind", ["plain", "transaction", "step"])
+async def test_what_is_too_large_to_be_kept_is_no_result(database_url: str, other: Store, kind: str) -> None:
+    """A hundred megabytes were written, and read by each look at the job: nobody else got a turn meanwhile."""
+    app, begun = App("desk"), list[str]()
+    text = "x" * RESULT_BYTES_MAX
+
+    async def large() -> str:
+        begun.append("step")
+        return text
+
+    @app.job()
+    async def plain() -> str:
+        begun.append("plain")
+        return text
+
+    @app.job()
+    async def transaction(db: AllRows) -> str:
+        begun.append("transaction")
+        return text
+
+    @app.job()
+    async def step(steps: Steps) -> None:
+        await steps.run("large", large)
+
+    @app.command(allow=public)
+    async def begin(jobs: Jobs) -> None:
+        jobs.enqueue({"plain": plain, "transaction": transaction, "step": step}[kind])
+
+    async with running(app, database_url=database_url) as harness:
+        await harness.call("desk.begin")
+        ((reason,),) = await until(lambda: rows(other, "SELECT reason FROM toque.job_dead"))
+
+    assert f"{RESULT_BYTES_MAX + 2} bytes, and at most {RESULT_BYTES_MAX} are kept" in reason
+    assert begun == [kind]

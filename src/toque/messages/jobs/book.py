@@ -15,7 +15,7 @@ from toque.codecs.json import encode as encode_json
 from toque.contract.access import public
 from toque.contract.conversion import dec_hook
 from toque.contract.errors import Invalid
-from toque.contract.job import JobRules
+from toque.contract.job import GiveUp, JobRules
 from toque.contract.limits import Limits
 from toque.contract.operation import Kind, Operation
 from toque.contract.schedule import Schedule
@@ -26,6 +26,8 @@ __all__ = ["Book", "Compiled"]
 DATA_BYTES_MAX = 256 * 1024
 """The largest inputs, as for events: who has more to say enqueues where it is found."""
 
+RESULT_BYTES_MAX = 1024 * 1024
+"""The largest result that is kept: whoever asks for a job's status is answered all of it, each time."""
 
 STEPS_MAX = 1000
 """Functions that are kept compiled as steps: far more than an app has, unless it makes them as it goes."""
@@ -84,8 +86,17 @@ class Compiled:
         return value if self.plan.shape is None else self.plan.shape(value)
 
     def result(self, value: Any) -> str:
-        """What the function returned, as it is kept: its declared output alone."""
-        return encode_json(self.shaped(value)).decode()
+        """What the function returned, as it is kept: its declared output alone.
+
+        Raises: GiveUp where it is too large: it would be so the next time.
+        """
+        data = encode_json(self.shaped(value))
+        if len(data) > RESULT_BYTES_MAX:
+            raise GiveUp(
+                f"what {self.name} returned has {len(data)} bytes, and at most {RESULT_BYTES_MAX} are kept; "
+                "return where it is to be found"
+            )
+        return data.decode()
 
     def read_result(self, text: str | None) -> Any:
         """What was kept, of the declared type again."""
