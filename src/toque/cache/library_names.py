@@ -20,12 +20,14 @@ MOVING = {
     "uuid": {"uuid1", "uuid4", "uuid6", "uuid7", "uuid8", "getnode"},
     "builtins": {"open", "input", "eval", "exec", "compile", "__import__", "globals", "locals", "vars", "id", "hash"},
     "operator": {"attrgetter", "methodcaller"},
+    "functools": {"dispatch"},
     "inspect": {"stack", "currentframe"},
     "logging": set(),
     "sqlalchemy": {"create_engine", "create_async_engine", "engine_from_config", "async_engine_from_config"},
     "toque": {"HttpClient", "CURRENT"},
 }
-"""Names of theirs that answer otherwise each time: the clock, chance, files, the network, memory."""
+"""Names of theirs that answer otherwise each time: the clock, chance, files, the network, memory. Where
+`functools.singledispatch` sends a call, nobody looks."""
 
 STILL = {
     "asyncio": {"CancelledError", "TaskGroup", "TimeoutError", "create_task", "gather", "shield", "sleep", "to_thread"},
@@ -36,7 +38,11 @@ first, lets the clock decide what the answer is."""
 CLOCKS = frozenset({"astimezone", "fromtimestamp", "now", "today", "utcnow"})
 """Attributes that tell the time, or the place, wherever they are found: an object's class is not in the code."""
 
-CONSTANT = ("decimal", "fractions", "datetime", "uuid", "zoneinfo", "typing", "re", "logging", "sqlalchemy")
+CONSTANT = frozenset(
+    """
+    dataclasses datetime decimal fractions logging re sqlalchemy typing uuid zoneinfo
+    """.split()  # noqa: SIM905 - as above
+)
 """Whose objects nobody changes, but for those below."""
 
 SESSIONS = ("sqlalchemy.engine", "sqlalchemy.orm.session", "sqlalchemy.orm.scoping", "sqlalchemy.ext.asyncio")

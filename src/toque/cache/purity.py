@@ -9,11 +9,25 @@ from __future__ import annotations
 import builtins
 import dis
 import enum
+import inspect
 import sys
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import _lru_cache_wrapper, partial
 from operator import itemgetter
-from types import BuiltinFunctionType, CodeType, FunctionType, GenericAlias, MethodType, ModuleType, UnionType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    EllipsisType,
+    FunctionType,
+    GenericAlias,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+    NoneType,
+    NotImplementedType,
+    UnionType,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 from toque.cache.library_names import CLOCKS, CONSTANT, LIBRARIES, MOVING, SESSIONS, STILL
@@ -23,6 +37,8 @@ from toque.contract.code import TooMuch, codes_of, is_library, is_of_library, re
 __all__ = ["Impure", "module_of", "named_by", "why_impure"]
 
 _MUTABLE = (list, dict, set, bytearray)
+_PLAIN = (bool, int, float, complex, str, bytes, NoneType, NotImplementedType, EllipsisType)
+_BUILT_IN = (BuiltinFunctionType, MethodWrapperType, WrapperDescriptorType)
 
 
 class Impure(Exception):
@@ -45,7 +61,7 @@ def named_by(name: str, value: Any) -> Iterable[tuple[str, Any]]:
     """What *value*, which code calls *name*, names in turn. Raises: Impure."""
     if isinstance(value, enum.Enum):
         return [(name, type(value))]
-    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+    if isinstance(value, _PLAIN):
         return ()
     if isinstance(value, (tuple, frozenset)):
         return [(name, item) for item in value]
@@ -53,7 +69,7 @@ def named_by(name: str, value: Any) -> Iterable[tuple[str, Any]]:
         raise Impure(f"it uses {name}, a {type(value).__name__} that may change")
     if isinstance(value, ModuleType):
         raise Impure(f"it uses the module {value.__name__} as a whole")
-    if isinstance(value, (FunctionType, type, BuiltinFunctionType)) or callable(value):
+    if callable(value):
         return _of_callable(name, value)
     return _of_object(name, value)
 
@@ -63,14 +79,14 @@ def _of_callable(name: str, value: Any) -> Iterable[tuple[str, Any]]:
         return [(name, value.__func__), (name, value.__self__)]
     if isinstance(value, partial):
         return [(name, each) for each in (value.func, *value.args, *value.keywords.values())]
-    owner = getattr(value, "__self__", None) if isinstance(value, BuiltinFunctionType) else None
+    owner = getattr(value, "__self__", None) if isinstance(value, _BUILT_IN) else None
     if owner is not None and not isinstance(owner, ModuleType):
         # A method of a class that is written in C, or of an object of one.
         _check_library(name, module_of(owner if isinstance(owner, type) else type(owner)), value.__name__)
         return () if isinstance(owner, type) else [(name, owner)]
     if isinstance(value, (FunctionType, type)) and not is_of_library(value):
         return _of_function(value) if isinstance(value, FunctionType) else _of_class(value)
-    if isinstance(value, (FunctionType, type, BuiltinFunctionType)):
+    if isinstance(value, (FunctionType, type, *_BUILT_IN)):
         _check_library(name, module_of(value), getattr(value, "__name__", name))
         return ()
     return _of_object(name, value)
@@ -85,8 +101,10 @@ def _of_object(name: str, value: Any) -> Iterable[tuple[str, Any]]:
         raise Impure(f"it uses {name}, which reads a database by itself")
     if top in CONSTANT or isinstance(value, (GenericAlias, UnionType)):
         return ()
+    if isinstance(value, _lru_cache_wrapper):
+        raise Impure(f"it uses {name}, which keeps what it has answered, and that may change")
     if isinstance(value, (range, slice, property, staticmethod, classmethod)) or top == "functools":
-        parts = (getattr(value, part, None) for part in ("fget", "__func__", "__wrapped__", "func"))
+        parts = (getattr(value, part, None) for part in ("fget", "__func__", "__wrapped__", "func", "dispatcher"))
         return [(name, part) for part in parts if part is not None]
     if _is_frozen(cls):
         return [(name, cls), *((name, getattr(value, field, None)) for field in _fields(cls))]
@@ -105,15 +123,42 @@ def _fields(cls: Any) -> tuple[str, ...]:
 
 
 def _of_class(cls: type) -> Iterator[tuple[str, Any]]:
-    """The code of a class of the app; what a model says of its rows is SQL, and looked at as such."""
+    """What a class of the app has, for its code and whoever has an object of it; what a model says of its rows is SQL,
+    and looked at as such."""
     if hasattr(cls, "__mapper__") or hasattr(cls, "metadata"):
         return
     yield from ((base.__name__, base) for base in (*cls.__bases__, type(cls)))
     for name, member in vars(cls).items():
-        if isinstance(member, (FunctionType, staticmethod, classmethod, property)) and not name.startswith("__rows"):
-            yield f"{cls.__name__}.{name}", member
+        is_left_out = name.startswith("__rows") or (name in ("__hash__", "__repr__") and _is_generated(member))
+        parts = [] if is_left_out else list(_of_member(name, member))
+        if parts and is_attribute_written(cls, name):
+            raise Impure(f"it uses {cls.__name__}.{name}, which other code changes")
+        yield from ((f"{cls.__name__}.{name}", part) for part in parts)
+    if issubclass(cls, enum.Enum):
+        yield from ((f"{cls.__name__}.{member.name}", member.value) for member in cls)
     for field in _factories(cls):
         yield f"a default of {cls.__name__}", field
+
+
+def _is_generated(member: Any) -> bool:
+    """Whether `dataclasses` or attrs has written it."""
+    function = inspect.unwrap(member) if callable(member) else None
+    return isinstance(function, FunctionType) and function.__code__.co_filename.startswith("<")
+
+
+def _of_member(name: str, member: Any) -> Iterator[Any]:
+    kind = type(member)
+    if hasattr(kind, "__get__"):
+        if isinstance(member, (FunctionType, staticmethod, classmethod, property)) or kind.__module__ == "functools":
+            yield member
+        elif not is_library(kind.__module__):
+            yield kind
+    elif not name.endswith("_") and name not in _MACHINERY:
+        yield member
+
+
+_MACHINERY = frozenset({"_abc_impl", "_field_defaults", "model_config"})
+"""What `abc`, `NamedTuple` and pydantic write into a class, beside what ends with `_`."""
 
 
 def _factories(cls: Any) -> Iterator[Any]:
