@@ -219,6 +219,22 @@ async def test_when_the_server_stops_clients_are_told_when_to_come_back(shop: Ha
         assert events.retry_ms != before
 
 
+async def test_who_cannot_be_let_in_now_is_told_when_to_come_back() -> None:
+    """To a browser 503 said that it is to give up: of thousands that came back after a restart, those that were refused
+    stayed away."""
+    settings = Settings(live=Live(subscriptions_max=0))
+    async with (
+        running(app, settings=settings) as shop,
+        granian_serving(shop.serving.edge) as address,
+        following(f"http://{address}/shelves/1") as events,
+    ):
+        last = await events.next()
+
+        assert (events.answer.status_code, events.answer.headers["content-type"]) == (200, "text/event-stream")
+        assert (last.type, last.data["code"]) == ("end", "overloaded")
+        assert events.retry_ms >= 1000
+
+
 async def test_a_silent_stream_says_that_it_is_there(shop: Harness, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("toque.transports.events.HEARTBEAT_S", 0.05)
     async with following(f"{url}/shelves/1") as events:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from toque.cache.knowledge import Key
     from toque.settings import Live as Limits
 
-__all__ = ["Live", "why_not_live"]
+__all__ = ["Live", "is_passing", "why_not_live"]
 
 log = logging.getLogger("toque.live")
 
@@ -276,7 +276,7 @@ class Live:
             log.error("%s failed while it was followed", topic.plan.operation.name, exc_info=error)
             self._end(topic, Internal())
             return
-        if type(error) not in (Overloaded, Unavailable) and error.code not in TRANSIENT:
+        if not is_passing(error):
             self._end(topic, error)
             return
         topic.failures += 1
@@ -342,6 +342,11 @@ class Live:
 
 
 TRANSIENT = frozenset({"deadline_exceeded", "conflict", "in_progress"})
+
+
+def is_passing(error: Error) -> bool:
+    """Whether it befell one run alone, and is no answer."""
+    return type(error) in (Overloaded, Unavailable) or error.code in TRANSIENT
 
 
 class Gone(Exception):

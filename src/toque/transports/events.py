@@ -14,7 +14,7 @@ from random import uniform
 from typing import Any, NamedTuple
 
 from toque.cache.kept import KeptAnswer
-from toque.cache.live import Live
+from toque.cache.live import Live, is_passing
 from toque.cache.subscription import Subscription
 from toque.cache.tags import tag
 from toque.call.context import Context
@@ -58,14 +58,20 @@ class Events:
         self._encode: Callable[[Any], bytes] = encode
 
     async def answer(self, scope: Any, proto: Any, context: Context, arguments: Any) -> None:
-        """Answer one request until its client leaves, or may not go on. Raises: what the first call raises."""
+        """Answer one request until its client leaves, or may not go on. Raises: what the first call answers with."""
         # One watcher from begin to end: granian wakes one of several only.
         leaving = context.left and asyncio.ensure_future(_left(context.left))
         if leaving is not None:
             context.left = lambda: asyncio.shield(leaving)
         subscription: Subscription | None = None
         try:
-            subscription = await self._live.subscribe(self._plan, context, arguments)
+            try:
+                subscription = await self._live.subscribe(self._plan, context, arguments)
+            except Error as error:
+                if not is_passing(error):
+                    raise
+                self.put_off(proto, error)
+                return
             if scope.method == "HEAD":
                 proto.response_empty(200, LIVE.headers)
                 return
@@ -77,6 +83,11 @@ class Events:
                 self._live.leave(subscription)
             if leaving is not None:
                 leaving.cancel()
+
+    def put_off(self, proto: Any, error: Error) -> None:
+        """Let a client that cannot be let in now come back: to a browser, another status than 200 says that it is to
+        give up for good (HTML, 9.2.3 "Processing model"). Of ten thousand that come after a restart, some are shed."""
+        proto.response_bytes(200, LIVE.headers, _last(error))
 
     async def _send(self, scope: Any, proto: Any, subscription: Subscription) -> None:
         stream = open_events(scope, proto, LIVE.headers, self._live.limits.lag_s)
