@@ -15,7 +15,7 @@ import time
 from sqlalchemy import MetaData, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from toque import App, Database, public
+from toque import AllRows, App, Database, public
 from toque.store.rows import SHARED, declare
 
 
@@ -40,6 +40,11 @@ async def pots(db: Database) -> list[int]:
 @app.query("/clock", allow=public)
 async def clock(db: Database) -> float:
     return time.time()
+
+
+@app.query("/audit", allow=public)
+async def audit(db: AllRows) -> list[int]:
+    return await db.all(int, select(Pot.id))
 
 
 @app.query("/nothing", allow=public)
@@ -72,12 +77,13 @@ def test_explain_shows_what_a_query_was_seen_to_read(toque: Toque, pottery: Path
 
 
 def test_check_names_the_queries_that_always_ask_the_database(toque: Toque, pottery: Path) -> None:
-    assert toque("check").out.splitlines() == ["pottery 0.1.0: 4 operations, nothing wrong"]
+    assert toque("check").out.splitlines() == ["pottery 0.1.0: 5 operations, nothing wrong"]
     said = toque("check", "--queries")
 
     assert said.code == 0
     assert said.out.splitlines() == [
         "pottery.pots asks the database each time: it was a text",
         "pottery.clock asks the database each time: it uses time.time",
-        "pottery 0.1.0: 4 operations, nothing wrong",
+        "pottery.audit asks the database each time: it asks for AllRows",
+        "pottery 0.1.0: 5 operations, nothing wrong",
     ]

@@ -23,7 +23,7 @@ from toque.contract.principal import Principal
 from toque.contract.signature import Signature
 from toque.settings import Cache as CacheSettings
 from toque.settings import Settings
-from toque.store.database import Database
+from toque.store.database import AllRows, Database
 from toque.system.stores import writes_statistics
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _reasons(operation: Operation, signature: Signature, pantry: Pantry, setting
         yield "database.direct_url is not set, and through a pooler no change is heard of"
     if not operation.is_cached:
         yield "cached=False"
-    if Database not in asks_for and operation.reads is None:
+    if asks_for.isdisjoint((Database, AllRows)) and operation.reads is None:
         yield "it asks for no Database"
     if signature.is_stream or takes_upload(signature):
         yield "it is a stream"
