@@ -20,7 +20,7 @@ from toque.contract.freshness import STRICT, Freshness
 from toque.contract.nodes import holds, holds_carried, nodes_of
 from toque.contract.operation import Kind, Operation
 from toque.contract.principal import Principal
-from toque.contract.signature import Signature
+from toque.contract.signature import Place, Signature
 from toque.settings import Cache as CacheSettings
 from toque.settings import Settings
 from toque.store.database import AllRows, Database
@@ -201,9 +201,13 @@ def cached_query(
     settings: CacheSettings,
 ) -> CachedQuery:
     """*operation* as *cache* answers it."""
+    from toque.cache.front import Front
     from toque.cache.policy import CachedQuery
 
     asks_for = pantry.closure(tp for _, tp in signature.resources)
+    # Caches on the way know a request by its URL and headers (RFC 9111, 2), and so does `transports/repeats.py`.
+    has_body = bool(signature.places(Place.BODY, Place.MEMBER))
+    is_open = isinstance(operation.allow, Access) and not operation.allow.needs_principal
     query = cache.queries[operation.name] = CachedQuery(
         cache,
         operation.name,
@@ -213,9 +217,9 @@ def cached_query(
         inputs=[found.type for found in signature.inputs],
         # What else is asked for may know him, if the author vouches for it.
         is_about_caller=Principal in asks_for or Context in asks_for or bool(asks_for - KNOWN),
-        is_public=isinstance(operation.allow, Access) and not operation.allow.needs_principal,
+        is_public=is_open and not has_body,
         reads=None if operation.reads is None else _tables(operation.reads),
-        front=_front(settings, operation),
+        front=Front() if has_body else _front(settings, operation),
     )
     return query
 
