@@ -45,6 +45,10 @@ def make_app() -> App:
         await db.all(int, select(Tide.id))
         return datetime.fromisoformat(at)
 
+    @app.query("/depths", allow=public)
+    async def depths(db: Database) -> list[float]:
+        return [float(each) for each in ("1.5", "nan", *await db.all(str, select(Tide.id)))]
+
     @app.query("/names", allow=public, stale_if_error_s=60)
     async def names(counts: Annotated[dict[str, int], InBody()], db: Database) -> list[str]:
         await db.all(int, select(Tide.id))
@@ -91,8 +95,10 @@ async def test_a_time_keeps_its_zone(database_url: str, path: str, accept: str) 
             assert (await tides.get(target, headers=headers)).content == truth.content
 
 
-async def test_an_answer_with_a_time_is_kept(database_url: str) -> None:
+# What is not a number kept its query, whatever the inputs, from memory for good: it equals nothing, itself included.
+@pytest.mark.parametrize("path", ["/moment?at=2026-06-01", "/depths"])
+async def test_an_answer_with_times_or_what_is_not_a_number_is_kept(database_url: str, path: str) -> None:
     async with running(make_app(), database_url=database_url) as tides:
-        statuses = [(await tides.get("/moment?at=2026-06-01")).headers["cache-status"] for _ in range(3)]
+        statuses = [(await tides.get(path)).headers["cache-status"] for _ in range(3)]
 
     assert "toque; hit" in statuses
