@@ -138,6 +138,23 @@ ACTS = {
 
 
 @ON_POSTGRES
+async def test_what_an_author_vouches_for_is_kept_only_where_its_changes_are_told(
+    kitchen: Harness, database_url: str
+) -> None:
+    """It was kept wherever he vouched, and nothing dropped it any more."""
+
+    async def count() -> Any:
+        return (await kitchen.get("/trusted", headers={"cache-control": "no-cache"})).json()
+
+    assert [await count() for _ in range(3)] == [2] * 3
+    await run(database_url, ["ALTER TABLE dish DISABLE TRIGGER ALL"])
+
+    assert [await count() for _ in range(3)] == [2] * 3
+    await run(database_url, ["INSERT INTO dish (id, name, price) VALUES (3, 'tea', 1)"])
+    assert [await count() for _ in range(3)] == [3] * 3
+
+
+@ON_POSTGRES
 @pytest.mark.parametrize("act", ACTS)
 async def test_it_is_seen_at_once_by_who_is_strict(kitchen: Harness, database_url: str, act: str) -> None:
     await is_kept(kitchen)

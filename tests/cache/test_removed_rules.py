@@ -157,7 +157,7 @@ REMOVED: dict[str, tuple[Callable[[Path], Awaitable[None]], Remove]] = {
     "what is its caller's alone is given to nobody else": (callers, _instead(rules, "is_for_others", lambda _: True)),
     "what a statement asks about the caller is noted": (callers, _around(Noting, "statement", _hears_nothing)),
     "what depends on its caller is private": (callers, _around(CachedQuery, "_address", _public)),
-    "what nobody can track is not kept": (writers, _instead(CachedQuery, "_is_tracked", lambda self, noting: True)),
+    "what nobody can track is not kept": (writers, _instead(CachedQuery, "_why_untracked", lambda *_: "")),
     "tables that an author vouches for are watched": (writers, _around(CachedQuery, "__init__", _trusts_nothing)),
     "SQLite is asked for news before each answer": (writers, _instead(SqliteLooker, "has_news", lambda self: False)),
     "what a query reads is watched while it runs": (writers, _instead(rules, "may_keep", lambda at, lasting: lasting)),

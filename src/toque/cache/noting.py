@@ -12,7 +12,7 @@ from toque.contract.principal import Principal
 from toque.store.facts import Fact, Known
 from toque.store.plans import Plan
 
-__all__ = ["Noting"]
+__all__ = ["Noting", "why_blind"]
 
 
 class Noting:
@@ -49,8 +49,7 @@ class Noting:
             elif binds and _moves(binds):
                 self._refuse("one of its values is made anew at each run")
             elif not reading.tables <= self._captured:
-                blind = reading.tables - self._captured
-                self._refuse(f"changes of {', '.join(sorted(blind))} are not told")
+                self._refuse(why_blind(reading.tables, self._captured))
             else:
                 self._tell(reading.read_set(binds, parameters, self._caller))
         except Exception as error:
@@ -68,6 +67,12 @@ class Noting:
 
     def _refuse(self, why: str) -> None:
         self.why_not = self.why_not or why
+
+
+def why_blind(tables: Iterable[str], captured: Set[str]) -> str:
+    """Which of *tables* nobody tells of; empty where each is *captured*."""
+    blind = sorted({*tables} - captured)
+    return f"changes of {', '.join(blind)} are not told" if blind else ""
 
 
 EVERYTHING: FactName = ("everything", ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from asyncio import CancelledError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from toque.cache.front import Front
 from toque.cache.kept import Canonical, KeptAnswer, Unfit
 from toque.cache.knowledge import Key, Knowledge
 from toque.cache.learned import Learned
-from toque.cache.noting import Noting
+from toque.cache.noting import Noting, why_blind
 from toque.cache.predicates import Predicate, ReadSet
 from toque.cache.runner import How, Landed, Landing
 from toque.call.context import Context
@@ -259,17 +259,18 @@ class CachedQuery:
         except (CancelledError, *_OWN):
             raise
         except Exception as error:
-            is_shared = self._tells(key, noting) and self._is_tracked(noting)
+            is_shared = self._tells(key, noting) and not self._why_untracked(noting, captured)
             return Landing(Failure(error), is_lasting=False, is_shared=is_shared)
         finally:
             context.reads, context.mark = None, mark
-        return self._landing(value, key, noting, is_same=captured is cache.captured)
+        return self._landing(value, key, noting, captured)
 
-    def _landing(self, value: Any, key: Key, noting: Noting, *, is_same: bool) -> Landing:
+    def _landing(self, value: Any, key: Key, noting: Noting, captured: Set[str]) -> Landing:
         is_told = self._tells(key, noting)
-        if not self._is_tracked(noting):
+        is_same = captured is self._cache.captured
+        if why := self._why_untracked(noting, captured):
             if is_same:  # Else it was found out meanwhile whose changes are told.
-                self._give_up(noting.why_not)
+                self._give_up(why)
             return Landing(_Plain(value), is_lasting=False, is_shared=False)
         try:
             kept = self._canonical.kept(value if self._shape is None else self._shape(value))
@@ -324,9 +325,9 @@ class CachedQuery:
     def _tells(self, key: Key, noting: Noting) -> bool:
         return self.knowledge.tells(key, noting.asked)
 
-    def _is_tracked(self, noting: Noting) -> bool:
-        """Whether a change of what was read will be heard of, or the author has said what that is."""
-        return not noting.why_not or self._reads is not None
+    def _why_untracked(self, noting: Noting, captured: Set[str]) -> str:
+        """Why no change of what was read would be heard of, which its author may have said; empty where it would."""
+        return noting.why_not if self._reads is None else why_blind(self._reads, captured)
 
     def _give_up(self, why: str) -> None:
         if not self.why_not:
