@@ -172,7 +172,8 @@ class Selects:
         elif kind == 1:
             statement = statement.distinct()
         elif kind == 2:
-            over = func.row_number().over(partition_by=self.column(froms), order_by=self.column(froms, "id"))
+            # Rows that nothing puts in order would be counted as the plan has it.
+            over = func.row_number().over(partition_by=self.column(froms), order_by=[each.c.id for each in froms])
             statement = statement.add_columns(over.label("place"))
         elif kind == 3:
             statement = statement.add_columns(self.scalar(froms).label("looked_up"))
