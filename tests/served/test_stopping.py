@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -19,6 +19,8 @@ from running import GIVE_UP_S, Served, is_running, serving, until
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from wire import Wire, get
+
+from toque.transports.server import CRASHES_MAX
 
 pytestmark = pytest.mark.xdist_group("stopping")
 
@@ -211,10 +213,8 @@ def test_a_server_that_is_stopped_while_it_starts_ends(tmp_path: Path, delay_s: 
         assert served.workers() == []
 
 
-@pytest.mark.soak
 def test_a_worker_that_dies_is_replaced_and_the_others_go_on(tmp_path: Path) -> None:
     with kitchen(tmp_path, 2) as served:
-        time.sleep(6)  # One that dies within five seconds of its start is taken for one that cannot start.
         first, second = served.workers()
         os.kill(first, signal.SIGKILL)
         until(lambda: len(served.workers()) == 2 and first not in served.workers(), "another worker")
@@ -224,12 +224,30 @@ def test_a_worker_that_dies_is_replaced_and_the_others_go_on(tmp_path: Path) -> 
         assert all(httpx.get(f"{served.url}/hello").status_code == 200 for _ in range(20))
 
 
-def test_a_server_whose_worker_cannot_start_ends_with_1(tmp_path: Path) -> None:
-    with kitchen(tmp_path, 2) as served:
-        os.kill(served.workers()[0], signal.SIGKILL)
+def test_a_server_whose_workers_end_soon_again_and_again_ends_with_1(tmp_path: Path) -> None:
+    with kitchen(tmp_path) as served:
+
+        def is_over() -> bool:
+            for worker in served.workers():
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+            return served.process.poll() is not None
+
+        until(is_over, "its end")
 
         assert served.wait() == 1
-        assert "SIGKILL" in served.log()
+        assert served.log().count("was ended by SIGKILL; another takes its place") >= CRASHES_MAX
+        assert "SIGKILL; the server stops" in served.log()
+
+
+def test_a_server_whose_job_ends_its_process_goes_on(tmp_path: Path) -> None:
+    """The second worker that a job ended, within a second of its start, was taken for one that cannot start."""
+    with serving("crashing", tmp_path) as served:
+        assert httpx.post(f"{served.url}/crash", timeout=GIVE_UP_S).status_code == 204
+        until(lambda: "1 are put aside" in served.log(), "the end of the job")
+        until(served.answers, "another worker")
+
+        assert served.log().count("another takes its place") == 3
 
 
 def test_a_worker_does_not_outlive_its_server(tmp_path: Path) -> None:

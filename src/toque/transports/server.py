@@ -15,7 +15,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -59,6 +59,13 @@ CLOSING_S = 0.2
 
 FILE_THREADS = 64
 """Threads of a worker that read files, made as they are needed: disks serve few readers at once well."""
+
+SOON_S = 5.5
+"""What granian takes for soon."""
+
+CRASHES_MAX = 5
+"""How many workers in a row may be ended by what they do, each soon after its start: a job or an event that ends its
+process is put aside after three or four, and one that is there at the start ends each of them at once."""
 
 PR_SET_PDEATHSIG = 1
 """linux/prctl.h; there is no module for it."""
@@ -197,8 +204,12 @@ class _Server(MPServer):
 
     def _spawn_workers(self, spawn_target: Any, target_loader: Any) -> None:
         super()._spawn_workers(spawn_target, target_loader)
-        # So that granian takes one that ends soon for one that cannot start.
-        self.respawned_wrks = dict.fromkeys(range(self.workers), time.monotonic())
+        self.respawned_wrks = _Starts(self._has_crashed, dict.fromkeys(range(self.workers), time.monotonic()))
+
+    def _has_crashed(self, at: int) -> bool:
+        """Whether the worker ended by what it did: one that cannot start says why, and ends with 1."""
+        code: int | None = self.wrks[at].inner.exitcode
+        return code != 1
 
     def _respawn_workers(self, workers: Any, *args: Any, **options: Any) -> None:
         for at in workers:
@@ -253,6 +264,25 @@ class _Server(MPServer):
         for worker in self.wrks:
             if worker.is_alive():
                 os.kill(worker._id(), STOPPING)
+
+
+class _Starts(dict[int, float]):
+    """When each worker was started, as granian asks it: one that ends soon after is taken for one that cannot start,
+    and all of them are stopped. For one that has crashed it is long ago, some times in a row."""
+
+    def __init__(self, has_crashed: Callable[[int], bool], starts: Mapping[int, float]) -> None:
+        super().__init__(starts)
+        self._has_crashed = has_crashed
+        self._crashes = 0
+
+    def get(self, at: int, default: Any = 0.0) -> Any:
+        started: Any = super().get(at, default)
+        if time.monotonic() - started > SOON_S:
+            self._crashes = 0
+        elif self._has_crashed(at) and self._crashes < CRASHES_MAX:
+            self._crashes += 1
+            return 0.0
+        return started
 
 
 def waiting(port: int) -> int:
