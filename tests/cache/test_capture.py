@@ -272,6 +272,21 @@ async def test_a_table_without_keys_is_told(library: Store) -> None:
         assert {c.table for c in (await changes.look(before.snapshot)).changes} == {"heap"}, statement
 
 
+@pytest.mark.parametrize("name", ["50% of it", "$body$", "it's", "changed", "toque_old"])
+async def test_names_that_the_triggers_use_themselves_are_told_apart(library: Store, name: str) -> None:
+    words = ("found", "changed", "toque_new", "slot", "50%")
+    odd = Table(name, MetaData(), *(Column(word, Integer, primary_key=True) for word in words))
+    await _run(library.url, odd.create)
+    assert await install(library.url, [odd]) == [name]
+    assert await faults(library.url, [odd]) == {}
+    changes = changes_of(library, [odd])
+    before = await changes.look(None)
+    await _run(library.url, lambda connection: connection.execute(insert(odd), [dict.fromkeys(words, 7)]))
+
+    (change,) = (await changes.look(before.snapshot)).changes
+    assert (change.table, change.images) == (name, (dict.fromkeys(words, 7),))
+
+
 async def test_a_missing_trigger_is_noticed_and_put_up_again(library: Store) -> None:
     drop = {
         "sqlite": "DROP TRIGGER toque_change_update_book",

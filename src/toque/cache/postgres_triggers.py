@@ -55,7 +55,8 @@ _TYPES = {
 # is in the inner block, which is a savepoint, so that nothing is written in one and no transaction number is spent.
 # Each table has a function of its own, so its name is written there: an argument costs an array at every statement.
 _FUNCTION = """
-CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $body$
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS ${tag}$
+#variable_conflict use_column
 DECLARE
     found pg_catalog.jsonb[];
 BEGIN
@@ -84,7 +85,7 @@ BEGIN
         PERFORM toque.bound_change();
     END IF;
     RETURN NULL;
-END $body$
+END ${tag}$
 """
 
 _DDL_FUNCTION = f"""
@@ -143,7 +144,8 @@ _POLICIES = text(
     """
 )
 
-_preparer: Any = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
+# asyncpg takes `%` as it is; where it stands for a parameter, SQLAlchemy would write it twice.
+_preparer: Any = postgresql.dialect(paramstyle="numeric_dollar").identifier_preparer  # type: ignore[no-untyped-call]
 
 
 def install(connection: Connection, tables: Sequence[Table]) -> list[str]:
@@ -251,6 +253,7 @@ def _function(table: Table) -> tuple[str, str]:
     name = f"capture_{digest}"
     definition = _FUNCTION.format(
         function=f"toque.{name}",
+        tag=name,  # No table's name has it within.
         told=_literal(table.fullname),
         image=image,
         names=", ".join(map(_preparer.quote, keys)),
@@ -258,7 +261,6 @@ def _function(table: Table) -> tuple[str, str]:
         all=IMAGES_MAX + 1,
         share=BOUND_SHARE,
     )
-    # asyncpg takes `%` as it is; SQLAlchemy's driver strings do too.
     return name, definition
 
 
