@@ -20,6 +20,7 @@ from sqlalchemy.sql.schema import Column
 from toque.contract.errors import NotFound
 from toque.store.compilation import Compilation
 from toque.store.constraints import forbidden
+from toque.store.guard import written_table
 from toque.store.guarded_reading import May
 from toque.store.guarded_rows import columns_of
 from toque.store.rows import Guarded
@@ -37,7 +38,7 @@ def denials_of(statement: Any, dialect: Any, names: tuple[str, ...]) -> Denials 
     guard = getattr(dialect, "guard", None)
     if guard is None or not isinstance(statement, (Update, Delete)):
         return None
-    _, rules = guard.find(statement.table)
+    _, rules = guard.find(written_table(statement))
     return Denials(statement, rules, dialect, names) if isinstance(rules, Guarded) else None
 
 
@@ -49,7 +50,7 @@ def denials_in_session(
     guard = getattr(dialect, "guard", None)
     if guard is None or not isinstance(statement, (Update, Delete)):
         return None
-    key = _pinned(guard.find(statement.table)[0], statement._where_criteria)
+    key = _pinned(guard.find(written_table(statement))[0], statement._where_criteria)
     if affected >= len(rows) and key and all(condition.operator is operators.eq for condition in key):
         return None
     denials = denials_of(statement, dialect, tuple(rows[0]))

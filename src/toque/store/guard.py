@@ -16,7 +16,7 @@ from toque.store.sql import Sql
 if TYPE_CHECKING:
     from toque.store.named import Named
 
-__all__ = ["Guard", "Refused", "guard_of", "refuse"]
+__all__ = ["Guard", "Refused", "guard_of", "refuse", "written_table"]
 
 
 class Refused(TypeError):
@@ -28,6 +28,17 @@ def refuse(what: str, remedy: str, near: str = "", known: Any = ()) -> NoReturn:
     close = get_close_matches(near, sorted(known), 1) if near else []
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise Refused(f"{what} {remedy}{hint}")
+
+
+_EMITTED = {"insert": "_emit_insert_table", "update": "_emit_update_table"}
+"""What SQLAlchemy notes on a session's bulk statement, which goes to each of a model's tables in turn while it names
+the last of them."""
+
+
+def written_table(statement: Any) -> Any:
+    """The table that *statement* writes to."""
+    said = statement._annotations.get(_EMITTED.get(statement.__visit_name__))
+    return (statement.table if said is None else said)._deannotate()
 
 
 _OWN = "toque_"

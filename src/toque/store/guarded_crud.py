@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy.sql import compiler as stock
 from sqlalchemy.sql import crud
 
+from toque.store.guard import refuse, written_table
 from toque.store.rows import Guarded
 
 __all__ = ["visit_insert", "visit_update"]
@@ -20,6 +21,9 @@ class _Crud:
     def _get_crud_params(compiler: Any, statement: Any, state: Any, toplevel: bool, **kw: Any) -> Any:
         params = crud._get_crud_params(compiler, statement, state, toplevel, **kw)
         rules = None if compiler.trusted else compiler.rules_for(statement)
+        # The rules were chosen before SQLAlchemy said where the statement goes.
+        if rules is not None and written_table(statement) is not statement.table._deannotate():
+            refuse(f"a statement writes {statement.table.name!r} and says that it does not.", "Leave its notes alone.")
         if not isinstance(rules, Guarded):
             return params
         if state.isupdate:

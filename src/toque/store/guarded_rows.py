@@ -12,7 +12,7 @@ from sqlalchemy import Table
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.schema import Column
 
-from toque.store.guard import refuse
+from toque.store.guard import refuse, written_table
 from toque.store.guarded_reading import Reading, Written
 from toque.store.rows import Guarded, Rule
 
@@ -43,7 +43,7 @@ class Requiring(Reading):
 
     def rules_for(self, statement: Any) -> Any:
         """The rules of the table that *statement* writes. Raises: Refused unless that is a table of the app."""
-        table = statement.table._deannotate()
+        table = written_table(statement)
         if not isinstance(table, Table):
             refuse(f"a statement writes {table!r}.", "Write to the model or its table, not to a stand-in.")
         real, rules = self.guard.find(table)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Table, and_
 from sqlalchemy.sql.elements import ColumnElement
 
-from toque.store.guard import refuse
+from toque.store.guard import refuse, written_table
 from toque.store.guarded_rows import Requiring, columns_of, refuse_stamped, replaced
 from toque.store.rows import Guarded, Rule
 
@@ -48,7 +48,7 @@ class Upserting(Requiring):
         statement = self.stack[-1]["selectable"]
         rules = None if self.trusted else self.rules_for(statement)
         if rules is not None and not self.trusted:
-            self._refuse_unknown(statement.table, clause.update_values_to_set)
+            self._refuse_unknown(written_table(statement), clause.update_values_to_set)
         if not isinstance(rules, Guarded):
             return super().visit_on_conflict_do_update(clause, **kw)
         table = rules.table
