@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from toque.call.context import CURRENT, Context
 from toque.call.logs import TEXT_CHARS_MAX, configure, reporter
+from toque.contract.errors import Unavailable
 from toque.contract.principal import Principal
 from toque.settings import Secret
 
@@ -213,6 +214,19 @@ ENDS = [
 ]
 
 
+def test_a_line_names_the_kind_of_what_was_in_the_way_and_not_its_words() -> None:
+    """A full disk and a wrong password were both `unavailable`, and nothing else was to be found."""
+    stream = written("json")
+    report, _ = reporter("failed", slow_ms=1000)
+    error = Unavailable("The database does not answer.")
+    error.__cause__ = ConnectionRefusedError("secret")
+
+    report(context(), "unavailable", 0.1, error)
+
+    assert json.loads(stream.getvalue())["cause"] == "ConnectionRefusedError"
+    assert "secret" not in stream.getvalue()
+
+
 @pytest.mark.parametrize(
     ("calls", "expected"),
     [
@@ -247,7 +261,7 @@ def test_calls_get_a_line_as_the_settings_say(calls: Any, expected: list[tuple[s
 
     for code, seconds in ENDS:
         if code != "ok" or seconds >= above_s:
-            report(context(), code, seconds)
+            report(context(), code, seconds, None)
 
     records = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(record["level"], record["code"]) for record in records] == expected

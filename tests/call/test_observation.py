@@ -159,7 +159,7 @@ async def test_the_call_is_the_current_one_while_it_runs() -> None:
 async def test_whoever_asked_is_told_of_what_failed_or_was_slow_and_of_nothing_else() -> None:
     told: list[str] = []
 
-    def tell(_context: Context, code: str, _seconds: float) -> None:
+    def tell(_context: Context, code: str, _seconds: float, _error: BaseException | None) -> None:
         told.append(code)
 
     await observed(answer, figures(), tell, report_above_s=60)(context(), ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,18 @@ def test_the_commands_are_listed(tmp_path: Path) -> None:
     said = process("db", "--help", cwd=tmp_path)
 
     assert all(name in said.out for name in ("backup", "copy", "restore"))
+
+
+@pytest.mark.parametrize("words", [["db", "backup", "kept.zip"], ["db", "copy", "--to", "sqlite:///copied.db"]])
+def test_a_full_disk_is_told_in_a_line(
+    toque: Toque, pottery: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("toque.store.moving.backup.backup", fail)
+    monkeypatch.setattr("toque.store.moving.copy.copy", fail)
+
+    said = toque(*words)
+
+    assert (said.code, "Traceback" in said.err, "No space left on device" in said.err) == (1, False, True)

@@ -55,18 +55,19 @@ async def test_an_address_may_say_how_it_is_encrypted(postgres: PrivatePostgres,
     assert await lacking(url, KitchenModel.metadata) == []
 
 
-@pytest.mark.parametrize("act", [with_connection, in_session])
-async def test_a_server_that_stops_meanwhile_is_told_in_words(postgres: PrivatePostgres, act: Any) -> None:
+async def test_a_server_that_stops_meanwhile_is_told_in_words(postgres: PrivatePostgres) -> None:
     """Starting and migrating ended in a traceback of the driver's."""
 
     def be_ended(connection: Connection) -> None:
         connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
 
-    with pytest.raises(Unavailable, match="the database cannot be reached: .*terminating"):
-        if act is with_connection:
-            await asyncio.to_thread(with_connection, postgres.create_database(), be_ended)
-        else:
-            await in_session(postgres.create_database(), be_ended)
+    url = postgres.create_database()
+    told = r"the database cannot be reached: .*terminating"
+
+    with pytest.raises(Unavailable, match=told):
+        await asyncio.to_thread(with_connection, url, be_ended)
+    with pytest.raises(Unavailable, match=told):
+        await in_session(url, be_ended)
 
 
 async def test_drift_is_told_with_the_remedy(database_url: str) -> None:

@@ -109,7 +109,7 @@ class Gate:
                 failure = _failure(context, task, error)
                 code, seconds = code_of(failure), monotonic() - context.began
                 figures.record(code, seconds)
-                report(context, code, seconds)
+                report(context, code, seconds, failure)
                 try:
                     if failure is error:
                         raise
@@ -124,7 +124,7 @@ class Gate:
                 buckets[bisect_left(bounds, seconds)] += 1
                 figures.seconds += seconds
                 if seconds >= report_above_s:
-                    report(context, OK, seconds)
+                    report(context, OK, seconds, None)
                 return value
             finally:
                 del calls[context]
@@ -148,7 +148,7 @@ class Gate:
 
     def _refusal(self, context: Context, figures: Figures, report: Report) -> Overloaded:
         figures.record(Overloaded.code, 0.0)
-        report(context, Overloaded.code, 0.0)
+        report(context, Overloaded.code, 0.0, None)
         self._notice.happened(monotonic())
         return Overloaded(f"{len(self._calls)} calls are under way already", retry_after_s=RETRY_AFTER_S)
 

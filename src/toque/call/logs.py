@@ -61,14 +61,21 @@ def reporter(calls: Calls, slow_ms: float) -> tuple[Report, float]:
     log = logging.getLogger("toque.call")
     tells_of_refusals = calls in ("refused", "all")
 
-    def report(context: Context, code: str, seconds: float) -> None:
+    def report(context: Context, code: str, seconds: float, error: BaseException | None) -> None:
         is_slow = seconds * 1000 >= slow_ms
         level = _level_of(code, is_slow)
         if level > logging.INFO or tells_of_refusals:
             extra = {"call": context, "code": code, "duration_ms": round(seconds * 1000, 3)}
+            if level == logging.ERROR and error is not None and error.__cause__ is not None:
+                extra["cause"] = _kind_of(error.__cause__)
             log.log(level, "%s %s", context.operation, code, extra=extra)
 
     return report, 0.0 if calls == "all" else slow_ms / 1000
+
+
+def _kind_of(error: BaseException) -> str:
+    """What SQLite calls it, or its class: never its words, which may hold values and secrets."""
+    return getattr(error, "sqlite_errorname", None) or type(error).__name__
 
 
 def _level_of(code: str, is_slow: bool) -> int:

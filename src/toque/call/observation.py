@@ -36,8 +36,8 @@ CANCELLED = "cancelled"
 """The outcome of a call whose caller left, or whose server stopped."""
 INTERNAL = "internal"
 
-Report = Callable[[Context, str, float], None]
-"""Told of a call that has ended: its context, its outcome's code, and how many seconds it took."""
+Report = Callable[[Context, str, float, BaseException | None], None]
+"""Told of a call that has ended: its context, its outcome's code, how many seconds it took, and its error."""
 
 
 class Figures:
@@ -77,7 +77,7 @@ class Figures:
         self.seconds += seconds
 
 
-def silent(_context: Context, _code: str, _seconds: float) -> None:
+def silent(_context: Context, _code: str, _seconds: float, _error: BaseException | None) -> None:
     """Tells nobody."""
 
 

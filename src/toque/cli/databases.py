@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from toque.cli.failures import Failure
 from toque.cli.serve import settings_for
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from toque.settings import Settings
     from toque.store import Store
 
-__all__ = ["Kept", "checked", "database_of", "in_store", "place_of"]
+__all__ = ["Kept", "checked", "database_of", "in_store", "moved", "place_of"]
 
 T = TypeVar("T")
 
@@ -64,6 +64,23 @@ def in_store(url: str, act: Callable[[Store], Awaitable[T]]) -> T:
             await store.stop()
 
     return asyncio.run(run())
+
+
+def moved(work: Coroutine[Any, Any, T]) -> T:
+    """What *work* on all of an app's data comes to. Raises: Failure in the words of whatever stood in the way."""
+    from toque.contract.errors import Error
+    from toque.store.moving.site import MovingError
+    from toque.store.sqlite_errors import translate
+
+    try:
+        return asyncio.run(work)
+    except (MovingError, OSError) as error:
+        raise Failure(str(error)) from error
+    except Exception as error:
+        told = translate(error)
+        if told is error or not isinstance(told, Error):
+            raise
+        raise Failure(str(told)) from error
 
 
 def checked(url: str, name: str, *, code: int = 2) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from toque.cli.databases import database_of
+from toque.cli.databases import database_of, moved
 from toque.cli.failures import Failure
 from toque.cli.parameters import Target
 
@@ -32,14 +31,14 @@ def backup(file: File, /, target: Target = ".", *, verify: bool = False) -> None
     from toque.store.moving import backup as backups
     from toque.store.moving.site import MovingError
 
-    try:
-        if verify:
+    if verify:
+        try:
             print(f"{file} is whole: {_told(backups.verify(file))}")
-            return
-        app, _, url, _ = database_of(target)
-        made = asyncio.run(backups.backup(url, file, app=app.name, app_version=app.version))
-    except MovingError as error:
-        raise Failure(str(error)) from error
+        except MovingError as error:
+            raise Failure(str(error)) from error
+        return
+    app, _, url, _ = database_of(target)
+    made = moved(backups.backup(url, file, app=app.name, app_version=app.version))
     print(f"wrote {file}: {_told(made)}")
 
 
@@ -55,15 +54,11 @@ def restore(file: File, /, target: Target = ".", *, replace: bool = False) -> No
     """
     from toque.messages.tables import RESTORED, lay_out
     from toque.store.moving import backup as backups
-    from toque.store.moving.site import MovingError
 
     app, _, url, metadata = database_of(target)
-    try:
-        restored = asyncio.run(
-            backups.restore(url, file, metadata, app.folder, replace=replace, lay_out=lay_out, restored=RESTORED)
-        )
-    except MovingError as error:
-        raise Failure(str(error)) from error
+    restored = moved(
+        backups.restore(url, file, metadata, app.folder, replace=replace, lay_out=lay_out, restored=RESTORED)
+    )
     if restored.app != app.name:
         print(f"note: the backup is of {restored.app}, and this app is {app.name}")
     print(f"restored {_told(restored)}")

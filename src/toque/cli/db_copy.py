@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from toque.cli.databases import checked, database_of
-from toque.cli.failures import Failure
+from toque.cli.databases import checked, database_of, moved
 from toque.cli.operations import Several
 from toque.cli.parameters import Target
 
@@ -43,19 +41,13 @@ def copy(
     from toque.messages.moving import Luggage
     from toque.serving import Serving
     from toque.store.moving.copy import copy as copied
-    from toque.store.moving.site import MovingError
 
     app, settings, url, metadata = database_of(target)
     checked(to, "--to")
     along = Luggage(url, to) if Serving(app, settings).system.messages is not None else None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
-        try:
-            result = asyncio.run(
-                copied(url, to, metadata, app.folder, leave=leave, along=along, progress=_Bars(progress))
-            )
-        except MovingError as error:
-            raise Failure(str(error)) from error
+        result = moved(copied(url, to, metadata, app.folder, leave=leave, along=along, progress=_Bars(progress)))
     how = "went on with a copy and verified" if result.resumed else "copied and verified"
     print(f"{how} {sum(result.rows.values())} rows of {len(result.rows)} tables")
     if result.along:

@@ -106,6 +106,7 @@ _BY_STATE = {
     "40001": _again,
     "40P01": _again,
     "42501": _privilege,
+    "53100": lambda error: Unavailable("The database has no room left.", retry_after_s=1),
     "55P03": _again,
     "42704": _setting,
     "57014": lambda error: DeadlineExceeded("The statement was stopped."),

@@ -80,11 +80,15 @@ def _unavailable() -> BaseException:
     return Unavailable("The database does not answer.", retry_after_s=1)
 
 
+def _full() -> BaseException:
+    return Unavailable("The database has no room left.", retry_after_s=1)
+
+
 _BY_CODE: dict[int, Callable[[], BaseException]] = {
     sqlite3.SQLITE_AUTH: _past_the_wall,
     sqlite3.SQLITE_BUSY: _unavailable,
     sqlite3.SQLITE_LOCKED: _unavailable,
-    sqlite3.SQLITE_FULL: _unavailable,
+    sqlite3.SQLITE_FULL: _full,
     sqlite3.SQLITE_IOERR: _unavailable,
     sqlite3.SQLITE_CANTOPEN: _unavailable,
     sqlite3.SQLITE_CORRUPT: _unavailable,
