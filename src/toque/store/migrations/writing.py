@@ -33,7 +33,9 @@ _FILE = '''"""{message}
 Revision: {revision}
 Revises: {down}
 """
-{allowed}
+{allowed}# mypy: disable-error-code="attr-defined"
+# pyright: reportAttributeAccessIssue=false
+
 {imports}
 
 revision = {revision!r}
