@@ -25,6 +25,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.exc import DBAPIError
 
 from toque.store.migrations import Refused, Steps, Way, downgrade, revision, upgrade
 from toque.store.migrations.questions import Asker, Questions
@@ -278,6 +279,23 @@ async def test_a_wider_type_is_changed_in_its_place(database_url: str, folder: P
     await run_all(database_url, orders(note=String(40), price=Numeric(10, 2)), folder, "wider")
 
     assert phases(folder)[1:] == ["expand"]
+
+
+async def test_a_shorter_text_cuts_no_value(database_url: str, folder: Path) -> None:
+    await run_all(database_url, orders(note=String(20)), folder, "first")
+    await execute(database_url, "INSERT INTO orders (id, note) VALUES (1, 'without onions')")
+    shorter = orders(note=String(6))
+    await revision(database_url, shorter, folder, "shorter")
+
+    if database_url.startswith("postgresql"):
+        with pytest.raises(DBAPIError, match=r"value too long for type character varying\(6\)"):
+            await upgrade(database_url, shorter, folder)
+        assert await execute(database_url, "SELECT note FROM orders") == [("without onions",)]
+        await execute(database_url, "UPDATE orders SET note = 'plain'")
+    await upgrade(database_url, shorter, folder)
+
+    kept = "without onions" if database_url.startswith("sqlite") else "plain"
+    assert await execute(database_url, "SELECT note FROM orders") == [(kept,)]
 
 
 async def test_what_the_older_release_writes_meanwhile_is_not_lost(database_url: str, folder: Path) -> None:

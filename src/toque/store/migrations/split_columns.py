@@ -184,7 +184,12 @@ class SplitColumns(Dealing):
         from sqlalchemy.dialects import postgresql
 
         dialect: Any = postgresql.dialect  # SQLAlchemy leaves its maker untyped.
-        return _CAST.format(type=column.type.compile(dialect=dialect()))
+        kind = column.type
+        if isinstance(kind, String) and kind.length is not None and native_enum(kind) is None:
+            # A cast to a length cuts what is longer without a word (manual, "Character Types"); putting it into the
+            # column does not.
+            kind = String()
+        return _CAST.format(type=kind.compile(dialect=dialect()))
 
     # Defaults, which Alembic is not asked for: each database writes its own form.
 
