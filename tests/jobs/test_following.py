@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +15,7 @@ from sqlalchemy import text
 from toque import AllRows, App, Delivery, Jobs, JobStatus, Progress, Retries, Steps, public
 from toque.contract.complaints import SetupError
 from toque.messages.jobs.book import RESULT_BYTES_MAX
+from toque.messages.jobs.jobs import FOLLOW_S
 from toque.settings import Messages, Settings
 from toque.store import Store
 from toque.testing import running
@@ -68,6 +71,12 @@ def desk() -> tuple[App, list[Any], asyncio.Event]:
     async def status(id: UUID, jobs: Jobs) -> JobStatus | None:
         return await jobs.status(id)
 
+    @app.query(allow=public)
+    async def follow(id: UUID, jobs: Jobs) -> AsyncIterator[JobStatus]:
+        await jobs.status(id)  # Its own snapshot is of this moment.
+        async for state in jobs.follow(id):
+            yield state
+
     @app.command(allow=public)
     async def cancel(id: UUID, jobs: Jobs) -> bool:
         return await jobs.cancel(id)
@@ -97,6 +106,27 @@ async def test_a_job_says_how_far_it_is_and_what_came_of_it(database_url: str) -
     assert (progress.done, progress.total, progress.note) == (1, 4, "one")
     assert over.result == 8
     assert nothing is None
+
+
+async def test_a_job_is_followed_until_it_is_over(database_url: str) -> None:
+    app, _, gate = desk()
+    async with running(app, database_url=database_url) as harness:
+        id = await harness.call("desk.ask", job="count")
+        following = asyncio.create_task(harness.call("desk.follow", id=id))
+
+        async def has_begun() -> bool:
+            return bool((await harness.call("desk.status", id=id)).progress)
+
+        await until(has_begun)
+        await asyncio.sleep(2 * FOLLOW_S)
+        gate.set()
+        states = await following
+        nothing = await harness.call("desk.follow", id=UUID(int=1))
+
+    assert next(state.progress.note for state in states if state.progress is not None) == "one"
+    assert (states[-1].state, states[-1].result) == ("done", 8)
+    assert all(one != next for one, next in pairwise(states))
+    assert nothing == []
 
 
 async def test_what_waits_is_cancelled_at_once(database_url: str, other: Store) -> None:
