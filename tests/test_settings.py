@@ -186,7 +186,6 @@ def test_every_setting_is_described_with_its_origin() -> None:
         ({"TOQUE_HTTP_TLS_KEY": __file__}, "http.tls_certificate", "set both"),
         ({"TOQUE_AUTH_KEY": SHARED}, "auth.key", "aud"),
         ({"TOQUE_AUTH_KEY": "short", "TOQUE_AUTH_AUDIENCE": "a"}, "auth.key", "32 bytes"),
-        ({"TOQUE_AUTH_KEY_FILE": "/nowhere", "TOQUE_AUTH_AUDIENCE": "a"}, "auth.key_file", "/nowhere"),
         (
             {"TOQUE_AUTH_KEY": SHARED, "TOQUE_AUTH_JWKS_FILE": __file__, "TOQUE_AUTH_AUDIENCE": "a"},
             "auth.jwks_file",

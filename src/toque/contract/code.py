@@ -71,5 +71,7 @@ def is_library(module: str) -> bool:
     top = module.partition(".")[0]
     if top in sys.stdlib_module_names or top == "toque":
         return True
-    file = getattr(sys.modules.get(top), "__file__", None) or ""
+    # A namespace package has no file of its own, and one made while it runs may have none either.
+    files = (getattr(sys.modules.get(name), "__file__", None) for name in (module, top))
+    file = next(filter(None, files), "")
     return "site-packages" in file or "dist-packages" in file

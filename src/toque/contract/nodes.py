@@ -82,8 +82,12 @@ def is_endless(tp: Any) -> bool:
 _MEND_LIMITS = "Meta limits int, float, text and lists: compare others in __post_init__, and raise ValueError there"
 
 
-def unserialisable(tp: Any) -> str | None:
-    """Why *tp* can be neither an input nor an output, with what to do, or None where it can."""
+def unserialisable(tp: Any, *, is_stored: bool = False) -> str | None:
+    """Why *tp* can be neither an input nor an output, with what to do, or None where it can.
+
+    Args:
+        is_stored: whether it is written in one format alone, JSON, as a job's inputs are.
+    """
     try:
         classes = [cls for node in nodes_of(tp) if isinstance(cls := getattr(node, "cls", None), type)]
         customs = [node.cls for node in nodes_of(tp) if isinstance(node, inspect.CustomType)]
@@ -97,7 +101,7 @@ def unserialisable(tp: Any) -> str | None:
                 f"{type_name(cls)} is a database model, and a model neither enters nor leaves; "
                 f"declare a Struct of the fields that may (class {cls.__name__}View(Struct): ...)"
             )
-    if holds(tp, inspect.RawType):
+    if not is_stored and holds(tp, inspect.RawType):
         return f"{type_name(tp)} holds a msgspec.Raw, which is the bytes of one format; take Any in its place"
     for cls in customs:
         if not is_pydantic(cls) and not is_carried(cls):

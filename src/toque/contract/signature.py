@@ -187,7 +187,7 @@ def _read_input(operation: Operation, parameter: inspect.Parameter, tp: Any, res
     if marks and isinstance(marks[0], Header):
         wire_name = marks[0].name.lower()
     found = Input(name, tp, place, wire_name, parameter.default)
-    if place is not Place.UPLOAD and (why := unserialisable(tp)):
+    if place is not Place.UPLOAD and (why := unserialisable(tp, is_stored=operation.job is not None)):
         problem, _, remedy = why.partition("; ")
         near = get_close_matches(_name_of(tp), sorted(map(_name_of, resource_types)), 1)
         # A class with fields, or no class at all, is meant to be an input.

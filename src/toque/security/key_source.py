@@ -62,7 +62,8 @@ class KeySource:
         except (OSError, ValueError) as error:
             if not self._keys:
                 self._stamp = None
-                self._failure = NoKeys(str(error))
+                why = f"{self._file}: {error.strerror}" if isinstance(error, OSError) else str(error)
+                self._failure = NoKeys(why)
                 raise self._failure from error
             log.exception("%s cannot be used; the keys from before stay in use", self._file)
 
