@@ -13,7 +13,10 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Computed,
+    Date,
+    DateTime,
     Enum,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -296,6 +299,39 @@ async def test_a_shorter_text_cuts_no_value(database_url: str, folder: Path) -> 
 
     kept = "without onions" if database_url.startswith("sqlite") else "plain"
     assert await execute(database_url, "SELECT note FROM orders") == [(kept,)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (Numeric(10, 3), Numeric(10, 2)),
+        (Numeric(10, 2), Integer()),
+        (Float(), Integer()),
+        (Float(), Numeric(10, 2)),
+        (Numeric(20, 4), Float()),
+        (DateTime(), Date()),
+    ],
+    ids=str,
+)
+async def test_no_value_becomes_a_coarser_one_without_a_word(
+    database_url: str, folder: Path, old: Any, new: Any
+) -> None:
+    await run_all(database_url, orders(price=old), folder, "first")
+
+    with pytest.raises(Refused, match=r"price of orders is .* and was .*--value orders\.NAME="):
+        await revision(database_url, orders(price=new), folder, "coarser")
+
+
+async def test_what_is_coarser_is_made_as_its_author_says(database_url: str, folder: Path) -> None:
+    await run_all(database_url, orders(price=Numeric(10, 3)), folder, "first")
+    await execute(database_url, "INSERT INTO orders (id, price) VALUES (1, 1.005)")
+    rounded = edited(orders(), lambda it: it.tables["orders"].append_column(Column("cents", Integer, nullable=False)))
+
+    await run_all(
+        database_url, rounded, folder, "cents", nothing_renamed=True, values=["orders.cents=round(price * 100)"]
+    )
+
+    assert await execute(database_url, "SELECT cents FROM orders") in ([(100,)], [(101,)])
 
 
 async def test_what_the_older_release_writes_meanwhile_is_not_lost(database_url: str, folder: Path) -> None:

@@ -9,12 +9,13 @@ import re
 from typing import Any
 
 from alembic.operations import ops as alembic
-from sqlalchemy import Column, Computed, DefaultClause, Float, Numeric, String, text
+from sqlalchemy import Column, Computed, Date, DateTime, DefaultClause, Float, Integer, Numeric, String, text
 from sqlalchemy.types import TypeEngine
 
 from toque.store.migrations import operations as ops
 from toque.store.migrations.dealing import UNWRITTEN, Dealing, on
 from toque.store.migrations.facts import Key, native_enum
+from toque.store.migrations.refused import Refused
 
 __all__ = ["SplitColumns"]
 
@@ -143,6 +144,12 @@ class SplitColumns(Dealing):
     def _type_changed(self, found: alembic.AlterColumnOp, column: Column[Any]) -> None:
         old, new = found.existing_type, column.type
         key = (found.schema, found.table_name)
+        if _is_coarser(old, new):
+            raise Refused(
+                f"{column.name} of {found.table_name} is {new!r} and was {old!r}: a cast makes other values of some "
+                "and says nothing. Give the new column a name of its own, and say what its values are made of with "
+                f"`--value {found.table_name}.NAME=...`; or write this one by hand."
+            )
         if _is_wider(old, new):
             up = self._altered(found, column, modify_type=_without_check(new), existing_type=old)
             down = self._altered(found, column, modify_type=old, existing_type=_without_check(new))
@@ -258,6 +265,20 @@ def _is_wider(old: Any, new: Any) -> bool:
             return True
         return old.precision is not None and new.precision >= old.precision and new.scale == old.scale
     return False
+
+
+def _is_coarser(old: Any, new: Any) -> bool:
+    """Whether a cast rounds some old values, or leaves a part of them out."""
+    if isinstance(old, DateTime):
+        return isinstance(new, Date)
+    if not isinstance(old, Numeric | Float):
+        return False
+    if isinstance(new, Integer):
+        return True
+    if not isinstance(new, Numeric):
+        return isinstance(new, Float) and not isinstance(old, Float)
+    # Without a scale it is as fine as a value wants.
+    return new.scale is not None and (isinstance(old, Float) or old.scale is None or old.scale > new.scale)
 
 
 def _example(column: Column[Any]) -> str:
