@@ -434,6 +434,7 @@ def short_rsa_key() -> str:
         ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "no public key"),
         ("short", "32 bytes"),
     ],
+    ids=["private", "short RSA", "P-384", "no key", "short text"],
 )
 def test_a_key_that_should_not_be_used_is_refused_with_the_reason(text: str, words: str) -> None:
     with pytest.raises(UnusableKey, match=words):
@@ -452,6 +453,7 @@ def test_a_key_that_should_not_be_used_is_refused_with_the_reason(text: str, wor
         json.dumps({"keys": [public(EC, kid=str(n)) for n in range(200)]}),
         json.dumps({"keys": [{"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA"}]}),
     ],
+    ids=["nothing", "a list", "a number", "no object", "one name twice", "private", "too many", "no point"],
 )
 def test_a_key_set_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UnusableKey):
