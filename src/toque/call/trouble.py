@@ -20,8 +20,8 @@ class Trouble:
     """
 
     def __init__(self, log: Logger, what: str) -> None:
+        self.what = what
         self._log = log
-        self._what = what
         self._told = ""
         self._due = 0.0
 
@@ -29,11 +29,11 @@ class Trouble:
         """It has failed: said where the reason is another one than the last time, and every minute while it lasts."""
         reason, now = str(error), monotonic()
         if reason != self._told or now >= self._due:
-            self._log.warning("%s: %s; trying again", self._what, reason)
+            self._log.warning("%s: %s; trying again", self.what, reason)
             self._told, self._due = reason, now + AGAIN_S
 
     def over(self) -> None:
         """It has been done."""
         if self._told:
-            self._log.info("%s: that is over", self._what)
+            self._log.info("%s: that is over", self.what)
             self._told = ""

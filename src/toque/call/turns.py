@@ -38,7 +38,6 @@ class Turns:
     ) -> None:
         self._turn = turn
         self._log = log
-        self._words = trouble
         self._trouble = Trouble(log, trouble)
         self._again_s = again_s
         self._again_max_s = again_max_s
@@ -69,7 +68,7 @@ class Turns:
                 await asyncio.sleep(uniform(again_s / 2, again_s))  # noqa: S311 - to spread, not to hide
                 again_s = min(again_s * 2, self._again_max_s)
             except Exception:
-                self._log.exception("%s; trying again", self._words)
+                self._log.exception("%s; trying again", self._trouble.what)
                 await asyncio.sleep(self._again_max_s)
             else:
                 self._trouble.over()

@@ -129,12 +129,13 @@ class Jobs:
             return await status.read(transaction_of(database), store.dialect_name, id)
 
         while (found := await store.query(look)) is not None:
-            if found != before:
+            if found == before:
+                pause_s = min(pause_s * 1.5, FOLLOW_MAX_S)
+            else:
+                before, pause_s = found, FOLLOW_S
                 yield found
             if found.is_over:
                 return
-            pause_s = FOLLOW_S if found != before else min(pause_s * 1.5, FOLLOW_MAX_S)
-            before = found
             await asyncio.sleep(pause_s)
 
     async def cancel(self, id: UUID) -> bool:

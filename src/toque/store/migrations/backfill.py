@@ -17,6 +17,7 @@ from sqlalchemy.schema import CreateTable
 
 from toque.store.migrations.operations import Backfill
 from toque.store.migrations.patience import Patience
+from toque.store.migrations.quoting import qualified
 from toque.store.migrations.refused import Refused
 from toque.store.migrations.reports import Reports
 from toque.store.migrations.session import is_sqlite, own_transaction
@@ -90,7 +91,7 @@ def forget(connection: Connection, revision: str) -> None:
 
 
 def _whole(quote: Callable[[str], str], step: Backfill) -> str:
-    table = f"{quote(step.schema)}.{quote(step.table)}" if step.schema else quote(step.table)
+    table = qualified(quote, step.table, step.schema)
     return f"UPDATE {table} SET {_assignments(quote, step)} WHERE {_where(quote, step)}"  # noqa: S608
 
 
@@ -110,7 +111,7 @@ def _prepared(connection: Connection, step: Backfill) -> _Filling:
         raise Refused(
             f"table {step.table!r} has no primary key to go along; write its update by hand: op.execute('UPDATE ...')."
         )
-    table = f"{quote(step.schema)}.{quote(step.table)}" if step.schema else quote(step.table)
+    table = qualified(quote, step.table, step.schema)
     quoted = [quote(key) for key in keys]
     # quote() and quote_literal() write a value so that it is read back as the same one (SQLite, "Built-In Scalar
     # Functions"; PostgreSQL manual, "String Functions").

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, Inspector, text
 
+from toque.store.migrations.quoting import qualified
+from toque.store.migrations.session import is_sqlite
+
 __all__ = ["KEY", "definitions", "redefined"]
 
 KEY = "primary key"
@@ -32,15 +35,14 @@ def definitions(inspector: Inspector, table: str, schema: str | None) -> dict[st
     """Each by its name; the primary key by `KEY`, because its name says nothing."""
     connection = inspector.bind
     assert isinstance(connection, Connection)
-    quote = connection.dialect.identifier_preparer.quote
     found = {KEY: ", ".join(inspector.get_pk_constraint(table, schema=schema)["constrained_columns"])}
-    if connection.dialect.name == "sqlite":
+    if is_sqlite(connection):
         for name, sql in connection.execute(_ON_SQLITE, {"table": table}):
             # As its author wrote it; a column that was renamed is quoted since.
             _, _, condition = re.sub(r'[\s"]+', " ", sql).partition(" WHERE ")
             found[name] = re.sub(r"[\s()]", "", condition)
         return found
-    named = f"{quote(schema)}.{quote(table)}" if schema else quote(table)
+    named = qualified(connection.dialect.identifier_preparer.quote, table, schema)
     return found | dict(connection.execute(_ON_POSTGRESQL, {"table": named}).all())
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, MetaData
 
 from toque.store.dialects import postgresql
 from toque.store.migrations import operations as ops
+from toque.store.migrations.quoting import qualified
 from toque.store.migrations.stages import Draft
 from toque.store.row_security import Enforced, enforced
 from toque.store.row_security_steps import CloseRows, EnforceRows, FreeRows, noted
@@ -109,4 +110,4 @@ def _renamed(draft: Draft) -> dict[str, str]:
 
 def _written(name: str, schema: str | None) -> str:
     quote = postgresql().identifier_preparer.quote
-    return f"{quote(schema)}.{quote(name)}" if schema else str(quote(name))
+    return qualified(quote, name, schema)

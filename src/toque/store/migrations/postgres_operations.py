@@ -14,6 +14,7 @@ from toque.store.migrations import backfill
 from toque.store.migrations import operations as ops
 from toque.store.migrations.limits import limited
 from toque.store.migrations.phases import LONG
+from toque.store.migrations.quoting import qualified
 from toque.store.migrations.session import autocommit, own_transaction
 
 __all__: list[str] = []
@@ -87,7 +88,7 @@ def _scalar(connection: Connection, sql: str, **arguments: Any) -> Any:
 
 def _quote(impl: Any, name: str, schema: str | None = None) -> str:
     quote = impl.dialect.identifier_preparer.quote
-    return f"{quote(schema)}.{quote(name)}" if schema else str(quote(name))
+    return qualified(quote, name, schema)
 
 
 def _literal(value: str) -> str:
