@@ -39,11 +39,12 @@ from toque.transports.http import HttpOperation
 from toque.transports.jsonrpc import JsonRpc
 from toque.transports.metrics import Metrics, metrics_endpoint
 from toque.transports.mounted import Mounted
+from toque.transports.paced import end_streams
 from toque.transports.repeats import Repeated, Repeats
 from toque.transports.replies import EVENTS
 from toque.transports.router import REST, Endpoint, Router
 from toque.transports.rpc import http_endpoint
-from toque.transports.rsgi import STOPPING, Edge, HostRule
+from toque.transports.rsgi import ENDING, STOPPING, Edge, HostRule
 from toque.transports.websocket import WebSockets
 
 if TYPE_CHECKING:
@@ -111,9 +112,12 @@ class Serving:
         self._end_tracing: Callable[[], None] = lambda: None
         self._closing: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
         self.on_sockets_closed: Callable[[], None] = lambda: None
         """What is told, after `begin_stopping`, that no socket is open any more and clients had the time to leave."""
+        self.on_streams_ended: Callable[[], None] = lambda: None
+        """What is told, after `end_streams`, that nothing is streamed any more."""
         self.edge = self._compile_edge()
         self.__rsgi__ = self.edge.__call__  # Python enters a method faster than an object that can be called.
 
@@ -384,6 +388,12 @@ class Serving:
         finally:
             leaving.cancel()
 
+    def end_streams(self) -> None:
+        """Let streamed answers end within the drain time, and cut off the rest. Said again, it changes nothing."""
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(end_streams(self.settings.http.drain_s))
+            self._ending.add_done_callback(lambda _: self.on_streams_ended())
+
     async def stop(self) -> None:
         """Let running calls end, then end all that was begun, the last first, even where a part fails."""
         self.edge.is_stopping = True
@@ -412,6 +422,7 @@ class Serving:
         log = self.settings.log
         logs.configure(log.level, log.format)
         loop.add_signal_handler(STOPPING, self.begin_stopping)
+        loop.add_signal_handler(ENDING, self.end_streams)
         # Ctrl-C in a terminal reaches every process; it is the server that stops its workers, in steps.
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         try:

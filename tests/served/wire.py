@@ -108,10 +108,11 @@ class Wire:
         if "content-length" in headers:
             return self._take(int(headers["content-length"][0]))
         if headers.get("transfer-encoding") == ["chunked"]:
-            return b"".join(iter(self._chunk, b""))
+            return b"".join(iter(self.chunk, b""))
         return self.rest()
 
-    def _chunk(self) -> bytes:
+    def chunk(self) -> bytes:
+        """The next chunk of an answer in chunks, after its head; none at its end."""
         while b"\r\n" not in self._held:
             assert self._more(), "the server closed within a chunked body"
         size, _, self._held = self._held.partition(b"\r\n")

@@ -203,6 +203,7 @@ class HttpOperation:
             return
         context = self._context(header, proto)
         sending = Sending(scope, proto, self._status)
+        context.left = sending.left
         try:
             offer, arguments = self._begin(scope, asked, proto, segments, context)
             context.sink = sending.through(offer)

@@ -13,7 +13,7 @@ from typing import Any
 
 from toque.contract.errors import Internal
 from toque.transports.lifespan import Lifespan
-from toque.transports.paced import open_stream
+from toque.transports.paced import Leaving, open_stream
 from toque.transports.replies import Headers, refuse
 from toque.transports.router import root_path_of
 from toque.transports.rsgi import CLOSE, TEXT
@@ -45,8 +45,9 @@ class Mounted:
 
     async def __call__(self, scope: Any, asked: Any, proto: Any, segments: tuple[str, ...] = ()) -> None:
         """Answer one HTTP request."""
-        request = _Request(scope, proto)
-        answer = _Answer(proto)
+        leaving = Leaving(proto)
+        request = _Request(scope, proto, leaving)
+        answer = _Answer(proto, scope.client, leaving)
         try:
             await self._app(self._scope_of(scope), request.receive, answer.send)
             if not answer.is_whole and not request.has_left:
@@ -101,8 +102,9 @@ class Mounted:
 class _Request:
     """The request as ASGI's messages: the body, chunk by chunk when asked for, then the leaving."""
 
-    def __init__(self, scope: Any, proto: Any) -> None:
+    def __init__(self, scope: Any, proto: Any, leaving: Leaving) -> None:
         self._proto = proto
+        self._leaving = leaving
         self._chunks: AsyncIterator[bytes] | None = None
         self._next: asyncio.Task[dict[str, Any]] | None = None
         self._is_whole = _is_without_body(scope)
@@ -128,7 +130,7 @@ class _Request:
         if self.has_left:
             return {"type": "http.disconnect"}
         if self._has_told:
-            await self._proto.client_disconnect()
+            await self._leaving.wait()
             self.has_left = True
             return {"type": "http.disconnect"}
         chunk = b"" if self._is_whole else await self._chunk()
@@ -166,8 +168,10 @@ class _Answer:
     gave its length.
     """
 
-    def __init__(self, proto: Any) -> None:
+    def __init__(self, proto: Any, client: str, leaving: Leaving) -> None:
         self._proto = proto
+        self._client = client
+        self._leaving = leaving
         self._head: tuple[int, Headers] | None = None
         self._stream: Any = None
         self.has_begun = False
@@ -214,7 +218,7 @@ class _Answer:
     async def _go_on(self, status: int, headers: Headers, body: bytes) -> None:
         if not self.has_begun:
             self.has_begun = True
-            self._stream = open_stream(self._proto, status, headers)
+            self._stream = open_stream(self._proto, status, headers, self._client, self._leaving.found)
         if not body:
             return
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from toque.call.observation import CallerLeft
@@ -40,8 +41,8 @@ class _Rewriting:
     def response_file_range(self, status: int, headers: Headers, file: str, start: int, end: int) -> None:
         self._proto.response_file_range(status, self.rewrite(headers), file, start, end)
 
-    def open_stream(self, status: int, headers: Headers) -> Any:
-        return open_stream(self._proto, status, self.rewrite(headers))
+    def open_stream(self, status: int, headers: Headers, client: str, on_left: Callable[[], None]) -> Any:
+        return open_stream(self._proto, status, self.rewrite(headers), client, on_left)
 
     def response_stream(self, status: int, headers: Headers) -> Any:
         return self._proto.response_stream(status, self.rewrite(headers))
@@ -81,7 +82,7 @@ class Headless(_Rewriting):
     def response_file_range(self, status: int, headers: Headers, file: str, start: int, end: int) -> None:
         self._proto.response_empty(status, headers)
 
-    def open_stream(self, status: int, headers: Headers) -> Any:
+    def open_stream(self, status: int, headers: Headers, client: str, on_left: Callable[[], None]) -> Any:
         self._proto.response_empty(status, headers)
         return _Nowhere()
 

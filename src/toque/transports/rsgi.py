@@ -18,12 +18,15 @@ from toque.transports.replies import Headers, answered, refuse
 from toque.transports.rewriting import Headless, ReplyWith
 from toque.transports.router import Route, Router
 
-__all__ = ["BYTES", "CLOSE", "STOPPING", "TEXT", "Edge", "HostRule"]
+__all__ = ["BYTES", "CLOSE", "ENDING", "STOPPING", "TEXT", "Edge", "HostRule"]
 
 WEBSOCKET_PATH = "/ws"
 
 STOPPING = signal.SIGUSR1
 """Tells a worker that its server is about to stop."""
+
+ENDING = signal.SIGUSR2
+"""Tells it, after that, that nobody new comes: what is streamed has the drain time, and is cut off then."""
 
 CLOSE, BYTES, TEXT = 0, 1, 2
 """The kinds of RSGI's WebSocket messages."""

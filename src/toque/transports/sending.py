@@ -10,7 +10,7 @@ from typing import Any
 from toque.call.context import Sink
 from toque.codecs.compression import StreamCompressor, stream_compressor
 from toque.codecs.stream import StreamEncoder
-from toque.transports.paced import open_stream
+from toque.transports.paced import Leaving, open_stream
 from toque.transports.replies import Headers, Offer, coding_of
 
 __all__ = ["Sending"]
@@ -19,7 +19,17 @@ __all__ = ["Sending"]
 class Sending:
     """The answer to one request, which begins with its first item and ends with its tail."""
 
-    __slots__ = ("_before", "_compressor", "_encoder", "_headers", "_proto", "_scope", "_status", "_transport")
+    __slots__ = (
+        "_before",
+        "_compressor",
+        "_encoder",
+        "_headers",
+        "_leaving",
+        "_proto",
+        "_scope",
+        "_status",
+        "_transport",
+    )
 
     def __init__(self, scope: Any, proto: Any, status: int) -> None:
         self._scope = scope
@@ -30,6 +40,7 @@ class Sending:
         self._before = b""
         self._compressor: StreamCompressor | None = None
         self._transport: Any = None
+        self._leaving = Leaving(proto)
 
     @property
     def has_begun(self) -> bool:
@@ -55,7 +66,11 @@ class Sending:
             headers, coding = coding_of(self._scope, headers)
         if coding is not None:
             self._compressor = stream_compressor(coding)
-        return open_stream(self._proto, self._status, headers)
+        return open_stream(self._proto, self._status, headers, self._scope.client, self._leaving.found)
+
+    async def left(self) -> None:
+        """Wait until the client has gone."""
+        await self._leaving.wait()
 
     async def end(self) -> None:
         """Send the tail; an answer without items is its head and its tail."""

@@ -25,7 +25,7 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.mp import MPServer
 
 from toque.settings import Settings
-from toque.transports.rsgi import STOPPING
+from toque.transports.rsgi import ENDING, STOPPING
 
 __all__ = ["end_with_parent", "listen", "serve", "waiting"]
 
@@ -56,6 +56,9 @@ LOOK_S = 0.02
 
 CLOSING_S = 0.2
 """How long it then only answers those who are connected."""
+
+CUT_S = 1.0
+"""How much longer than the drain time it waits for them to end what they stream: they cut it off themselves."""
 
 FILE_THREADS = 64
 """Threads of a worker that read files, made as they are needed: disks serve few readers at once well."""
@@ -106,7 +109,8 @@ def serve(listener: socket.socket, settings: Settings, load: Callable[[], Any], 
 
     Args:
         load: called in every worker. It must be picklable where processes are not forked. What it returns calls its
-            `on_sockets_closed` when it has seen off its clients after STOPPING.
+            `on_sockets_closed` when it has seen off its clients after STOPPING, and its `on_streams_ended` when it
+            streams nothing any more after ENDING.
         is_last: nobody serves *listener* after us, so its clients are seen off before we stop.
     A worker that ends by itself is replaced.
     Raises: SystemExit with 1 when a worker cannot start.
@@ -114,13 +118,14 @@ def serve(listener: socket.socket, settings: Settings, load: Callable[[], Any], 
     http = settings.http
     _take_all_files()
     if sys.platform != "win32":
-        # A worker that has just begun would be ended by it; the signal to stop comes after it.
+        # A worker that has just begun would be ended by them; the signal to stop comes after them.
         signal.signal(STOPPING, signal.SIG_IGN)
+        signal.signal(ENDING, signal.SIG_IGN)
     host, port = listener.getsockname()[:2]
-    sockets_closed = multiprocessing.Semaphore(0)
+    sockets_closed, streams_ended = multiprocessing.Semaphore(0), multiprocessing.Semaphore(0)
     _Server(
         listener,
-        sockets_closed if is_last else None,
+        {STOPPING: sockets_closed, ENDING: streams_ended} if is_last else {},
         target="toque",
         address=host,
         port=port,
@@ -141,16 +146,17 @@ def serve(listener: socket.socket, settings: Settings, load: Callable[[], Any], 
         workers_kill_timeout=max(1, int(http.drain_s)),
         respawn_failed_workers=True,
         log_enabled=False,
-    ).serve(target_loader=_InWorker(load, os.getpid(), sockets_closed), wrap_loader=False)
+    ).serve(target_loader=_InWorker(load, os.getpid(), sockets_closed, streams_ended), wrap_loader=False)
 
 
 class _InWorker:
     """What a worker does first: it binds itself to its server, and loads what it serves."""
 
-    def __init__(self, load: Callable[[], Any], server_pid: int, sockets_closed: Any) -> None:
+    def __init__(self, load: Callable[[], Any], server_pid: int, sockets_closed: Any, streams_ended: Any) -> None:
         self._load = load
         self._server_pid = server_pid
         self._sockets_closed = sockets_closed
+        self._streams_ended = streams_ended
 
     def __call__(self) -> Any:
         # The server's own handler was inherited with its memory: here, until the web server has set one, it would do
@@ -159,6 +165,7 @@ class _InWorker:
         end_with_parent(self._server_pid)
         application = self._load()
         application.on_sockets_closed = self._sockets_closed.release
+        application.on_streams_ended = self._streams_ended.release
         return application
 
 
@@ -185,14 +192,15 @@ def _take_all_files() -> None:
 
 
 class _Server(MPServer):
-    """granian's supervisor, given our socket, and stopping in two steps."""
+    """granian's supervisor, given our socket, and stopping in steps."""
 
     interrupt_signal: bool
 
-    def __init__(self, listener: socket.socket, sockets_closed: Any, **options: Any) -> None:
+    def __init__(self, listener: socket.socket, answers: Mapping[signal.Signals, Any], **options: Any) -> None:
+        """*answers*: what each worker releases when it has done what a signal asks of it; none for an abrupt stop."""
         super().__init__(**options)
         self._listener = listener
-        self._sockets_closed = sockets_closed
+        self._answers = answers
 
     def _init_shared_socket(self) -> None:
         self._ssp = None
@@ -231,22 +239,14 @@ class _Server(MPServer):
 
     def signal_handler_interrupt(self, *args: Any, **kwargs: Any) -> None:
         """Stop in steps, so that no client has its request in a connection that is about to close."""
-        if self.interrupt_signal or self._sockets_closed is None:
+        if self.interrupt_signal or not self._answers:
             super().signal_handler_interrupt()
             return
         self.interrupt_signal = True
         threading.Thread(target=self._stop_in_steps, daemon=True).start()
 
     def _stop_in_steps(self) -> None:
-        self._tell_workers()
-        give_up = time.monotonic() + LEFT_S
-        closed = 0
-        # Not `is_alive`: one that is about to be forked is not yet, and must be waited for.
-        while closed < sum(worker.inner.exitcode is None for worker in self.wrks) and time.monotonic() < give_up:
-            if self._sockets_closed.acquire(timeout=AGAIN_S):
-                closed += 1
-            else:
-                self._tell_workers()
+        self._have_done(STOPPING, LEFT_S)
         try:
             _turn_away(self._listener)
             give_up = time.monotonic() + TAKEN_UP_S
@@ -258,12 +258,30 @@ class _Server(MPServer):
                 raise
             return
         time.sleep(CLOSING_S)
+        drain_s = self.workers_kill_timeout or 0
+        began = time.monotonic()
+        self._have_done(ENDING, drain_s + CUT_S)
+        self.workers_kill_timeout = max(1, int(drain_s - (time.monotonic() - began)))
         self.main_loop_interrupt.set()
 
-    def _tell_workers(self) -> None:
+    def _have_done(self, sign: signal.Signals, seconds: float) -> None:
+        """Ask all workers for what *sign* means, and wait until they have done it, so many *seconds* at most."""
+        self._tell_workers(sign)
+        give_up = time.monotonic() + seconds
+        done = 0
+        # Not `is_alive`: one that is about to be forked is not yet, and must be waited for.
+        while done < sum(worker.inner.exitcode is None for worker in self.wrks) and time.monotonic() < give_up:
+            if self.main_loop_interrupt.is_set():
+                return
+            if self._answers[sign].acquire(timeout=AGAIN_S):
+                done += 1
+            else:
+                self._tell_workers(sign)
+
+    def _tell_workers(self, sign: signal.Signals) -> None:
         for worker in self.wrks:
             if worker.is_alive():
-                os.kill(worker._id(), STOPPING)
+                os.kill(worker._id(), sign)
 
 
 class _Starts(dict[int, float]):

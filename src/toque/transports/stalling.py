@@ -19,7 +19,7 @@ from typing import Any
 
 from toque.call.observation import CallerLeft
 
-__all__ = ["Spent", "backlog_of", "open_events"]
+__all__ = ["Spent", "backlog_of", "is_gone", "open_events"]
 
 FREE_BYTES = 64 * 1024
 """What is sent before the kernel is asked: it takes that much for most clients at once, and asking has a price."""
@@ -131,6 +131,16 @@ def backlog_of(client: str) -> int | None:
     return _backlogs.get(_kernel_name(client))
 
 
+def is_gone(client: str, since: float) -> bool:
+    """Whether the connection of *client*, which was there at the moment *since*, has ended, as far as the kernel says:
+    some sandboxes show tables that are empty, so that is believed of none until it has named one."""
+    global _names
+    backlog = backlog_of(client)
+    _names = _names or backlog is not None
+    return backlog is None and _names and _looked_at > since
+
+
+_names = False
 _backlogs: dict[str, int] = {}
 _looked_at = 0.0
 _look_s = 0.0
