@@ -15,7 +15,7 @@ from job_looks import act, rows, until
 
 from toque import App, Event, Jobs, Outbox, Steps, public
 from toque.contract.errors import DeadlineExceeded
-from toque.log import pace
+from toque.log import postgres_wire
 from toque.messages.jobs import floors as module
 from toque.messages.jobs import rescue
 from toque.messages.jobs.floors import First, Floors
@@ -238,8 +238,8 @@ async def pages_read(store: Store, statement: str, *arguments: Any) -> int:
 def look_whole_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have each process look from the beginning when it starts and never again, as far as a test goes."""
     monkeypatch.setattr(module, "SHALLOW_S", -1.0)
-    monkeypatch.setattr(pace, "SHARE", 1_000_000)
-    monkeypatch.setattr(pace, "PAUSE_MAX_S", 1_000.0)
+    monkeypatch.setattr(module, "SHARE", 1_000_000)
+    monkeypatch.setattr(module, "PAUSE_MAX_S", 1_000.0)
 
 
 async def test_a_claim_does_not_walk_over_what_is_kept(deep: Store) -> None:
@@ -384,6 +384,37 @@ async def test_who_is_known_to_have_died_is_found_without_another_whole_look(
         await holder.close()
 
     assert cooked == [2]
+
+
+async def test_an_idle_worker_takes_whole_looks_by_itself(
+    deep: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tail's probe walks over the same, and is asked seldom where that takes long."""
+    monkeypatch.setattr(module, "SHALLOW_S", -1.0)
+    monkeypatch.setattr(postgres_wire, "WALK_SHARE", 1_000_000)
+    monkeypatch.setattr(postgres_wire, "WALK_PAUSE_MAX_S", 1_000.0)
+    app, cooked = App("kitchen"), list[int]()
+
+    @app.job(queue="food")
+    async def cook(number: int) -> None:
+        cooked.append(number)
+
+    async with running(app, database_url=database_url):
+        await asyncio.sleep(0.5)  # nothing is under way any more
+        for number in range(3):
+            await act(
+                deep, ONE.format(state=0, due="clock_timestamp()", key="").replace("[]", f'{{"number": {number}}}')
+            )
+            await until(lambda number=number: number in cooked)
+
+
+async def test_a_whole_look_walks_over_what_ran_once(deep: Store) -> None:
+    floors = Floors(["food"])
+    part = await pages_of_look(deep, floors, is_whole=False)
+    what_ran = await pages_read(deep, "held", 1)
+
+    assert what_ran > GONE / 100
+    assert await pages_of_look(deep, floors, is_whole=True) - part < 1.5 * what_ran
 
 
 async def test_a_whole_look_that_is_stopped_is_not_the_only_one(deep: Store) -> None:

@@ -9,18 +9,18 @@ __all__ = ["CLOCK", "Pace"]
 CLOCK = "extract(epoch FROM clock_timestamp())::float8"
 """PostgreSQL's own clock, asked before and after what it is to time."""
 
-SHARE = 20
-"""What took a second is done again after twenty: a twentieth of the time, which nobody who works beside it notices."""
-
-PAUSE_MAX_S = 30.0
-"""Nobody waits longer than that for what only this finds, however long it took. It may also only seem to have taken
-long: it is timed by a clock that can be set, or go on while a machine sleeps."""
-
 
 class Pace:
-    """The pace of one thing that is done again and again."""
+    """The pace of one thing that is done again and again.
 
-    def __init__(self) -> None:
+    Args:
+        share: what took a second is done again after so many.
+        pause_max_s: the longest pause.
+    """
+
+    def __init__(self, share: int, pause_max_s: float) -> None:
+        self._share = share
+        self._pause_max_s = pause_max_s
         self._due = 0.0
 
     def pause_s(self) -> float:
@@ -29,4 +29,4 @@ class Pace:
 
     def note(self, took_s: float) -> None:
         """It was done just now, and took *took_s*."""
-        self._due = monotonic() + min(SHARE * took_s, PAUSE_MAX_S)
+        self._due = monotonic() + min(self._share * took_s, self._pause_max_s)

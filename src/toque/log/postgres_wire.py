@@ -34,6 +34,11 @@ WALK_S = 2.0
 """How long a look may take that asks what may walk, or the events would be seen late, and in the end nothing: a wire
 whose answer does not come is cut."""
 
+WALK_SHARE = 100
+WALK_PAUSE_MAX_S = 300.0
+"""How seldom what may walk is asked, after it took long. Whoever is to hear of it then looks for himself, half a minute
+later at most (`jobs/floors.py`), and walks over the same: once is enough."""
+
 FROZEN_S = 30
 """A process that says nothing for so long is taken for dead, and its session ended (`idle_session_timeout`, from
 PostgreSQL 14 on). It says something every second, so thirty in a row must be missing."""
@@ -53,7 +58,10 @@ class PostgresWire:
     def __init__(self, url: str, probes: Sequence[Probe], on_heard: Callable[[], None]) -> None:
         self._url = url
         self._on_heard = on_heard
-        self._asked = [(f"({probe.postgresql})", Pace() if probe.may_walk else None) for probe in probes]
+        self._asked = [
+            (f"({probe.postgresql})", Pace(WALK_SHARE, WALK_PAUSE_MAX_S) if probe.may_walk else None)
+            for probe in probes
+        ]
         self._xmax, self._xip = "1", list[str]()
         self._connection: Connection | None = None
         self._pid = 0

@@ -23,6 +23,14 @@ __all__ = ["WHOLE", "First", "Floors"]
 SHALLOW_S = 0.002
 """A look of this length walks over some thousands that are gone: no more than are claimed between two vacuums."""
 
+SHARE = 20
+"""A whole look that took a second is taken again after twenty: a twentieth of the time, which nobody beside it
+notices."""
+
+PAUSE_MAX_S = 30.0
+"""Nobody waits longer than that for what only a whole look finds, however long it took. It may also only seem to have
+taken long: it is timed by a clock that can be set, or go on while a machine sleeps."""
+
 LOW_S = 1.0
 """How long it is remembered that something may have come back below the floor: what frees it is written until then."""
 
@@ -74,7 +82,7 @@ class Floors:
     """The floors of the queues that one process works on."""
 
     def __init__(self, queues: Sequence[str]) -> None:
-        self._pace = Pace()
+        self._pace = Pace(SHARE, PAUSE_MAX_S)
         self.is_deep = False
         """Whether a look that begins at the beginning walks over much."""
         # With the priority that a job has unless it is told another: also who never finds one stops walking over them.

@@ -82,9 +82,13 @@ _OPEN = "NOT EXISTS (SELECT FROM toque.job_queue AS q WHERE q.name = {} AND q.is
 _POSTGRESQL = Statements(
     number=prepared("SELECT nextval('toque.job_worker')"),
     # An order and a limit have the index used, whatever is known of the table: asked with EXISTS alone, a server that
-    # has not counted yet what was just enqueued reads all of it at every look.
+    # has not counted yet what was just enqueued reads all of it at every look. What runs is walked over once, and only
+    # where somebody asks.
     look=prepared(
         f"""
+        WITH running AS MATERIALIZED (
+            SELECT worker, id, fence, is_cancelled FROM toque.job WHERE state = {RUNNING}
+        )
         SELECT
             {CLOCK},
             (SELECT coalesce(json_agg(json_build_array(
@@ -103,10 +107,10 @@ _POSTGRESQL = Statements(
                  FROM (SELECT DISTINCT p.queue FROM {PLACES.format("$1")}) AS q
                  WHERE {CROWDED.format(queue="q.queue")}) END,
             CASE WHEN $4::boolean THEN
-                (SELECT coalesce(json_agg(DISTINCT worker), '[]')::text FROM toque.job WHERE state = {RUNNING}) END,
+                (SELECT coalesce(json_agg(DISTINCT worker), '[]')::text FROM running) END,
             CASE WHEN $4::boolean THEN
-                (SELECT coalesce(json_agg(json_build_array(id, fence, is_cancelled)), '[]')::text FROM toque.job
-                 WHERE state = {RUNNING} AND worker = $3::bigint) END,
+                (SELECT coalesce(json_agg(json_build_array(id, fence, is_cancelled)), '[]')::text FROM running
+                 WHERE worker = $3::bigint) END,
             coalesce(pg_sequence_last_value('toque.job_pos_seq'), 0),
             pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
             pg_snapshot_xmax(pg_current_snapshot())::text::bigint,

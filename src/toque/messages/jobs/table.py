@@ -106,7 +106,7 @@ class View(Struct, frozen=True):
     whole: Whole | None
     """None where the look began at the floors."""
     again_s: float
-    """The seconds until a look is to begin at the beginning again, where this one did not."""
+    """The seconds until a look is to begin at the beginning again, where most do not; else 0."""
 
 
 class Held(Struct, frozen=True):

@@ -252,7 +252,7 @@ class Worker:
             view = await self._see()
         if view.due_s is not None:
             self._wake_in(view.due_s if view.due_s > 0 else DUE_AGAIN_S)
-        if view.whole is None:
+        if view.whole is None or view.again_s > 0:
             self._wake_in(view.again_s)
         # Those of the last look that saw them: who dies until the next one that does was there before, as a rule. What
         # was begun under a number that was lost still runs here.
