@@ -481,6 +481,39 @@ async def test_partitions_are_told_however_they_are_written(library: Store) -> N
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_row_that_is_to_move_and_vanishes_is_told(library: Store) -> None:
+    """The partition that it would move to has a trigger that says no: the statement has old rows, and no new ones."""
+    await _run(
+        library.url,
+        _statements(
+            [
+                "CREATE TABLE visit (id integer, day integer, PRIMARY KEY (id, day)) PARTITION BY LIST (day)",
+                "CREATE TABLE visit_1 PARTITION OF visit FOR VALUES IN (1)",
+                "CREATE TABLE visit_2 PARTITION OF visit FOR VALUES IN (2)",
+                "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+                "CREATE TRIGGER no BEFORE INSERT ON visit_2 FOR EACH ROW EXECUTE FUNCTION no()",
+                "INSERT INTO visit SELECT n, 1 FROM generate_series(1, 9) AS n",
+            ]
+        ),
+    )
+    visit = Table(
+        "visit", MetaData(), Column("id", Integer, primary_key=True), Column("day", Integer, primary_key=True)
+    )
+    await install(library.url, [visit])
+    changes = changes_of(library, [visit])
+    for statement, gone in {
+        "UPDATE visit SET day = 2 WHERE id = 1": {1},
+        "UPDATE visit SET day = 2 WHERE id IN (2, 3)": {2, 3},
+        "UPDATE visit SET day = CASE id WHEN 4 THEN 2 ELSE 1 END WHERE id IN (4, 5)": {4, 5},
+    }.items():
+        before = await changes.look(None)
+        await _run(library.url, _statements([statement]))
+        seen = await changes.look(before.snapshot)
+        images = [image for change in seen.changes for image in change.images or ()]
+        assert {image["id"] for image in images if image["day"] == 1} == gone, statement
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_copy_is_told(library: Store) -> None:
     import asyncpg
 

@@ -44,9 +44,14 @@ class Images:
         if images is None or keys is None:
             return Change(name, None, number)
         try:
+            named = _names(columns)
+            rows = msgspec.json.decode(images)
+            if rows and type(rows[0]) is not list:
+                # One after the other: brackets would be a tenth of what it costs PostgreSQL to tell.
+                rows = [rows[at : at + len(named)] for at in range(0, len(rows), len(named))]
             # A row whose keys stay has one image, before and after.
-            found = dict.fromkeys(map(tuple, msgspec.json.decode(images)))
-            return Change(name, tuple(_image(_names(columns), row, keys) for row in found), number)
+            found = dict.fromkeys(map(tuple, rows))
+            return Change(name, tuple(_image(named, row, keys) for row in found), number)
         except (msgspec.MsgspecError, TypeError, ValueError, AttributeError):
             # No text, or a value of a type that the column has only got since.
             return Change(name, None, number)

@@ -8,9 +8,9 @@ a statement fires the triggers of the table that it names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Table, text
 from sqlalchemy.dialects import postgresql
@@ -30,11 +30,20 @@ IMAGES_MAX = 64
 BOUND_SHARE = 1 / 256
 """How many of the statements see whether the log is bounded, which forgets four times as many changes as come."""
 
+
+class _Event(NamedTuple):
+    """What a statement did, and what its trigger sees of that."""
+
+    referencing: str = ""
+    seen: tuple[str, ...] = ()
+
+
+_OLD, _NEW = "OLD TABLE AS toque_old", "NEW TABLE AS toque_new"
 _EVENTS = {
-    "insert": "REFERENCING NEW TABLE AS toque_new",
-    "update": "REFERENCING OLD TABLE AS toque_old NEW TABLE AS toque_new",
-    "delete": "REFERENCING OLD TABLE AS toque_old",
-    "truncate": "",
+    "insert": _Event(f"REFERENCING {_NEW}", ("toque_new",)),
+    "update": _Event(f"REFERENCING {_OLD} {_NEW}", ("toque_old", "toque_new")),
+    "delete": _Event(f"REFERENCING {_OLD}", ("toque_old",)),
+    "truncate": _Event(),
 }
 
 _DDL = "toque_change_ddl"
@@ -50,43 +59,51 @@ _TYPES = {
 """For each kind of key, the database's own types whose equality is that of the canonical form."""
 
 # The function belongs to whoever installs it, and writers need no right on Toque's tables. Whatever a writer's
-# search_path says, names are found where they are meant. A column that somebody has dropped, renamed or given another
-# type since (class 42 of the errors) makes no write fail: it may have been any row then. Only what reads the columns
-# is in the inner block, which is a savepoint, so that nothing is written in one and no transaction number is spent.
-# Each table has a function of its own, so its name is written there: an argument costs an array at every statement.
+# search_path says, names are found where they are meant. Each event of each table has a function of its own, so that
+# nothing is asked and no argument handed over.
+#
+# Most statements write one row, and what they pay for is executors that begin and end: in instructions, to tell one row
+# so is a fifth cheaper than to gather what there is first. Where it told none there are none, or several, or an old row
+# without a new one: a trigger of the partition that it was to move to said no.
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS ${tag}$
 #variable_conflict use_column
 DECLARE
+    told pg_catalog.int8;
     found pg_catalog.jsonb[];
 BEGIN
-    BEGIN
-        IF TG_OP = 'UPDATE' THEN
-            SELECT ARRAY(
-                SELECT {image} FROM (SELECT {names} FROM toque_old UNION ALL SELECT {names} FROM toque_new LIMIT {all})
-                AS changed
-            ) INTO found;
-        ELSIF TG_OP = 'INSERT' THEN
-            SELECT ARRAY(SELECT {image} FROM toque_new AS changed LIMIT {all}) INTO found;
-        ELSIF TG_OP = 'DELETE' THEN
-            SELECT ARRAY(SELECT {image} FROM toque_old AS changed LIMIT {all}) INTO found;
+    INSERT INTO toque.change (name, columns, images)
+    SELECT {name}, '{columns}', pg_catalog.jsonb_build_array({pair}) FROM {gone}, {pairs}
+    WHERE NOT EXISTS (SELECT FROM {first} OFFSET 1);
+    GET DIAGNOSTICS told = ROW_COUNT;
+    IF told OPERATOR(pg_catalog.=) 0 THEN
+        found := ARRAY(SELECT pg_catalog.jsonb_build_array({image}) FROM {gone}, {rows} LIMIT {all});
+        IF pg_catalog.cardinality(found) OPERATOR(pg_catalog.=) {all} THEN
+            INSERT INTO toque.change (name) VALUES ({name});
+        ELSIF found OPERATOR(pg_catalog.<>) '{{}}' THEN
+            INSERT INTO toque.change (name, columns, images) VALUES ({name}, '{columns}', pg_catalog.to_jsonb(found));
         END IF;
-    EXCEPTION WHEN syntax_error_or_access_rule_violation THEN
-        found := NULL;
-    END;
-    IF pg_catalog.cardinality(found) OPERATOR(pg_catalog.<) {all} THEN
-        IF found OPERATOR(pg_catalog.<>) '{{}}' THEN
-            INSERT INTO toque.change (name, columns, images) VALUES ({told}, '{columns}', pg_catalog.to_jsonb(found));
-        END IF;
-    ELSE
-        INSERT INTO toque.change (name) VALUES ({told});
     END IF;
-    IF pg_catalog.random() OPERATOR(pg_catalog.<) {share} THEN
-        PERFORM toque.bound_change();
-    END IF;
+    {bound}
     RETURN NULL;
 END ${tag}$
 """
+_TRUNCATE_FUNCTION = """
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS ${tag}$
+BEGIN
+    INSERT INTO toque.change (name) VALUES ({name});
+    {bound}
+    RETURN NULL;
+END ${tag}$
+"""
+_BOUND = f"""
+    IF pg_catalog.random() OPERATOR(pg_catalog.<) {BOUND_SHARE} THEN
+        PERFORM toque.bound_change();
+    END IF;
+"""
+
+_EMPTY = "pg_catalog.jsonb_build_array()"
+"""The row of a table without keys."""
 
 _DDL_FUNCTION = f"""
 CREATE OR REPLACE FUNCTION toque.capture_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $body$
@@ -155,16 +172,17 @@ def install(connection: Connection, tables: Sequence[Table]) -> list[str]:
     """
     touched = []
     for table in tables:
-        function, definition = _function(table)
+        functions = _functions(table)
         lacking = [
-            name for name, kind, _ in _tree(connection, table) if kind in "rp" and _lacks(connection, name, function)
+            name for name, kind, _ in _tree(connection, table) if kind in "rp" and _lacks(connection, name, functions)
         ]
         if not lacking:
             continue
         connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
-        connection.exec_driver_sql(definition)
+        for function in functions.values():
+            connection.exec_driver_sql(function.definition)
         for name in lacking:
-            _put_up(connection, name, function)
+            _put_up(connection, name, functions)
         touched.append(table.fullname)
     if touched:
         _drop_unused(connection)
@@ -177,12 +195,12 @@ def faults(connection: Connection, table: Table) -> list[str]:
     tree = _tree(connection, table)
     if not tree:
         return ["it is not there"]
-    function, _ = _function(table)
+    functions = _functions(table)
     found = []
     for name, kind, is_subscribed in tree:
         if kind not in "rp":
             found.append(f"{name} is no table, and what lies behind it is not watched")
-        elif _lacks(connection, name, function):
+        elif _lacks(connection, name, functions):
             found.append(f"{name} has not the triggers that capture its changes")
         # Whoever applies them fires triggers of rows alone (manual, "Logical Replication", "Architecture").
         if is_subscribed:
@@ -197,9 +215,9 @@ def _tree(connection: Connection, table: Table) -> list[tuple[str, str, bool]]:
     return [(row.name, row.kind, row.is_subscribed) for row in rows]
 
 
-def _lacks(connection: Connection, name: str, function: str) -> bool:
+def _lacks(connection: Connection, name: str, functions: Mapping[str, _Function]) -> bool:
     there = {(row.name, row.enabled, row.function) for row in connection.execute(_THERE, {"name": name})}
-    return there != {(f"toque_change_{event}", "A", function) for event in _EVENTS}
+    return there != {(f"toque_change_{event}", "A", function.name) for event, function in functions.items()}
 
 
 def _inexact(connection: Connection, table: Table) -> Iterator[str]:
@@ -212,13 +230,13 @@ def _inexact(connection: Connection, table: Table) -> Iterator[str]:
             yield f"{name} is {column.type} there, whose equality is not that of the model's {key.kind}"
 
 
-def _put_up(connection: Connection, name: str, function: str) -> None:
-    for event, tables in _EVENTS.items():
+def _put_up(connection: Connection, name: str, functions: Mapping[str, _Function]) -> None:
+    for event, function in functions.items():
         trigger = f"toque_change_{event}"
         connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {trigger} ON {name}")
         connection.exec_driver_sql(
-            f"CREATE TRIGGER {trigger} AFTER {event.upper()} ON {name} {tables} "
-            f"FOR EACH STATEMENT EXECUTE FUNCTION toque.{function}()"
+            f"CREATE TRIGGER {trigger} AFTER {event.upper()} ON {name} {_EVENTS[event].referencing} "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION toque.{function.name}()"
         )
         # Also where `session_replication_role` is `replica`, as tools that load data set it.
         connection.exec_driver_sql(f"ALTER TABLE {name} ENABLE ALWAYS TRIGGER {trigger}")
@@ -244,28 +262,53 @@ def _watch_ddl(connection: Connection) -> None:
         connection.exec_driver_sql(f"ALTER EVENT TRIGGER {_DDL} ENABLE ALWAYS")
 
 
-def _function(table: Table) -> tuple[str, str]:
-    """The name of the function that captures *table*'s changes, and its definition. The name tells the columns and the
-    way, so that one is never taken for another."""
+class _Function(NamedTuple):
+    name: str
+    definition: str
+
+
+def _functions(table: Table) -> dict[str, _Function]:
+    """What captures *table*'s changes, by event."""
     keys = keys_of(table, "postgresql")
-    image = f"pg_catalog.jsonb_build_array({', '.join(_value(name, key) for name, key in keys.items())})"
-    digest = blake2b(f"{table.fullname} {image} {_FUNCTION}".encode(), digest_size=6).hexdigest()
-    name = f"capture_{digest}"
-    definition = _FUNCTION.format(
-        function=f"toque.{name}",
-        tag=name,  # No table's name has it within.
-        told=_literal(table.fullname),
-        image=image,
-        names=", ".join(map(_preparer.quote, keys)),
-        columns=column_list(keys).replace("'", "''"),
-        all=IMAGES_MAX + 1,
-        share=BOUND_SHARE,
-    )
-    return name, definition
+    names = [_preparer.quote(name) for name in keys]
+    words: dict[str, Any] = {
+        "name": _literal(table.fullname),
+        "columns": column_list(keys).replace("'", "''"),
+        "image": ", ".join(_image("changed", keys)),
+        # A column that somebody has dropped or renamed since is null, and makes no write fail: a name that the rows
+        # after it do not have is found here.
+        "gone": f"(SELECT {', '.join(f'NULL AS {name}' for name in names)}) AS gone",
+        "all": IMAGES_MAX + 1,
+        "bound": _BOUND,
+    }
+    found = {}
+    for event, (_, seen) in _EVENTS.items():
+        queries = {rows: f"SELECT * FROM {rows}" for rows in seen}  # noqa: S608 - constants
+        words["first"] = next(iter(seen), "")
+        words["pair"] = ", ".join(value for rows in seen for value in _image(rows, keys)) or _EMPTY
+        words["pairs"] = ", ".join(_rows(names, query, rows) for rows, query in queries.items())
+        words["rows"] = _rows(names, " UNION ALL ".join(queries.values()), "changed")
+        found[event] = _function(table, _FUNCTION if seen else _TRUNCATE_FUNCTION, words)
+    return found
 
 
-def _value(name: str, key: Key) -> str:
-    column = f"changed.{_preparer.quote(name)}"
+def _function(table: Table, template: str, words: dict[str, Any]) -> _Function:
+    # Its name tells the table, the columns and the way, so that one is never taken for another.
+    body = template.format(function="", tag="", **words)
+    name = f"capture_{blake2b(f'{table.fullname} {body}'.encode(), digest_size=6).hexdigest()}"
+    # No table's name has that within, so it can quote the body.
+    return _Function(name, template.format(function=f"toque.{name}", tag=name, **words))
+
+
+def _rows(names: Sequence[str], query: str, alias: str) -> str:
+    return f"LATERAL (SELECT {', '.join(names)} FROM ({query}) AS rows) AS {alias}"  # noqa: S608 - names that are quoted
+
+
+def _image(alias: str, keys: Mapping[str, Key]) -> list[str]:
+    return [_value(f"{alias}.{_preparer.quote(name)}", key) for name, key in keys.items()]
+
+
+def _value(column: str, key: Key) -> str:
     return f"pg_catalog.left({column}::pg_catalog.text, {TEXT_MAX})" if key.kind in ("text", "enum") else column
 
 

@@ -195,6 +195,7 @@ class _Server(MPServer):
     """granian's supervisor, given our socket, and stopping in steps."""
 
     interrupt_signal: bool
+    workers_kill_timeout: int | None
 
     def __init__(self, listener: socket.socket, answers: Mapping[signal.Signals, Any], **options: Any) -> None:
         """*answers*: what each worker releases when it has done what a signal asks of it; none for an abrupt stop."""
