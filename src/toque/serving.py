@@ -108,7 +108,6 @@ class Serving:
         mounts = [mount for module in app.modules for mount in module.mounts]
         self._mounted = [(mount.path, Mounted(mount.asgi, mount.path)) for mount in mounts]
         self._sockets = self._websockets()
-        self._repeats = Repeats()
         self._end_tracing: Callable[[], None] = lambda: None
         self._closing: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
@@ -126,6 +125,7 @@ class Serving:
     def _compile_edge(self) -> Edge:
         http = self.settings.http
         router = Router()
+        self._repeats = Repeats(router.remember)
         router.route("*")  # The server as a whole, which has OPTIONS alone (RFC 9110, 9.3.7).
         self._route_operations(router)
         for path, endpoint in self._own_endpoints():

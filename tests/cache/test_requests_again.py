@@ -156,7 +156,7 @@ async def test_hits_that_are_verified_are_run_again(database_url: str) -> None:
 
 
 def test_of_the_requests_those_that_still_come_are_kept() -> None:
-    repeats, hot = Repeats(), ("/hot", "", ())
+    repeats, hot = Repeats(lambda _: None), ("/hot", "", ())
     led = Led("key", "form")
     repeats.add(hot, led)
     for number in range(5 * REQUESTS_MAX):

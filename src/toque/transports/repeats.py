@@ -7,7 +7,7 @@ who sends it, or demands something, is read each time.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toque.cache.kept import KeptAnswer
@@ -40,9 +40,14 @@ class Led(NamedTuple):
 
 class Repeats:
     """What is known of the requests of all operations in one worker: those of two generations, of which the older is
-    forgotten when the younger is complete."""
+    forgotten when the younger is complete.
 
-    def __init__(self) -> None:
+    Args:
+        on_path: told of the paths that are asked for again.
+    """
+
+    def __init__(self, on_path: Callable[[str], None]) -> None:
+        self._on_path = on_path
         self._young: dict[Request, Led] = {}
         self._old: dict[Request, Led] = {}
 
@@ -56,6 +61,7 @@ class Repeats:
         if len(self._young) >= REQUESTS_MAX:
             self._old, self._young = self._young, {}
         self._young[request] = led
+        self._on_path(request[0])
 
 
 class Repeated:

@@ -93,10 +93,7 @@ class Edge:
             if self.is_stopping or self._cors is not None:
                 proto = self._rewriting(scope, headers, proto)
             path = scope.path
-            segments: tuple[str, ...] = ()
-            route = self._router.literal.get(path)
-            if route is None:
-                route, segments = self._router.match(path)
+            route, segments = self._router.known.get(path) or self._router.match(path)
             endpoint = route.methods.get(scope.method)
             if endpoint is None:
                 return self._other_method(scope, headers, proto, route, segments)
