@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 import msgspec
 
@@ -51,7 +51,7 @@ def slot_of(at: float) -> int:
 
 def uuid7() -> UUID:
     """A UUID of version 7 (RFC 9562, 5.7): milliseconds, then chance, so that ids of one moment lie together."""
-    return UUID(int=_head() | int.from_bytes(os.urandom(10), "big") & _CHANCE)
+    return _uuid(_head() | int.from_bytes(os.urandom(10), "big") & _CHANCE)
 
 
 def uuid7s(count: int) -> list[UUID]:
@@ -59,9 +59,16 @@ def uuid7s(count: int) -> list[UUID]:
     head = _head()
     chance = os.urandom(10 * count)
     return [
-        UUID(int=head | int.from_bytes(chance[place : place + 10], "big") & _CHANCE)
-        for place in range(0, 10 * count, 10)
+        _uuid(head | int.from_bytes(chance[place : place + 10], "big") & _CHANCE) for place in range(0, 10 * count, 10)
     ]
+
+
+def _uuid(number: int) -> UUID:
+    """UUID(int=number), in a third of the time: nothing is asked of a number that is one (so does Python 3.14)."""
+    found = UUID.__new__(UUID)
+    object.__setattr__(found, "int", number)
+    object.__setattr__(found, "is_safe", SafeUUID.unknown)
+    return found
 
 
 def _head() -> int:

@@ -42,6 +42,8 @@ class Compiled:
     is_transaction: bool
     """Whether it is one transaction, and so ends in it."""
     _decode: Callable[[bytes], Any]
+    _named: Callable[..., Any]
+    """Makes the inputs of values in their order."""
 
     @property
     def has_steps(self) -> bool:
@@ -68,7 +70,7 @@ class Compiled:
         if len(values) > len(names):
             raise TypeError(f"{self.name} takes {', '.join(names) or 'nothing'}, and got {len(values)} inputs")
         try:
-            data = encode_json(self.plan.named(**dict(zip(names, values, strict=False))))
+            data = encode_json(self._named(*values))
             self._decode(data)
         except (TypeError, Invalid) as error:
             faults = "; ".join(f"{fault.path}: {fault.message}" for fault in getattr(error, "faults", ()))
@@ -111,7 +113,14 @@ def _compiled(plan: Plan) -> Compiled:
     decode = JSON.decoder(plan.named)
     assert decode is not None, "what no format carries is refused before"
     is_transaction = any(stage.name == "transact" for stage in plan.stages)
-    return Compiled(plan, rules, is_transaction, decode)
+    return Compiled(plan, rules, is_transaction, decode, _by_position(plan.named))
+
+
+def _by_position(named: Any) -> Callable[..., Any]:
+    names = named.__struct_fields__
+    if named.__match_args__ == names:
+        return named  # type: ignore[no-any-return]
+    return lambda *values: named(**dict(zip(names, values, strict=False)))
 
 
 @dataclass(slots=True, eq=False)
