@@ -67,8 +67,11 @@ def _uuid(number: int) -> UUID:
     """UUID(int=number), in a third of the time: nothing is asked of a number that is one (so does Python 3.14)."""
     found = UUID.__new__(UUID)
     object.__setattr__(found, "int", number)
-    object.__setattr__(found, "is_safe", SafeUUID.unknown)
+    object.__setattr__(found, "is_safe", _UNKNOWN)
     return found
+
+
+_UNKNOWN = SafeUUID.unknown  # once: to look a member up takes Python 3.11 longer than the rest
 
 
 def _head() -> int:
