@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from kinds import KINDS, Card, Cash, Dish, Flat, Order, Station
 
 from toque.codecs.codec import CODECS
+from toque.codecs.multipart import multipart_reader
 from toque.contract.conversion import convert
 from toque.contract.errors import Invalid, NotFound, Problem
 
@@ -180,6 +181,25 @@ def test_a_problem_has_its_extensions_beside_its_own_members(name: str) -> None:
 )
 def test_a_format_offers_nothing_that_it_cannot_carry(name: str, tp: Any) -> None:
     assert CODECS[name].encoder(tp) is None
+
+
+class Tables(pydantic.RootModel[list[int]]):
+    """A model that has no names on the wire."""
+
+
+class Row(pydantic.BaseModel):
+    tables: Tables
+
+
+@pytest.mark.parametrize("tp", [Tables, Row])
+def test_a_root_model_has_no_names_and_so_is_no_form_and_no_table(tp: Any) -> None:
+    # They were offered under the name of its Python attribute, `root=4`, and whatever came so was refused.
+    value = tp.model_validate([4] if tp is Tables else {"tables": [4]})
+
+    assert [name for name in CODECS if CODECS[name].decoder(tp)] == ["json", "msgpack"]
+    assert [name for name in CODECS if CODECS[name].encoder(tp)] == ["json", "msgpack"]
+    assert there_and_back("json", tp, value) == there_and_back("msgpack", tp, value) == value
+    assert multipart_reader(tp) is None
 
 
 class Priced(pydantic.BaseModel):

@@ -132,6 +132,14 @@ def test_keys_that_collide_are_refused_inside_a_pydantic_model_too() -> None:
     assert caught.value.faults[0].path == "$[...].below.ids"
 
 
+def test_keys_that_collide_are_refused_in_a_root_model_too() -> None:
+    class Tags(pydantic.RootModel[set[int]]):
+        pass
+
+    with pytest.raises(Invalid, match="at most 256"):
+        convert([i * (2**61 - 1) for i in range(1, 2_000)], Tags)
+
+
 class Item(Struct):
     dish_id: Annotated[int, Meta(ge=1)]
     quantity: int

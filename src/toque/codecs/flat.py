@@ -121,8 +121,8 @@ def _file_reader(node: Any) -> Any:
 def _fields_reader(tp: Any, known: _Known, fills_text: bool) -> _Read:
     if tp in known:
         return known[tp]
-    if getattr(getattr(tp, "__struct_config__", None), "array_like", False):
-        raise Uncarried(f"{tp} is an array")
+    if not schema.is_written_by_name(tp):
+        raise Uncarried(f"{tp} has no names")
 
     def later(node: Any) -> Any:
         return known[tp](node)

@@ -69,9 +69,9 @@ def leaves_of(tp: Any, fields_of: _FieldsOf = schema.fields_of) -> tuple[Leaf, .
 def _leaves(
     tp: Any, fields_of: _FieldsOf, names: tuple[str, ...], around: tuple[Any, ...], *, nullable: bool, required: bool
 ) -> Iterator[Leaf]:
+    if tp in around or not schema.is_written_by_name(tp):
+        raise Uncarried(f"{tp} holds itself, or has no names")
     config = getattr(tp, "__struct_config__", None)
-    if tp in around or (config is not None and config.array_like):
-        raise Uncarried(f"{tp} holds itself, or is an array")
     if config is not None and config.tag is not None:
         yield Leaf((*names, config.tag_field), str, is_nullable=nullable)
     for field in fields_of(tp):

@@ -24,6 +24,7 @@ from msgspec import inspect
 from toque.contract.errors import Invalid
 from toque.contract.faults import refused
 from toque.contract.nodes import model_members, nodes_of
+from toque.contract.schema import is_root
 
 __all__ = ["COLLIDING_KEYS_MAX", "DECIMAL_EXPONENT_MAX", "bounded_decimal", "key_guard", "may_crowd"]
 
@@ -88,6 +89,8 @@ def _keys_of(node: Any) -> inspect.Type | None:
 
 
 def _examine(node: Any, value: Any, path: str) -> None:
+    if isinstance(node, inspect.CustomType) and is_root(node.cls):
+        ((_, node),) = model_members(node.cls)
     if isinstance(node, inspect.UnionType):
         node = _arm_for(node, value)
     if isinstance(node, inspect.DecimalType):

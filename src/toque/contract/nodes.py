@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from toque.contract.schema import fields_of, is_carried, is_pydantic, node_of, type_name
+from toque.contract.schema import fields_of, is_carried, is_pydantic, is_root, node_of, type_name
 
 __all__ = ["holds", "holds_carried", "is_endless", "model_members", "nodes_of", "unserialisable"]
 
@@ -38,7 +38,10 @@ def nodes_of(tp: Any, *, in_models: bool = False) -> tuple[inspect.Type, ...]:
 
 @functools.cache
 def model_members(cls: Any) -> tuple[tuple[str, inspect.Type], ...]:
-    """The fields of a pydantic model as msgspec would see them; of what it cannot read it says nothing."""
+    """The fields of a pydantic model as msgspec would see them; of what it cannot read it says nothing. That of a root
+    model has no name."""
+    if is_root(cls):
+        return (("", _readable(cls.model_fields["root"].annotation)),)
     return tuple((field.name, _readable(field.type)) for field in fields_of(cls)) if is_pydantic(cls) else ()
 
 

@@ -29,8 +29,10 @@ __all__ = [
     "is_container",
     "is_object",
     "is_pydantic",
+    "is_root",
     "is_structured",
     "is_typed_dict",
+    "is_written_by_name",
     "left_fields_of",
     "list_item",
     "node_of",
@@ -93,6 +95,11 @@ def is_pydantic(tp: Any) -> bool:
     return isinstance(tp, type) and hasattr(tp, "model_validate") and hasattr(tp, "model_dump")
 
 
+def is_root(tp: Any) -> bool:
+    """Whether *tp* is a pydantic model that stands for the one value in it: it has a field, and no format writes it."""
+    return is_pydantic(tp) and getattr(tp, "__pydantic_root_model__", False)
+
+
 def is_typed_dict(tp: Any) -> bool:
     """Whether *tp* is a TypedDict: `typing` does not know that of `typing_extensions`, which pydantic wants before
     Python 3.12."""
@@ -109,6 +116,11 @@ def is_object(tp: Any) -> bool:
         or is_typed_dict(cls)
         or is_pydantic(cls)
     )
+
+
+def is_written_by_name(tp: Any) -> bool:
+    """Whether an object of *tp* is names and values in every format: arrays and root models are not."""
+    return not (is_root(tp) or getattr(getattr(tp, "__struct_config__", None), "array_like", False))
 
 
 def is_structured(tp: Any) -> bool:
@@ -146,7 +158,7 @@ def node_of(tp: Any) -> inspect.Type:
 def fields_of(tp: Any) -> tuple[Field, ...]:
     """The fields of an object type, in their order; empty for every other type."""
     tp = plain_type(tp)
-    if not is_object(tp):
+    if not is_object(tp) or is_root(tp):
         return ()
     if is_pydantic(tp):
         return tuple(_pydantic_field(name, field) for name, field in tp.model_fields.items())
@@ -173,7 +185,7 @@ def fields_of(tp: Any) -> tuple[Field, ...]:
 def left_fields_of(tp: Any) -> tuple[Field, ...]:
     """The fields that leave: those of `fields_of`, save that a pydantic model may write other ones than it reads."""
     tp = plain_type(tp)
-    if not is_pydantic(tp):
+    if not is_pydantic(tp) or is_root(tp):
         return fields_of(tp)
     kept = [(name, field) for name, field in tp.model_fields.items() if not field.exclude]
     computed = [(name, field.alias, field.return_type) for name, field in tp.model_computed_fields.items()]
