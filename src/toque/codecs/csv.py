@@ -110,7 +110,7 @@ def _read_rows(data: bytes, leaves: dict[str, Leaf], read: Callable[[Any], Any])
         raise Malformed("The CSV names a column twice.")
     known = [leaves.get(name) for name in header]
     # An empty cell is the empty text where the column is a text that is always there.
-    keeps = [leaf is not None and leaf.is_free_text and not leaf.is_nullable for leaf in known]
+    keeps = [leaf is not None and leaf.may_be_empty_text and not leaf.is_nullable for leaf in known]
     for at, row in enumerate(rows):
         if at == 0:
             _check_columns(header, leaves)

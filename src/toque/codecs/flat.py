@@ -128,7 +128,7 @@ def _fields_reader(tp: Any, known: _Known, fills_text: bool) -> _Read:
         return known[tp](node)
 
     known[tp] = later
-    readers = {field.name: _reader(field.type, known, fills_text) for field in schema.fields_of(tp)}
+    readers = {field.name: _reader(field.text_type, known, fills_text) for field in schema.fields_of(tp)}
     absent = {field.name: _absent(field, fills_text) for field in schema.fields_of(tp) if field.required}
     fillers = {name: make for name, make in absent.items() if make is not None}
 
@@ -148,7 +148,7 @@ def _fields_reader(tp: Any, known: _Known, fills_text: bool) -> _Read:
 
 def _absent(field: schema.Field, fills_text: bool) -> Callable[[], Any] | None:
     """What stands for a required field that did not come, where the format cannot say it otherwise."""
-    arms = schema.plain_arms(field.type)
+    arms = schema.plain_arms(field.text_type)
     if type(None) in arms:
         return lambda: None
     if len(arms) == 1 and schema.is_container(arms[0]):

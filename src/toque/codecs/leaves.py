@@ -36,8 +36,11 @@ class Leaf(Struct, frozen=True):
     @property
     def is_free_text(self) -> bool:
         """Whether it may hold what anybody wrote; base64, too, can start with a plus."""
-        arms = schema.plain_arms(self.type)
-        return str in arms or bytes in arms or Any in arms
+        return self.may_be_empty_text or schema.ForeignText in schema.plain_arms(self.type)
+
+    @property
+    def may_be_empty_text(self) -> bool:
+        return not {str, bytes, Any}.isdisjoint(schema.plain_arms(self.type))
 
     def of(self, members: Any) -> Any:
         """Its value in an object of plain values."""
@@ -75,7 +78,7 @@ def _leaves(
     if config is not None and config.tag is not None:
         yield Leaf((*names, config.tag_field), str, is_nullable=nullable)
     for field in fields_of(tp):
-        arms = schema.plain_arms(field.type)
+        arms = schema.plain_arms(field.text_type)
         may_be_none = nullable or type(None) in arms
         only = [arm for arm in arms if arm is not type(None)]
         path = (*names, field.name)
@@ -84,10 +87,10 @@ def _leaves(
             is_there = is_required and not may_be_none
             yield from _leaves(only[0], fields_of, path, (*around, tp), nullable=may_be_none, required=is_there)
             continue
-        if not is_texts(field.type) or Any in arms:
+        if not is_texts(field.text_type) or Any in arms:
             raise Uncarried(f"{field.name} holds more than text")
         is_list = any(map(schema.is_container, only))
-        yield Leaf(path, field.type, is_list, may_be_none, is_required)
+        yield Leaf(path, field.text_type, is_list, may_be_none, is_required)
 
 
 def text_of(value: Any) -> str:

@@ -13,7 +13,11 @@ import types
 import typing
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Annotated, Any, Union
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any, Literal, Union
+from uuid import UUID
 
 import msgspec
 from msgspec import NODEFAULT, Struct, inspect
@@ -23,6 +27,7 @@ from toque.contract.hints import hints_of
 __all__ = [
     "CONTAINERS",
     "Field",
+    "ForeignText",
     "arms_of",
     "fields_of",
     "is_carried",
@@ -44,6 +49,12 @@ __all__ = [
 CONTAINERS = (list, dict, set, frozenset, tuple)
 
 
+class ForeignText(str):
+    """Text that stands for a value of a class that only its model can read."""
+
+    __slots__ = ()
+
+
 class Field(Struct, frozen=True):
     """One field of an object type: `name` on the wire, `attribute` in Python."""
 
@@ -54,6 +65,8 @@ class Field(Struct, frozen=True):
     """The default value; `NODEFAULT` where there is none or where it is made anew each time."""
     doc: str
     attribute: str
+    text_type: Any
+    """What a text of it is read as, before its object is made of all of them."""
 
 
 def plain_type(tp: Any) -> Any:
@@ -176,6 +189,7 @@ def fields_of(tp: Any) -> tuple[Field, ...]:
             field.default,
             _doc(hints[field.name]),
             field.name,
+            hints[field.name],
         )
         for field in ordered
     )
@@ -194,7 +208,10 @@ def left_fields_of(tp: Any) -> tuple[Field, ...]:
             msgspec.structs.replace(_pydantic_field(name, one), name=one.serialization_alias or name)
             for name, one in kept
         ),
-        *(Field(alias or name, result, False, NODEFAULT, "", name) for name, alias, result in computed),
+        *(
+            Field(alias or name, result, False, NODEFAULT, "", name, _text_type(result))
+            for name, alias, result in computed
+        ),
     )
 
 
@@ -208,4 +225,23 @@ def _pydantic_field(name: str, field: Any) -> Field:
     default = NODEFAULT if required or field.default_factory is not None else field.default
     tp = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
     read_as = field.validation_alias if isinstance(field.validation_alias, str) else field.alias or name
-    return Field(read_as, tp, required, default, field.description or "", name)
+    return Field(read_as, tp, required, default, field.description or "", name, _text_type(tp))
+
+
+_READ_HERE = (str, bool, int, float, Decimal, UUID, datetime, date, time, timedelta, type(None))
+
+
+def _text_type(tp: Any) -> Any:
+    """*tp* with text in the place of what pydantic itself reads from it, as from JSON: its bytes are no base64, and
+    secrets and URLs are classes that only it knows."""
+    plain = plain_type(tp)
+    arguments = typing.get_args(plain)
+    if arguments and typing.get_origin(plain) is not Literal:
+        read_as = tuple(map(_text_type, arguments))
+        if read_as == arguments:
+            return tp
+        return Union[read_as] if len(arms_of(plain)) > 1 else typing.get_origin(plain)[read_as]  # noqa: UP007 (data)
+    if plain is bytes:
+        return str
+    is_known = plain in _READ_HERE or is_object(plain) or is_container(plain) or is_carried(plain)
+    return tp if is_known or not isinstance(plain, type) or issubclass(plain, Enum) else ForeignText

@@ -226,7 +226,7 @@ def _check_text(found: Input) -> None:
         )
     fields = schema.fields_of(found.type) if found.place is Place.QUERY else ()
     try:
-        for tp in [field.type for field in fields] or [found.type]:
+        for tp in [field.text_type for field in fields] or [found.type]:
             text_reader(tp)
     except TypeError as error:
         problem, _, _ = str(error).partition("; ")

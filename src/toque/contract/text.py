@@ -24,7 +24,7 @@ from toque.contract.conversion import dec_hook, enums_as_values
 from toque.contract.errors import Invalid
 from toque.contract.faults import cut, refusal, refused
 from toque.contract.guard import DECIMAL_EXPONENT_MAX, bounded_decimal
-from toque.contract.schema import CONTAINERS, arms_of, is_container, plain_type, type_name
+from toque.contract.schema import CONTAINERS, ForeignText, arms_of, is_container, plain_type, type_name
 
 __all__ = ["INT_DIGITS_MAX", "text_of", "text_reader", "texts_reader"]
 
@@ -94,7 +94,7 @@ def _reader(tp: Any, place: str, path: str) -> Callable[[Any], Any]:
         return _choice_reader({text_of(value): value for value in typing.get_args(tp)}, place, path)
     if isinstance(tp, type) and issubclass(tp, enum.Enum):
         return _choice_reader({text_of(member.value): member for member in tp}, place, path)
-    if tp in (str, Any):
+    if tp in (str, ForeignText, Any):
         return _as_it_is
     if tp is bool:
         return _choice_reader({"true": True, "false": False, "1": True, "0": False}, place, path)

@@ -198,7 +198,7 @@ def _from_header(field: _Field, _segments: tuple[str, ...], _query: _Query, head
 def _object_reader(found: Input) -> Callable[[_Query], Any]:
     """A structured input of a query: each of its fields is one query parameter."""
     fields = [
-        (field.name, texts_reader(field.type, place="query", path=f"$.{field.name}"))
+        (field.name, texts_reader(field.text_type, place="query", path=f"$.{field.name}"))
         for field in schema.fields_of(found.type)
     ]
 
