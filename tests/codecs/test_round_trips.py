@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kinds import KINDS, Card, Cash, Dish, Flat, Order, Station
+from msgspec import Struct
 
 from toque.codecs.codec import CODECS
 from toque.codecs.multipart import multipart_reader
@@ -183,6 +184,37 @@ def test_a_problem_has_its_extensions_beside_its_own_members(name: str) -> None:
 )
 def test_a_format_offers_nothing_that_it_cannot_carry(name: str, tp: Any) -> None:
     assert CODECS[name].encoder(tp) is None
+
+
+class Lunch(Struct, tag=1):
+    dish: str
+
+
+class Dinner(Struct, tag=2):
+    guests: int
+
+
+class Booking(Struct):
+    meal: Lunch | Dinner
+
+
+@pytest.mark.parametrize(
+    ("name", "tp", "body", "value"),
+    [
+        ("form", Lunch | Dinner, b"type=2&guests=4", Dinner(4)),
+        ("form", Booking, b"meal.type=1&meal.dish=soup", Booking(Lunch("soup"))),
+        ("form", Lunch, b"type=1&dish=soup", Lunch("soup")),
+        ("csv", Lunch, b"type,dish\r\n1,soup\r\n", Lunch("soup")),
+    ],
+)
+def test_a_tag_may_be_a_number_where_there_are_only_texts(name: str, tp: Any, body: bytes, value: Any) -> None:
+    read = CODECS[name].decoder(tp)
+    assert read is not None
+
+    assert read(body) == value
+    with pytest.raises(Invalid) as caught:
+        read(body.replace(b"1", b"7").replace(b"=2", b"=7"))
+    assert [fault.path.rpartition(".")[2] for fault in caught.value.faults] == ["type"]
 
 
 class Tables(pydantic.RootModel[list[int]]):

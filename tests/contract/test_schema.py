@@ -183,6 +183,22 @@ def test_the_computed_fields_of_a_pydantic_model_are_described_as_what_only_leav
     assert components["Bill.Unit"]["required"] == ["name"]
 
 
+class Allergen(enum.Flag):
+    NUTS = 1
+    MILK = 2
+
+
+class Marked(Struct):
+    has: Allergen | None
+
+
+def test_flags_are_a_number_up_to_all_of_them() -> None:
+    _, components = json_schema([Marked])
+
+    # It listed 1 and 2: a client that goes by it could neither send nor understand both.
+    assert components["Allergen"] == {"title": "Allergen", "type": "integer", "minimum": 0, "maximum": 3}
+
+
 def test_schemas_refer_to_components_and_pydantic_ones_too() -> None:
     class Outer(pydantic.BaseModel):
         inner: P

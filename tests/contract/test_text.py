@@ -26,6 +26,12 @@ class Count(enum.IntEnum):
     ONE = 1
 
 
+class Allergen(enum.Flag):
+    NUTS = 1
+    MILK = 2
+    EGGS = 4
+
+
 class S(Struct):
     id: int
 
@@ -44,6 +50,8 @@ class Whatever:
         ("0", bool, False),
         ("1", Count, Count.ONE),
         ("s", Size, Size.SMALL),
+        ("5", Allergen, Allergen.NUTS | Allergen.EGGS),
+        ("0", Allergen, Allergen(0)),
         ("1", Literal["a", 1, None], 1),
         ("null", Literal["a", None], None),
         ("12345678-1234-5678-1234-567812345678", UUID, UUID("12345678-1234-5678-1234-567812345678")),

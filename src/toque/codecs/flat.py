@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from toque.codecs.leaves import Uncarried, is_texts
 from toque.contract import schema
@@ -128,7 +128,10 @@ def _fields_reader(tp: Any, known: _Known, fills_text: bool) -> _Read:
         return known[tp](node)
 
     known[tp] = later
+    config = getattr(tp, "__struct_config__", None)
     readers = {field.name: _reader(field.text_type, known, fills_text) for field in schema.fields_of(tp)}
+    if config is not None and config.tag is not None:
+        readers[config.tag_field] = _texts_reader(Literal[config.tag])
     absent = {field.name: _absent(field, fills_text) for field in schema.fields_of(tp) if field.required}
     fillers = {name: make for name, make in absent.items() if make is not None}
 

@@ -92,13 +92,14 @@ def _reader(tp: Any, place: str, path: str) -> Callable[[Any], Any]:
         return _list_reader(tp, place, path)
     if origin is Literal:
         return _choice_reader({text_of(value): value for value in typing.get_args(tp)}, place, path)
-    if isinstance(tp, type) and issubclass(tp, enum.Enum):
+    is_flag = isinstance(tp, type) and issubclass(tp, enum.Flag)
+    if isinstance(tp, type) and issubclass(tp, enum.Enum) and not is_flag:
         return _choice_reader({text_of(member.value): member for member in tp}, place, path)
     if tp in (str, ForeignText, Any):
         return _as_it_is
     if tp is bool:
         return _choice_reader({"true": True, "false": False, "1": True, "0": False}, place, path)
-    parse, expected = _PARSERS[tp]
+    parse, expected = _flags(tp) if is_flag else _PARSERS[tp]
 
     def read(text: str) -> Any:
         try:
@@ -198,6 +199,10 @@ def _decimal(text: str) -> Decimal:
     if not _NUMBER.fullmatch(text):
         raise ValueError
     return bounded_decimal(Decimal(text))
+
+
+def _flags(tp: type[enum.Flag]) -> tuple[Callable[[str], Any], str]:
+    return lambda text: tp(_int(text)), "the sum of any of " + ", ".join(str(member.value) for member in tp)
 
 
 def _rfc3339(tp: type) -> Callable[[str], Any]:

@@ -1,12 +1,15 @@
-"""What JSON Schema can say of the texts that stand for moments, decimal numbers and bytes.
+"""What JSON Schema can say of the texts that stand for moments, decimal numbers and bytes, and of flags.
 
 msgspec names no format for a `datetime` that may be naive, and for a `Decimal` one that nobody knows. A client that
-goes by the document would send any text.
+goes by the document would send any text. Of a `Flag` it names the members, and not what they make together.
 """
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Flag
 from typing import Any
 
 from msgspec import inspect
@@ -36,9 +39,16 @@ def say_formats(tps: Sequence[Any], schemas: Sequence[Json], components: Json) -
         if id(schema) in seen:
             continue
         seen.add(id(schema))
+        if isinstance(node, inspect.EnumType) and issubclass(node.cls, Flag):
+            del schema["enum"]
+            schema |= {"type": "integer", "minimum": 0, "maximum": _all_flags(node.cls)}
         if schema.get("type") == "string":
             schema.update({key: value for key, value in SAID.get(type(node), {}).items() if key not in schema})
         waiting.extend(_inner(node, schema))
+
+
+def _all_flags(flags: type[Flag]) -> int:
+    return functools.reduce(operator.or_, (member.value for member in flags.__members__.values()), 0)
 
 
 def _inner(node: inspect.Type, schema: Json) -> Iterator[tuple[inspect.Type, Json]]:
