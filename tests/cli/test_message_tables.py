@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from shell import Toque, write
@@ -62,6 +63,19 @@ def test_jobs_are_listed_with_ids_that_can_be_copied(toque: Toque, laundry: Path
     assert "in 120 min" in said.out or "in 2 h" in said.out
     assert "washing-machines" in said.out
     assert ID.search(toque("jobs", "show", found[0]["id"], "--app", "laundry").out)
+
+
+def test_a_job_is_followed_until_it_is_over(toque: Toque, laundry: Path) -> None:
+    (job, _) = json.loads(toque("jobs", "list", "--app", "laundry", "--format", "json").out)
+    toque("jobs", "cancel", job["id"], "--app", "laundry")
+
+    followed = toque("jobs", "show", job["id"], "--follow", "--app", "laundry")
+    unknown = toque("jobs", "show", str(UUID(int=1)), "--follow", "--app", "laundry")
+
+    assert followed.code == 0
+    assert ": cancelled" in followed.out
+    assert unknown.code == 1
+    assert "nothing is known" in unknown.err
 
 
 @pytest.mark.parametrize("act", ["retry", "discard", "cancel"])

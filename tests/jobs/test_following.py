@@ -15,7 +15,7 @@ from sqlalchemy import text
 from toque import AllRows, App, Delivery, Jobs, JobStatus, Progress, Retries, Steps, public
 from toque.contract.complaints import SetupError
 from toque.messages.jobs.book import RESULT_BYTES_MAX
-from toque.messages.jobs.jobs import FOLLOW_S
+from toque.messages.jobs.status import FOLLOW_S
 from toque.settings import Messages, Settings
 from toque.store import Store
 from toque.testing import running

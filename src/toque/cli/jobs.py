@@ -19,6 +19,7 @@ from toque.cli.tables import Format
 if TYPE_CHECKING:
     from toque.messages.jobs.desk import Desk, Listed
     from toque.messages.jobs.status import JobStatus
+    from toque.store.store import Store
 
 __all__ = ["jobs"]
 
@@ -27,7 +28,6 @@ T = TypeVar("T")
 jobs = App(name="jobs", help="See what an app has to do, do again what failed, and stop what should not be done.")
 
 Id = Annotated[UUID, Parameter(help="The job's id, as `list` shows it.")]
-FOLLOW_S = 0.5
 
 
 @jobs.command(name="list")
@@ -198,26 +198,29 @@ def _act(target: str, act: Callable[[Desk], Awaitable[T]]) -> T:
 
 
 def _follow(target: str, id: UUID) -> JobStatus | None:
-    """The job *id*, when it is over."""
-    import time
-
+    """The job *id*, when it is over; None where nothing is known of it."""
     from rich.progress import Progress
 
-    with Progress(transient=True) as bars:
-        bar = bars.add_task(str(id), total=None)
-        while True:
-            found = _act(target, lambda desk: desk.show(id))
-            if found is None or found.is_over:
-                return found
-            if found.progress is not None:
-                note = f"{found.name} {found.progress.note}"
-                bars.update(bar, completed=found.progress.done, total=found.progress.total, description=note)
-            time.sleep(FOLLOW_S)
+    from toque.messages.jobs import status
+
+    _, _, url = place_of(target)
+
+    async def watch(store: Store) -> JobStatus | None:
+        found = None
+        with Progress(transient=True) as bars:
+            bar = bars.add_task(str(id), total=None)
+            async for found in status.follow(store, id):
+                if found.progress is not None:
+                    note = f"{found.name} {found.progress.note}"
+                    bars.update(bar, completed=found.progress.done, total=found.progress.total, description=note)
+        return found if found is not None and found.is_over else None
+
+    return in_store(url, watch)
 
 
 def _describe(found: JobStatus) -> None:
     print(f"{found.id} {found.name}: {found.state}" + (", told to stop" if found.is_cancelled else ""))
-    begun = f", begun {found.attempt} times" if found.attempt else ""
+    begun = f", begun {found.attempt} time{'s' * (found.attempt != 1)}" if found.attempt else ""
     print(f"enqueued {datetime.fromtimestamp(found.at, UTC):%Y-%m-%d %H:%M:%S} UTC{begun}")
     if found.progress is not None:
         total = "" if found.progress.total is None else f" of {found.progress.total:g}"

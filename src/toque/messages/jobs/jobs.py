@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, TypeVar, Unpack, overload
 from uuid import UUID
@@ -17,7 +16,7 @@ from toque.messages.jobs.how import How, options
 from toque.messages.jobs.inserting import INSERT, Batch
 from toque.messages.jobs.status import JobStatus
 from toque.messages.outbox import Bell
-from toque.store.database import Database, transaction_of
+from toque.store.database import transaction_of
 from toque.store.transaction import READS
 
 if TYPE_CHECKING:
@@ -28,10 +27,6 @@ __all__ = ["BATCH_MAX", "Jobs"]
 BATCH_MAX = 10_000
 """Jobs that are enqueued at once: some megabytes of SQL, and a tenth of a second of SQLite's only writer. Who has more
 enqueues them in several commands."""
-
-FOLLOW_S, FOLLOW_MAX_S = 0.25, 2.0
-"""Between two looks at a job that is followed, at first and at most: no eye sees more, and a thousand who follow jobs
-that say nothing ask five hundred times a second."""
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -123,20 +118,8 @@ class Jobs:
         Nothing comes where `status` is None, as of a job that this command has not committed yet. It is looked at
         beside the transaction of whoever asks, and no connection is held in between.
         """
-        store, before, pause_s = self._book.store, None, FOLLOW_S
-
-        async def look(database: Database) -> JobStatus | None:
-            return await status.read(transaction_of(database), store.dialect_name, id)
-
-        while (found := await store.query(look)) is not None:
-            if found == before:
-                pause_s = min(pause_s * 1.5, FOLLOW_MAX_S)
-            else:
-                before, pause_s = found, FOLLOW_S
-                yield found
-            if found.is_over:
-                return
-            await asyncio.sleep(pause_s)
+        async for found in status.follow(self._book.store, id):
+            yield found
 
     async def cancel(self, id: UUID) -> bool:
         """Have the job *id* not done, or stopped where it runs: whether there was anything to cancel.

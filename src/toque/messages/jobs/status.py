@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
@@ -11,10 +12,16 @@ from msgspec import Struct
 
 from toque.messages.job_tables import BEHIND, LATER, RUNNING, WAITING
 from toque.messages.jobs.progress import Mark
+from toque.store.database import Database, transaction_of
 from toque.store.prepared import Prepared
+from toque.store.store import Store
 from toque.store.transaction import Transaction
 
-__all__ = ["STATES", "JobStatus", "State", "cancel", "read"]
+__all__ = ["STATES", "JobStatus", "State", "cancel", "follow", "read"]
+
+FOLLOW_S, FOLLOW_MAX_S = 0.25, 2.0
+"""Between two looks at a job that is followed, at first and at most: no eye sees more, and a thousand who follow jobs
+that say nothing ask five hundred times a second."""
 
 State = Literal["waiting", "later", "running", "done", "cancelled", "dead"]
 
@@ -127,6 +134,27 @@ async def read(transaction: Transaction, dialect: str, id: UUID) -> JobStatus | 
         reason=reason,
         errors=errors,
     )
+
+
+async def follow(store: Store, id: UUID) -> AsyncIterator[JobStatus]:
+    """The job *id* as it is now, and again whenever that has changed, until it is over; nothing where `read` has none.
+
+    Each look is a query of its own, and no connection is held in between.
+    """
+    before, pause_s = None, FOLLOW_S
+
+    async def look(database: Database) -> JobStatus | None:
+        return await read(transaction_of(database), store.dialect_name, id)
+
+    while (found := await store.query(look)) is not None:
+        if found == before:
+            pause_s = min(pause_s * 1.5, FOLLOW_MAX_S)
+        else:
+            before, pause_s = found, FOLLOW_S
+            yield found
+        if found.is_over:
+            return
+        await asyncio.sleep(pause_s)
 
 
 async def cancel(transaction: Transaction, dialect: str, id: UUID) -> bool:
