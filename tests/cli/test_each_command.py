@@ -51,6 +51,24 @@ def test_check_lists_all_that_is_wrong_and_fails(toque: Toque, tmp_path: Path) -
     assert said.err.count("    -> ") == 5
 
 
+def test_check_counts_one_operation_as_one(toque: Toque, tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "one.py": """
+            from toque import App, public
+
+            app = App("one")
+
+            @app.query(allow=public)
+            async def only() -> int: ...
+            """
+        },
+    )
+
+    assert toque("check", "one.py").out.endswith(": 1 operation, nothing wrong\n")
+
+
 def test_a_wrong_setting_fails_with_the_nearest(toque: Toque, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOQUE_HTTP_PROT", "80")
     monkeypatch.setenv("TOQUE_HTTP_WORKERS", "many")

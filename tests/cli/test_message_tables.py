@@ -86,6 +86,15 @@ def test_a_job_that_is_not_there_is_said_with_where_to_look(toque: Toque, laundr
     assert said.err.endswith("; see `toque jobs list`\n")
 
 
+@pytest.mark.parametrize("words", [["jobs", "list"], ["jobs", "queues"], ["events", "consumers"], ["events", "parked"]])
+def test_lists_take_the_app_as_a_word_and_as_an_option(toque: Toque, laundry: Path, words: list[str]) -> None:
+    # `toque jobs list laundry` was refused, and `toque events parked --app laundry`.
+    as_word, as_option = toque(*words, "laundry/app.py"), toque(*words, "--app", "laundry/app.py")
+
+    assert (as_word.code, as_word.err) == (0, "")
+    assert as_word == as_option
+
+
 def test_queues_are_listed(toque: Toque, laundry: Path) -> None:
     said = toque("jobs", "queues", "--app", "laundry")
 

@@ -34,7 +34,7 @@ def check(target: Target = ".", /, *, queries: Annotated[bool, Parameter(negativ
     if queries:
         for name, why in _uncached(plans, learned(app.folder)):
             print(f"{name} asks the database each time: {why}")
-    print(f"{app.name} {app.version}: {len(plans)} operations, nothing wrong")
+    print(f"{app.name} {app.version}: {len(plans)} operation{'s' * (len(plans) != 1)}, nothing wrong")
 
 
 def _uncached(plans: Mapping[str, Plan], known: Mapping[str, Learned]) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from pathlib import Path
 from time import monotonic, time
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
@@ -17,8 +16,8 @@ from cyclopts import Parameter, validators
 
 from toque.cli import tables
 from toque.cli.databases import in_store, place_of
-from toque.cli.failures import Failure
-from toque.cli.parameters import AppTarget, Limit, Target
+from toque.cli.failures import Failure, nearest
+from toque.cli.parameters import AppTarget, Limit
 from toque.cli.tables import Format
 from toque.cli.target import load_app
 
@@ -41,7 +40,7 @@ events = Commands(
 
 
 @events.command
-def consumers(target: Target = ".", /, *, format: Format = "table") -> None:
+def consumers(target: AppTarget = ".", *, format: Format = "table") -> None:
     """Print who handles events, how far each is behind, and what is parked for it.
 
     - `toque events consumers shop`
@@ -66,7 +65,7 @@ def consumers(target: Target = ".", /, *, format: Format = "table") -> None:
 
 
 @events.command(name="list")
-def list_(target: Target = ".", /, *, since: str = "1h", limit: Limit = 100, format: Format = "table") -> None:
+def list_(target: AppTarget = ".", *, since: str = "1h", limit: Limit = 100, format: Format = "table") -> None:
     """Print what was published.
 
     - `toque events list shop --since 2026-11-01T08:00`
@@ -98,7 +97,7 @@ def list_(target: Target = ".", /, *, since: str = "1h", limit: Limit = 100, for
 
 
 @events.command
-def parked(target: Target = ".", /, *, consumer: str = "", limit: Limit = 100, format: Format = "table") -> None:
+def parked(target: AppTarget = ".", *, consumer: str = "", limit: Limit = 100, format: Format = "table") -> None:
     """Print what could not be handled: what is tried again, dead letters, and what waits behind them.
 
     - `toque events parked shop --consumer shop.cook`
@@ -252,9 +251,7 @@ def replay(
     loaded = load_app(app)
     types = _types(loaded)
     if handler not in types:
-        near = get_close_matches(handler, types, 1)
-        hint = f"did you mean {near[0]}?" if near else f"it has: {', '.join(types) or 'none'}"
-        raise Failure(f"{loaded.name} has no handler {handler!r}; {hint}", code=2)
+        raise Failure(f"{loaded.name} has no handler {handler!r}; {nearest(handler, types)}", code=2)
     if bool(since) == (position is not None):
         raise Failure("a replay begins at a time or at a position; give one of --from and --from-position", code=2)
     name = name or f"{handler}@{datetime.now(UTC):%Y%m%dT%H%M%S}"
@@ -289,9 +286,10 @@ async def _follow(operator: Operator, name: str, type: str) -> None:
             lag = await operator.behind(row, type)
             counts = await operator.counts(row.id)
             if not lag.events and counts and not counts.keys() & {"waiting", "started"}:
+                count = sum(counts.values())
                 raise Failure(
-                    f"{sum(counts.values())} events could not be handled; see `toque events parked --consumer {name}`. "
-                    "It is done when they are retried or discarded"
+                    f"{count} event{'s' * (count != 1)} could not be handled; "
+                    f"see `toque events parked --consumer {name}`. It is done when they are retried or discarded"
                 )
             # By the time that it has come to: many events are not counted to the last one.
             until, oldest_at = row.until or time(), lag.oldest_at or row.until or time()
@@ -323,9 +321,7 @@ def _require_consumer(app: str, consumer: str) -> None:
     """Raises: Failure where there is none of that name: it is misspelt."""
     names = [row.name for row in _acting(app, lambda operator, loaded: operator.consumers(_types(loaded)))]
     if consumer not in names:
-        near = get_close_matches(consumer, names, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names) or 'none'}"
-        raise Failure(f"there is no consumer {consumer!r}; {hint}", code=2)
+        raise Failure(f"there is no consumer {consumer!r}; {nearest(consumer, names)}", code=2)
 
 
 def _types(app: App) -> dict[str, str]:

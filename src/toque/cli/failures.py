@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from traceback import format_exception
 from types import TracebackType
@@ -10,7 +12,7 @@ from toque.contract.complaints import SetupError
 from toque.contract.errors import Error
 from toque.settings import SettingsError
 
-__all__ = ["Failure", "failure_of"]
+__all__ = ["Failure", "failure_of", "nearest"]
 
 
 class Failure(Exception):
@@ -19,6 +21,12 @@ class Failure(Exception):
     def __init__(self, message: str, *, code: int = 1) -> None:
         super().__init__(message)
         self.code = code
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What a message says about a *name* that is not *known*: the one that is meant, or else all there are."""
+    near = get_close_matches(name, known := sorted(known), 1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none'}"
 
 
 def failure_of(error: Exception) -> Failure | None:

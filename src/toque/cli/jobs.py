@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from uuid import UUID
 
@@ -12,7 +11,7 @@ from cyclopts import App, Parameter
 
 from toque.cli import tables
 from toque.cli.databases import in_store, place_of
-from toque.cli.failures import Failure
+from toque.cli.failures import Failure, nearest
 from toque.cli.parameters import AppTarget, Limit
 from toque.cli.tables import Format
 
@@ -32,8 +31,8 @@ Id = Annotated[UUID, Parameter(help="The job's id, as `list` shows it.")]
 
 @jobs.command(name="list")
 def list_(
-    *,
     app: AppTarget = ".",
+    *,
     state: Literal["", "waiting", "later", "running", "dead"] = "",
     queue: str = "",
     limit: Limit = 100,
@@ -41,8 +40,8 @@ def list_(
 ) -> None:
     """List the jobs that are to be done, and the dead letters.
 
-    - `toque jobs list --app shop`
-    - `toque jobs list --state dead --app shop`: those that failed for good.
+    - `toque jobs list shop`
+    - `toque jobs list shop --state dead`: those that failed for good.
 
     Args:
         state: Only those in this state.
@@ -62,10 +61,10 @@ def list_(
 
 
 @jobs.command
-def queues(*, app: AppTarget = ".", format: Format = "table") -> None:
+def queues(app: AppTarget = ".", *, format: Format = "table") -> None:
     """List the queues: how much waits in each, and for how long.
 
-    - `toque jobs queues --app shop`
+    - `toque jobs queues shop`
 
     Args:
         format: For people, or for programs.
@@ -174,9 +173,7 @@ async def _require_queue(desk: Desk, target: str, queue: str) -> None:
     jobs = [operation.job for module in loaded.modules for operation in module.jobs]
     known = {job.queue for job in jobs if job is not None} | {one.name for one in await desk.queues()}
     if queue not in known:
-        near = get_close_matches(queue, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
-        raise Failure(f"there is no queue {queue!r}; {hint}", code=2)
+        raise Failure(f"there is no queue {queue!r}; {nearest(queue, known)}", code=2)
 
 
 def _require(is_done: bool, otherwise: str) -> None:

@@ -11,7 +11,8 @@ __all__ = ["AppTarget", "Limit", "Target"]
 Target = Annotated[str, Parameter(help="`package.module:app`, a file or a folder; the working folder unless given.")]
 
 AppTarget = Annotated[Target, Parameter(name="--app")]
-"""The same as an option, of commands that are about something within an app."""
+"""The same as an option, of commands that are about something within an app. Those that list what an app has take it as
+a word, too."""
 
 Limit = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 """How many rows of a list are shown at most: what less than one means is another thing for each database."""

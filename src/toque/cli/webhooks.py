@@ -32,10 +32,10 @@ ID_CHARS = 35
 
 
 @webhooks.command(name="list")
-def list_(*, app: AppTarget = ".", format: Format = "table") -> None:
+def list_(app: AppTarget = ".", *, format: Format = "table") -> None:
     """List the endpoints, those of every tenant.
 
-    - `toque webhooks list --app shop`
+    - `toque webhooks list shop`
 
     Args:
         format: For people, or for programs.
