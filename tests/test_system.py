@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any
 
+import attrs
 import pytest
 from msgspec import Meta, Struct
 
@@ -487,6 +488,63 @@ def test_a_resource_never_leaves() -> None:
     async def give(db: Database) -> Database: ...
 
     assert "the output is the resource Database" in only_complaint_of(app)
+
+
+@attrs.define
+class Till:
+    _cents: int
+    name: str = "till"
+
+
+def test_a_private_field_of_an_attrs_class_neither_enters_nor_leaves() -> None:
+    """A caller had to give `_cents`, which is `cents` wherever a till is made, and it never came back."""
+    app = kitchen()
+
+    @app.command("/tills", allow=public)
+    async def count(till: Till) -> list[Till]: ...
+
+    entering, leaving = map(str, complaints_of(app))
+
+    assert "parameter 'till'" in entering
+    assert "Till._cents is private" in entering
+    assert "the output cannot leave: Till._cents is private" in leaving
+
+
+@dataclass
+class Bill:
+    table: int
+    is_paid: bool = field(default=False, init=False)
+
+
+@attrs.define
+class Tab:
+    table: int
+    is_paid: bool = attrs.field(default=False, init=False)
+
+
+@pytest.mark.parametrize("tp", [Bill, Tab, list[Bill], Bill | None])
+def test_a_field_that_nobody_gives_is_not_for_callers_either(tp: Any) -> None:
+    """Whoever sent `{"table": 4, "is_paid": true}` had a bill that was paid."""
+    app = kitchen()
+
+    async def write(bill: Any) -> Bill: ...
+
+    write.__annotations__["bill"] = tp
+    app.command("/bills", allow=public)(write)
+
+    assert "is_paid is not for who makes one (init=False)" in only_complaint_of(app)
+
+
+def test_a_field_that_nobody_gives_leaves_and_is_kept_with_a_job() -> None:
+    app = kitchen()
+
+    @app.query("/bills", allow=public)
+    async def show() -> Bill: ...
+
+    @app.job()
+    async def collect(bill: Bill) -> None: ...
+
+    app.serve(Settings())
 
 
 def test_a_model_neither_enters_nor_leaves() -> None:

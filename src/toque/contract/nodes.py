@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import graphlib
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from msgspec import inspect
 
 from toque.contract.schema import fields_of, is_carried, is_pydantic, is_root, node_of, type_name
 
-__all__ = ["holds", "holds_carried", "is_endless", "model_members", "nodes_of", "unserialisable"]
+__all__ = ["holds", "holds_carried", "is_endless", "model_members", "nodes_of", "unfillable", "unserialisable"]
 
 
 @functools.cache
@@ -104,6 +105,12 @@ def unserialisable(tp: Any, *, is_stored: bool = False) -> str | None:
                 f"{type_name(cls)} is a database model, and a model neither enters nor leaves; "
                 f"declare a Struct of the fields that may (class {cls.__name__}View(Struct): ...)"
             )
+        for field in getattr(cls, "__attrs_attrs__", ()):
+            if field.name.startswith("_"):
+                return (
+                    f"{type_name(cls)}.{field.name} is private: msgspec reads such a field of an attrs class under that"
+                    f" name and never writes it; call it {field.name.lstrip('_')}, or declare a Struct of what travels"
+                )
     if not is_stored and holds(tp, inspect.RawType):
         return f"{type_name(tp)} holds a msgspec.Raw, which is the bytes of one format; take Any in its place"
     for cls in customs:
@@ -112,4 +119,18 @@ def unserialisable(tp: Any, *, is_stored: bool = False) -> str | None:
                 f"no format carries {type_name(cls)}; declare a Struct, dataclass, attrs class, TypedDict or "
                 "pydantic model with the fields that travel" + (", or Any" if cls is object else "")
             )
+    return None
+
+
+def unfillable(tp: Any) -> str | None:
+    """Why no caller may fill a *tp*, with what to do, or None where one may."""
+    for node in nodes_of(tp):
+        if isinstance(node, inspect.DataclassType):
+            fields: Any = getattr(node.cls, "__attrs_attrs__", None) or dataclasses.fields(node.cls)
+            kept = [f"{type_name(node.cls)}.{field.name}" for field in fields if not field.init]
+            if kept:
+                return (
+                    f"{', '.join(kept)} is not for who makes one (init=False), and msgspec lets a caller set it; "
+                    "declare an input without it"
+                )
     return None

@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from toque.contract import schema
 from toque.contract.complaints import Complaint, SetupError
-from toque.contract.nodes import holds_carried, unserialisable
+from toque.contract.nodes import holds_carried, unfillable, unserialisable
 from toque.contract.operation import Header, InBody, InQuery, Kind, Operation
 from toque.contract.text import text_reader
 
@@ -189,7 +189,10 @@ def _read_input(operation: Operation, parameter: inspect.Parameter, tp: Any, res
     if marks and isinstance(marks[0], Header):
         wire_name = marks[0].name.lower()
     found = Input(name, tp, place, wire_name, parameter.default)
-    if place is not Place.UPLOAD and (why := unserialisable(tp, is_stored=operation.job is not None)):
+    why = None if place is Place.UPLOAD else unserialisable(tp, is_stored=operation.job is not None)
+    if why is None and operation.kind in (Kind.QUERY, Kind.COMMAND) and place is not Place.UPLOAD:
+        why = unfillable(tp)
+    if why is not None:
         problem, _, remedy = why.partition("; ")
         near = get_close_matches(_name_of(tp), sorted(map(_name_of, resource_types)), 1)
         # A class with fields, or no class at all, is meant to be an input.
