@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pydantic
 import pytest
 from job_looks import is_empty, rows, until
 from msgspec import Raw
@@ -74,6 +75,45 @@ async def test_inputs_come_as_they_were_given(database_url: str) -> None:
 
     assert (dish, when, ids) in done
     assert "ü' \\ $$ 鍋" in done
+
+
+class Parcel(pydantic.BaseModel):
+    """It reads other names than it writes."""
+
+    weight: int = pydantic.Field(1, serialization_alias="grams")
+    sender: str = pydantic.Field("nobody", validation_alias="from")
+
+
+class Account(pydantic.BaseModel):
+    name: str
+    password: pydantic.SecretStr = pydantic.SecretStr("")
+    note: str = pydantic.Field("", exclude=True)
+
+
+async def test_a_pydantic_model_comes_as_it_was_given_or_is_refused(database_url: str) -> None:
+    """It came with the defaults of what had other names, without what it excludes, and with asterisks for a secret."""
+    app, done = App("post"), list[Any]()
+    parcel = Parcel.model_validate({"weight": 7, "from": "ana"})
+
+    @app.job()
+    async def send(parcels: list[Parcel], account: Account) -> None:
+        done.append((parcels, account))
+
+    @app.command(allow=public)
+    async def ask(jobs: Jobs) -> list[str]:
+        refused = list[str]()
+        for account in (Account(name="a", password=pydantic.SecretStr("x")), Account(name="a", note="x")):
+            with pytest.raises(TypeError, match="account does not come back as it was") as caught:
+                jobs.enqueue(send, [parcel], account)
+            refused.append(str(caught.value))
+        jobs.enqueue(send, [parcel], Account(name="a"))
+        return refused
+
+    async with running(app, database_url=database_url) as harness:
+        assert len(await harness.call("post.ask")) == 2
+        await until(lambda: len(done) == 1)
+
+    assert done == [([parcel], Account(name="a"))]
 
 
 async def test_many_inputs_come_as_they_were_given_and_in_their_order(database_url: str) -> None:

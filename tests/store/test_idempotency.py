@@ -62,6 +62,23 @@ class Card(pydantic.BaseModel):
     valid: datetime
 
 
+class Parcel(pydantic.BaseModel, extra="forbid"):
+    """What leaves of it has a name that it does not read, and one that it computes."""
+
+    weight: int = pydantic.Field(serialization_alias="grams")
+
+    @pydantic.computed_field
+    def is_heavy(self) -> bool:
+        return self.weight > 1000
+
+
+class Login(pydantic.BaseModel):
+    name: str
+    password: pydantic.SecretStr
+    attempt: int = pydantic.Field(1, exclude=True)
+
+
+PARCEL = Parcel(weight=2000)
 RECEIPT = Receipt(uuid4(), datetime.now(UTC), Decimal("9.50"), frozenset({"a"}), {1: 2})
 CARD = Card(holder="ana", valid=datetime.now(UTC))
 ANA = Principal(subject="ana")
@@ -110,6 +127,16 @@ async def receipt() -> Receipt:
 @app.command("/card", allow=public, is_idempotent=True)
 async def card() -> Card:
     return CARD
+
+
+@app.command("/parcel", allow=public, is_idempotent=True)
+async def parcel() -> Parcel:
+    return PARCEL
+
+
+@app.command("/login", allow=public, is_idempotent=True)
+async def login(form: Login) -> str:
+    return f"token of {form.name}"
 
 
 @app.command("/bytes", allow=public, is_idempotent=True, media_type="application/pdf")
@@ -197,6 +224,17 @@ async def test_other_inputs_under_the_same_key_are_refused(keys: Harness) -> Non
     assert await count(keys) == 1
 
 
+@pytest.mark.parametrize("other", [{"password": "guessed"}, {"attempt": 2}])
+async def test_inputs_are_told_apart_by_what_never_leaves(keys: Harness, other: dict[str, Any]) -> None:
+    # A secret is `**********` on its way out, so whoever guessed the key had the answer without the password.
+    form = {"name": "ana", "password": "hunter2"}
+    answers = [await keys.call("keys.login", form=form, idempotency_key="k1") for _ in range(2)]
+
+    assert answers == ["token of ana"] * 2
+    with pytest.raises(KeyReused):
+        await keys.call("keys.login", form={**form, **other}, idempotency_key="k1")
+
+
 async def test_inputs_are_compared_whatever_their_format_and_order(keys: Harness) -> None:
     wishes = {"salt": "none", "spoon": "big"}
     first = await keys.post("/orders", **{**order(), "json": {"table_no": 4, "wishes": wishes}})
@@ -237,7 +275,8 @@ async def test_an_error_is_not_kept_and_leaves_nothing(keys: Harness) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("receipt", RECEIPT), ("card", CARD), ("picture", b"%PDF"), ("nothing", None)]
+    ("name", "expected"),
+    [("receipt", RECEIPT), ("card", CARD), ("parcel", PARCEL), ("picture", b"%PDF"), ("nothing", None)],
 )
 async def test_every_kind_of_answer_comes_back_as_it_was(keys: Harness, name: str, expected: Any) -> None:
     answers = [await keys.call(f"keys.{name}", idempotency_key="k1") for _ in range(2)]

@@ -5,6 +5,8 @@ msgspec converts; its hooks here add pydantic models, which are known by their a
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 from collections.abc import Iterator
 from enum import Enum
@@ -18,7 +20,7 @@ from toque.contract.faults import FAULTS_MAX, below, cut, faults_from, refusal
 from toque.contract.guard import key_guard
 from toque.contract.schema import fields_of, is_pydantic, list_item, plain_arms, type_name
 
-__all__ = ["convert", "dec_hook", "enc_hook", "enums_as_values", "faults_of"]
+__all__ = ["convert", "dec_hook", "enc_hook", "enums_as_values", "faults_of", "keep_hook", "kept_hook"]
 
 DEPTH_MAX = 16
 """How deep a refused value is searched for more faults: each level converts what lies below it once more, and nobody
@@ -94,6 +96,26 @@ def enc_hook(value: Any) -> Any:
     raise TypeError(f"no format carries {type_name(type(value))}; answer with a declared view")
 
 
+def keep_hook(value: Any) -> Any:
+    """A pydantic model as plain values that `kept_hook` reads: its fields under their names in Python. The form that
+    leaves is for others: it may have names that the model does not read, and what it computes."""
+    model: Any = type(value)
+    if _reads_by_name(model):
+        return value.model_dump(mode="json", by_alias=False, round_trip=True)
+    return enc_hook(value)
+
+
+def kept_hook(tp: Any, value: Any) -> Any:
+    """What `keep_hook` wrote as a pydantic model again; the form that leaves is read too, as it was kept before."""
+    return dec_hook(tp, value, **({"by_alias": True, "by_name": True} if _reads_by_name(tp) else {}))
+
+
+@functools.cache
+def _reads_by_name(model: Any) -> bool:
+    """Whether it is a model of pydantic 2.11 or later, which can be told to."""
+    return is_pydantic(model) and "by_name" in inspect.signature(model.model_validate).parameters
+
+
 def enums_as_values(value: Any) -> Any:
     """*value* with what it says on the wire in the place of each member of an Enum, also in containers: msgspec refuses
     a member of an Enum of numbers where that very Enum is asked for."""
@@ -106,8 +128,8 @@ def enums_as_values(value: Any) -> Any:
     return value
 
 
-def dec_hook(tp: Any, value: Any) -> Any:
-    """Plain values as a pydantic model.
+def dec_hook(tp: Any, value: Any, **how: bool) -> Any:
+    """Plain values as a pydantic model, validated as *how* says.
 
     A strict model takes a date as text from JSON only, and here JSON is already parsed into plain values. So
     what it refuses is offered once more as JSON, unless it holds what JSON cannot carry, as bytes.
@@ -117,7 +139,7 @@ def dec_hook(tp: Any, value: Any) -> Any:
     if not is_pydantic(tp):
         raise ValueError(f"Expected `{type_name(tp)}`, got `{type(value).__name__}`")
     try:
-        return tp.model_validate(value)
+        return tp.model_validate(value, **how)
     except ValueError:
         try:
             text = json.dumps(value, allow_nan=False)
@@ -125,4 +147,4 @@ def dec_hook(tp: Any, value: Any) -> Any:
             text = None
         if text is None:
             raise
-    return tp.model_validate_json(text)
+    return tp.model_validate_json(text, **how)

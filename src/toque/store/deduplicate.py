@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import inspect
 
-from toque.contract.conversion import dec_hook, enc_hook
+from toque.contract.conversion import keep_hook, kept_hook
 from toque.contract.nodes import holds
+from toque.contract.schema import is_pydantic
 
 if TYPE_CHECKING:
     from toque.call.context import Context
@@ -60,9 +61,9 @@ def _form_of(output: Any) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any
     MessagePack has no integer beyond 64 bits, and of a time with a zone the moment alone. Where that counts, the answer
     is kept in JSON, unless that has no word for it, as for a float that is not finite.
     """
-    pack, write = msgspec.msgpack.Encoder(enc_hook=enc_hook).encode, msgspec.json.Encoder(enc_hook=enc_hook).encode
-    unpack: Callable[[bytes], Any] = msgspec.msgpack.Decoder(output, dec_hook=dec_hook).decode
-    read: Callable[[bytes], Any] = msgspec.json.Decoder(output, dec_hook=dec_hook).decode
+    pack, write = msgspec.msgpack.Encoder(enc_hook=keep_hook).encode, msgspec.json.Encoder(enc_hook=keep_hook).encode
+    unpack: Callable[[bytes], Any] = msgspec.msgpack.Decoder(output, dec_hook=kept_hook).decode
+    read: Callable[[bytes], Any] = msgspec.json.Decoder(output, dec_hook=kept_hook).decode
     has_times = holds(output, inspect.DateTimeType)
 
     def encode(value: Any) -> bytes:
@@ -90,7 +91,14 @@ def _id_of(context: Context) -> bytes:
     return _digest([context.operation, context.tenant, context.caller.subject, context.idempotency_key])
 
 
-_encode_in_order = msgspec.msgpack.Encoder(enc_hook=enc_hook, order="deterministic").encode
+def _told(value: Any) -> Any:
+    """All that tells one pydantic model from another: what leaves of it has no secrets, and lacks what it excludes."""
+    if is_pydantic(type(value)):
+        return dict(value)
+    return value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
+
+
+_encode_in_order = msgspec.msgpack.Encoder(enc_hook=_told, order="deterministic").encode
 
 
 def _digest(value: list[Any]) -> bytes:
@@ -98,6 +106,6 @@ def _digest(value: list[Any]) -> bytes:
         told = _encode_in_order(value)
     except (OverflowError, TypeError):
         # An integer beyond 64 bits, or a dict whose keys are no text: msgspec puts no others in order.
-        plain = msgspec.to_builtins(value, str_keys=True, order="deterministic", enc_hook=enc_hook)
+        plain = msgspec.to_builtins(value, str_keys=True, order="deterministic", enc_hook=_told)
         told = _IN_JSON + msgspec.json.encode(plain, order="deterministic")
     return sha256(told).digest()

@@ -8,15 +8,17 @@ from difflib import get_close_matches
 from typing import Any
 
 import msgspec
+from msgspec import inspect
 
 from toque.call.plan import Arguments, Plan
-from toque.codecs.json import JSON
 from toque.codecs.json import encode as encode_json
+from toque.codecs.refusing import refusing
 from toque.contract.access import public
-from toque.contract.conversion import dec_hook
+from toque.contract.conversion import dec_hook, keep_hook, kept_hook
 from toque.contract.errors import Invalid
 from toque.contract.job import GiveUp, JobRules
 from toque.contract.limits import Limits
+from toque.contract.nodes import holds
 from toque.contract.operation import Kind, Operation
 from toque.contract.schedule import Schedule
 from toque.store.store import Store
@@ -33,6 +35,9 @@ STEPS_MAX = 1000
 """Functions that are kept compiled as steps: far more than an app has, unless it makes them as it goes."""
 
 
+_keep: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=keep_hook).encode
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Compiled:
     """One job."""
@@ -44,6 +49,8 @@ class Compiled:
     _decode: Callable[[bytes], Any]
     _named: Callable[..., Any]
     """Makes the inputs of values in their order."""
+    _models: tuple[tuple[int, str], ...]
+    """The inputs with pydantic models, by place: those have a say in what is written of them."""
 
     @property
     def has_steps(self) -> bool:
@@ -70,11 +77,18 @@ class Compiled:
         if len(values) > len(names):
             raise TypeError(f"{self.name} takes {', '.join(names) or 'nothing'}, and got {len(values)} inputs")
         try:
-            data = encode_json(self._named(*values))
-            self._decode(data)
+            data = _keep(self._named(*values))
+            kept = self._decode(data)
         except (TypeError, Invalid) as error:
             faults = "; ".join(f"{fault.path}: {fault.message}" for fault in getattr(error, "faults", ()))
             raise TypeError(f"{self.name} cannot be enqueued with these inputs: {faults or error}") from error
+        for place, name in self._models:
+            back = getattr(kept, name)
+            if place < len(values) and type(back) is type(values[place]) and back != values[place]:
+                raise TypeError(
+                    f"{self.name} cannot be enqueued with these inputs: {name} does not come back as it was; "
+                    "a job keeps no secrets, and nothing that a model excludes from what it writes"
+                )
         if len(data) > DATA_BYTES_MAX:
             raise ValueError(f"a job's inputs have at most {DATA_BYTES_MAX} bytes, and these have {len(data)}")
         return data
@@ -110,10 +124,11 @@ class Compiled:
 def _compiled(plan: Plan) -> Compiled:
     rules = plan.operation.job
     assert rules is not None, "a job has rules"
-    decode = JSON.decoder(plan.named)
-    assert decode is not None, "what no format carries is refused before"
+    decode = refusing("JSON", msgspec.json.Decoder(plan.named, dec_hook=kept_hook).decode)
     is_transaction = any(stage.name == "transact" for stage in plan.stages)
-    return Compiled(plan, rules, is_transaction, decode, _by_position(plan.named))
+    inputs = enumerate(plan.signature.inputs)
+    models = tuple((place, found.name) for place, found in inputs if holds(found.type, inspect.CustomType))
+    return Compiled(plan, rules, is_transaction, decode, _by_position(plan.named), models)
 
 
 def _by_position(named: Any) -> Callable[..., Any]:
