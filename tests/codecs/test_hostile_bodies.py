@@ -36,6 +36,10 @@ class Keyed(Struct):
     numbers: set[int] = set()
 
 
+class Loose(Struct):
+    table: int = 0
+
+
 class Tree(Struct):
     value: int = 0
     child: Tree | None = None
@@ -150,6 +154,15 @@ def test_of_ndjson_each_line_has_a_limit() -> None:
 
     with pytest.raises(Malformed, match="deep"):
         decode("ndjson", list[Tree], b"{}\n" + deep)
+
+
+@pytest.mark.parametrize(("tp", "field"), [(Priced, "weight"), (Tree, "value"), (Loose, "table")])
+def test_of_ndjson_a_fault_says_which_line(tp: Any, field: str) -> None:
+    # Where each line is looked at by itself, for its numbers or its depth, nobody could tell which one was wrong.
+    with pytest.raises(Invalid) as caught:
+        decode("ndjson", list[tp], b"{}\n\n{}\n" + msgspec.json.encode({field: "x"}))
+
+    assert caught.value.faults[0].path == f"$[2].{field}"
 
 
 def test_many_brackets_beside_each_other_are_welcome() -> None:

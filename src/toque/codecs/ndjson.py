@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,6 +12,8 @@ from toque.codecs import json
 from toque.codecs.refusing import refusing
 from toque.codecs.stream import StreamEncoder
 from toque.contract.conversion import dec_hook, enc_hook
+from toque.contract.errors import Invalid
+from toque.contract.faults import below, invalid
 from toque.contract.guard import key_guard
 from toque.contract.nodes import is_endless
 from toque.contract.schema import list_item
@@ -31,7 +34,7 @@ class _Ndjson:
             # One line is one JSON text, so a second look at those that deserve it is JSON's own.
             read = json.JSON.decoder(item)
             assert read is not None, "what JSON can carry it decodes"
-            return lambda data: [read(line) for line in data.splitlines() if line.strip()]
+            return partial(_read_lines, read)
         typed = msgspec.json.Decoder(item, dec_hook=dec_hook).decode_lines
         return refusing("NDJSON", lambda data: typed(json.proven_text(data)))
 
@@ -47,3 +50,14 @@ class _Ndjson:
 
 
 NDJSON = _Ndjson()
+
+
+def _read_lines(read: Callable[[bytes], Any], data: bytes) -> list[Any]:
+    values: list[Any] = []
+    for line in data.splitlines():
+        try:
+            if line.strip():
+                values.append(read(line))
+        except Invalid as error:
+            raise invalid(*below(f"$[{len(values)}]", error.faults)) from None
+    return values
