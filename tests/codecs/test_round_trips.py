@@ -186,6 +186,31 @@ def test_a_format_offers_nothing_that_it_cannot_carry(name: str, tp: Any) -> Non
     assert CODECS[name].encoder(tp) is None
 
 
+class Course(Struct):
+    dish: int
+    extras: list[int] = []
+
+
+class Menu(Struct):
+    courses: list[Course]
+
+
+def test_a_fault_has_the_same_path_in_every_format() -> None:
+    # In a form it was `$.courses.1.dish` or `$.courses[1].dish`, by what was wrong, and `[...]` for a list's items.
+    wrong = {"courses": [{"dish": 1}, {"dish": "x", "extras": [1, "y"]}]}
+    bodies = {"json": msgspec.json.encode(wrong), "form": b"courses.3.dish=x&courses.3.extras=1&courses.3.extras=y"}
+    bodies["form"] += b"&courses.0.dish=1"
+    paths = {}
+    for name, body in bodies.items():
+        read = CODECS[name].decoder(Menu)
+        assert read is not None
+        with pytest.raises(Invalid) as caught:
+            read(body)
+        paths[name] = [fault.path for fault in caught.value.faults]
+
+    assert paths["form"] == paths["json"] == ["$.courses[1].dish", "$.courses[1].extras[1]"]
+
+
 class Lunch(Struct, tag=1):
     dish: str
 

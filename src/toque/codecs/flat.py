@@ -163,15 +163,17 @@ def _raw(node: Any) -> Any:
     return node[0] if isinstance(node, list) and len(node) == 1 else node
 
 
-def _read_all(node: dict[str, Any], read: Callable[[str, Any], Any]) -> dict[str, Any]:
+def _read_all(
+    node: dict[Any, Any], read: Callable[[Any, Any], Any], step: Callable[[Any], str] = "$.{}".format
+) -> dict[Any, Any]:
     """Every member read, or all their faults together: a form tells all that is wrong at once."""
-    values: dict[str, Any] = {}
+    values: dict[Any, Any] = {}
     faults: list[Fault] = []
     for name, held in node.items():
         try:
             values[name] = read(name, held)
         except Invalid as error:
-            faults += below(f"$.{name}", error.faults)
+            faults += below(step(name), error.faults)
     if faults:
         raise invalid(*faults)
     return values
@@ -200,8 +202,9 @@ def _list_reader(tp: Any, known: _Known, fills_text: bool) -> _Read:
         if not isinstance(node, dict) or not all(name.isascii() and name.isdigit() for name in node):
             raise refused("$", "fields of numbered items, like `items.0.name`", "something else")
         # By number, whatever gaps there are: the numbers only say what belongs together.
-        ordered = dict(sorted(node.items(), key=lambda pair: (len(pair[0].lstrip("0")), pair[0].lstrip("0"))))
-        return list(_read_all(ordered, lambda _name, held: item(held)).values())
+        ordered = sorted(node, key=lambda name: (len(name.lstrip("0")), name.lstrip("0")))
+        places = dict(enumerate(node[name] for name in ordered))
+        return list(_read_all(places, lambda _place, held: item(held), "$[{}]".format).values())
 
     return read
 

@@ -22,7 +22,7 @@ import msgspec
 
 from toque.contract.conversion import dec_hook, enums_as_values
 from toque.contract.errors import Invalid
-from toque.contract.faults import cut, refusal, refused
+from toque.contract.faults import below, cut, invalid, refusal, refused
 from toque.contract.guard import DECIMAL_EXPONENT_MAX, bounded_decimal
 from toque.contract.schema import CONTAINERS, ForeignText, arms_of, is_container, plain_type, type_name
 
@@ -163,10 +163,16 @@ def _list_reader(tp: Any, place: str, path: str) -> Callable[[Any], Any]:
     if is_fixed or hasattr(made, "_fields"):
         raise KeyError(tp)  # It has places, and texts of one name have none.
     made = made if made in CONTAINERS else (frozenset if issubclass(made, AbstractSet) else list)
-    item = text_reader(arguments[0], place=place, path=path + "[...]")
+    item = text_reader(arguments[0], place=place)
 
     def read(texts: Any) -> Any:
-        return made([item(text) for text in ([texts] if isinstance(texts, str) else texts)])
+        texts, values = [texts] if isinstance(texts, str) else texts, list[Any]()
+        for text in texts:
+            try:
+                values.append(item(text))
+            except Invalid as error:
+                raise invalid(*below(f"{path}[{len(values)}]", error.faults)) from None
+        return made(values)
 
     return read
 
