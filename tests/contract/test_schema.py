@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 from uuid import UUID
@@ -197,6 +197,19 @@ def test_flags_are_a_number_up_to_all_of_them() -> None:
 
     # It listed 1 and 2: a client that goes by it could neither send nor understand both.
     assert components["Allergen"] == {"title": "Allergen", "type": "integer", "minimum": 0, "maximum": 3}
+
+
+class Stay(Struct, array_like=True, tag="stay"):
+    since: datetime
+    nights: int
+
+
+def test_what_stands_at_a_place_says_its_format_as_what_has_a_name() -> None:
+    (pair, _), components = json_schema([tuple[datetime, Decimal], Stay])
+
+    assert [place.get("format") for place in pair["prefixItems"]] == ["date-time", "decimal"]
+    assert "pattern" in pair["prefixItems"][1]
+    assert components["Stay"]["prefixItems"][1] == {"type": "string", "format": "date-time"}
 
 
 def test_schemas_refer_to_components_and_pydantic_ones_too() -> None:

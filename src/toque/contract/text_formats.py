@@ -61,6 +61,9 @@ def _inner(node: inspect.Type, schema: Json) -> Iterator[tuple[inspect.Type, Jso
     for field in getattr(node, "fields", ()):
         if field.encode_name in properties:
             yield field.type, properties[field.encode_name]
+    places = getattr(node, "item_types", None) or [field.type for field in getattr(node, "fields", ())]
+    # From behind, for a tag may stand before them.
+    yield from zip(reversed(places), reversed(schema.get("prefixItems", ())), strict=False)
     for name, part in (("item_type", "items"), ("value_type", "additionalProperties")):
         if hasattr(node, name) and isinstance(schema.get(part), dict):
             yield getattr(node, name), schema[part]
