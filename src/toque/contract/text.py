@@ -92,14 +92,13 @@ def _reader(tp: Any, place: str, path: str) -> Callable[[Any], Any]:
         return _list_reader(tp, place, path)
     if origin is Literal:
         return _choice_reader({text_of(value): value for value in typing.get_args(tp)}, place, path)
-    is_flag = isinstance(tp, type) and issubclass(tp, enum.Flag)
-    if isinstance(tp, type) and issubclass(tp, enum.Enum) and not is_flag:
+    if isinstance(tp, type) and issubclass(tp, enum.Enum) and not issubclass(tp, enum.Flag):
         return _choice_reader({text_of(member.value): member for member in tp}, place, path)
     if tp in (str, ForeignText, Any):
         return _as_it_is
     if tp is bool:
         return _choice_reader({"true": True, "false": False, "1": True, "0": False}, place, path)
-    parse, expected = _flags(tp) if is_flag else _PARSERS[tp]
+    parse, expected = _flags(tp) if isinstance(tp, type) and issubclass(tp, enum.Flag) else _PARSERS[tp]
 
     def read(text: str) -> Any:
         try:
