@@ -87,6 +87,15 @@ def test_a_field_that_is_not_ascii_is_refused_and_not_taken_for_missing(kitchen:
     assert reply.json()["faults"][0]["message"] == "Expected ASCII, got other bytes"
 
 
+@pytest.mark.parametrize("key", ["caf\xe9", '"caf\xc3\xa9"', "\xff"])
+def test_an_idempotency_key_that_is_not_ascii_is_refused_and_not_taken_for_missing(kitchen: Served, key: str) -> None:
+    """A command was done, and done again: who sends a key counts on its being heard."""
+    reply = ask(kitchen.port, post("/tickets", BODY, f"Idempotency-Key: {key}"))
+
+    assert reply is not None
+    assert (reply.status, reply.code) == (400, "bad_request")
+
+
 # Methods and paths.
 
 
