@@ -51,9 +51,15 @@ def orders(**columns: Any) -> MetaData:
         "orders",
         metadata,
         Column("id", Integer, primary_key=True),
-        *(Column(name, *(kind if isinstance(kind, tuple) else (kind,))) for name, kind in columns.items()),
+        *(_column(name, kind) for name, kind in columns.items()),
     )
     return metadata
+
+
+def _column(name: str, kind: Any) -> Column[Any]:
+    if isinstance(kind, Column):
+        return Column(name, kind.type, index=kind.index)
+    return Column(name, *(kind if isinstance(kind, tuple) else (kind,)))
 
 
 def edited(metadata: MetaData, edit: Edit) -> MetaData:
@@ -284,6 +290,31 @@ async def test_a_wider_type_is_changed_in_its_place(database_url: str, folder: P
     assert phases(folder)[1:] == ["expand"]
 
 
+@pytest.mark.parametrize("is_keyed", [False, True])
+async def test_another_collation_is_another_type(database_url: str, folder: Path, is_keyed: bool) -> None:
+    other = "NOCASE" if database_url.startswith("sqlite") else "C"
+    usual, collated = (orders(note=Column(String(20, name), index=is_keyed)) for name in (None, other))
+    await run_all(database_url, usual, folder, "first")
+    await execute(database_url, "INSERT INTO orders (id, note) VALUES (1, 'plain')")
+
+    for models, name in ((collated, "collated"), (usual, "usual")):
+        await run_all(database_url, models, folder, name)
+        assert await differences(database_url, models, folder) == []
+
+    each = ["switch"] if is_keyed else ["expand", "backfill", "switch"]
+    assert phases(folder)[1:] == each * 2
+    assert await execute(database_url, "SELECT note FROM orders") == [("plain",)]
+
+
+async def test_a_type_that_its_database_calls_otherwise_is_the_same(database_url: str, folder: Path) -> None:
+    """On PostgreSQL FLOAT(24) is written down as REAL, and FLOAT as DOUBLE PRECISION."""
+    models = orders(little=Float(24), much=Float(53), some=Float)
+
+    await run_all(database_url, models, folder, "first")
+
+    assert await differences(database_url, models, folder) == []
+
+
 async def test_a_shorter_text_cuts_no_value(database_url: str, folder: Path) -> None:
     await run_all(database_url, orders(note=String(20)), folder, "first")
     await execute(database_url, "INSERT INTO orders (id, note) VALUES (1, 'without onions')")
@@ -444,6 +475,41 @@ async def test_indexes_on_expressions_are_written_and_dropped(database_url: str,
     assert await differences(database_url, indexed(func.upper), folder) == []
     await run_all(database_url, indexed(), folder, "none")
     assert await differences(database_url, indexed(), folder) == []
+
+
+def indexed(*terms: str) -> MetaData:
+    models = orders(note=String(20), who=String(20))
+    Index("found", *map(text, terms), _table=models.tables["orders"])
+    return models
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (["lower(note)"], ["upper(note)"]),
+        (["(note || who)"], ["(who || note)"]),
+        (["note"], ["lower(note)"]),
+        (["lower(note)"], ["note"]),
+        (["note", "who"], ["note", "who DESC"]),
+        (["note DESC"], ["note"]),
+    ],
+)
+async def test_an_index_that_is_over_something_else_is_built_anew(
+    database_url: str, folder: Path, old: list[str], new: list[str]
+) -> None:
+    """SQLAlchemy reads no expression and no order on SQLite: such a change was not seen, or built twice."""
+    await run_all(database_url, indexed(*old), folder, "first")
+    first = Steps(folder).revisions[0]
+
+    assert await differences(database_url, indexed(*new), folder) != []
+    await run_all(database_url, indexed(*new), folder, "second")
+
+    assert phases(folder)[1:] == ["expand", "expand", "contract"]
+    assert await differences(database_url, indexed(*new), folder) == []
+    await downgrade(database_url, indexed(*new), folder, first)
+    if database_url.startswith("sqlite"):
+        ((sql,),) = await execute(database_url, "SELECT sql FROM sqlite_master WHERE name = 'found'")
+        assert sql.partition(" ON ")[2] == f"orders ({', '.join(old)})"
 
 
 async def test_contributed_operations_join_the_revision(

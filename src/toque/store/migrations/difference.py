@@ -13,7 +13,7 @@ from alembic.autogenerate import produce_migrations
 from alembic.operations import MigrateOperation, Operations
 from alembic.operations.ops import CreateIndexOp, DropIndexOp
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import CheckConstraint, Column, Connection, Enum, MetaData, Table
+from sqlalchemy import CheckConstraint, Column, Connection, Enum, MetaData, Table, text
 from sqlalchemy.sql.naming import conv
 
 from toque.store.migrations import enforcing
@@ -24,7 +24,9 @@ from toque.store.migrations.questions import Questions
 from toque.store.migrations.refused import Refused
 from toque.store.migrations.renames import Rename, columns_renamed, names_to_follow, tables_renamed
 from toque.store.migrations.running import options
+from toque.store.migrations.session import is_sqlite
 from toque.store.migrations.splitting import Splitting
+from toque.store.migrations.sqlite_declared import Indexed
 from toque.store.migrations.stages import Draft
 
 __all__ = ["CONTRIBUTORS", "Contributor", "difference", "schemas_of"]
@@ -57,7 +59,7 @@ def difference(models: MetaData, wanted: Facts, questions: Questions, connection
             if schema is not None and not any(key[0] == schema for key in before.tables):
                 splitting.put("expand", ops.CreateSchema(schema))
         _split_enums(splitting, models, before, questions)
-        for found in _found_by_alembic(models, before, schemas, connection):
+        for found in _found_by_alembic(models, before, wanted, schemas, connection):
             splitting.take(found)
         _split_facts(splitting, models, before, wanted)
         _drop_enums(splitting, models, before)
@@ -88,12 +90,15 @@ def _rename(
 
 
 def _found_by_alembic(
-    models: MetaData, before: Facts, schemas: list[str | None], connection: Connection
+    models: MetaData, before: Facts, wanted: Facts, schemas: list[str | None], connection: Connection
 ) -> Iterator[MigrateOperation]:
     def is_compared(name: str | None, kind: str, parents: Any) -> bool:
         if kind == "schema":
             return name in schemas
         return kind != "table" or is_ours(str(name))
+
+    def is_reflected(_: Any, name: str | None, kind: str, *__: Any) -> bool:
+        return kind != "index" or not is_sqlite(connection)
 
     context = MigrationContext.configure(
         connection,
@@ -101,7 +106,8 @@ def _found_by_alembic(
             **options(models),
             "include_schemas": len(schemas) > 1,
             "include_name": is_compared,
-            "compare_type": _compare_type(before),
+            "include_object": is_reflected,
+            "compare_type": _compare_type(before, wanted),
         },
     )
     script = produce_migrations(context, models)
@@ -109,13 +115,16 @@ def _found_by_alembic(
     yield from script.upgrade_ops.ops
 
 
-def _compare_type(before: Facts) -> Callable[..., bool | None]:
+def _compare_type(before: Facts, wanted: Facts) -> Callable[..., bool | None]:
     def differs(context: Any, there: Any, column: Column[Any], there_type: Any, model_type: Any) -> bool | None:
         named = native_enum(model_type)
         # SQLite has text for it, as long as the longest value; which values there are is compared by itself.
         if context.dialect.name == "sqlite" and named is not None:
             return (named.schema, str(named.name)) not in before.enums
-        return None
+        key: Key = (column.table.schema, column.table.name)
+        old, new = before.tables[key].types[column.name], wanted.tables[key].types[column.name]
+        # FLOAT(24) is what the model says, and REAL what is written down of it.
+        return old != new and (_collation(old) != _collation(new) or None)
 
     return differs
 
@@ -184,11 +193,11 @@ def _replace_enum(
 def _split_facts(splitting: Splitting, models: MetaData, before: Facts, wanted: Facts) -> None:
     for table in models.sorted_tables:
         key: Key = (table.schema, table.name)
+        _split_indexes(splitting, table, key, before, wanted)
         if key in before.tables:
             _refuse_redefined(splitting, table, before.tables[key], wanted.tables[key])
             _split_defaults(splitting, table, key, before, wanted)
             _split_checks(splitting, table, key, before, wanted)
-        _split_expressions(splitting, table, key, before, wanted)
 
 
 def _refuse_redefined(splitting: Splitting, table: Table, before: TableFacts, wanted: TableFacts) -> None:
@@ -231,7 +240,11 @@ def _split_defaults(splitting: Splitting, table: Table, key: Key, before: Facts,
 
 def _is_same_type(there: str, aimed: str) -> bool:
     """A default changes its form with its type, and is set when that is changed."""
-    return there.partition("(")[0] == aimed.partition("(")[0]
+    return re.split(r"\(| COLLATE ", there)[0] == re.split(r"\(| COLLATE ", aimed)[0]
+
+
+def _collation(kind: str) -> str:
+    return kind.partition(" COLLATE ")[2]
 
 
 def _split_checks(splitting: Splitting, table: Table, key: Key, before: Facts, wanted: Facts) -> None:
@@ -262,17 +275,24 @@ def _split_checks(splitting: Splitting, table: Table, key: Key, before: Facts, w
         )
 
 
-def _split_expressions(splitting: Splitting, table: Table, key: Key, before: Facts, wanted: Facts) -> None:
-    """Alembic leaves out indexes on expressions on SQLite."""
-    there, aimed = before.tables.get(key, TableFacts()).expressions, wanted.tables[key].expressions
+def _split_indexes(splitting: Splitting, table: Table, key: Key, before: Facts, wanted: Facts) -> None:
+    """Those on SQLite: SQLAlchemy reflects columns as they are, and nothing of an expression, an order, a collation."""
+    there, aimed = before.tables.get(key, TableFacts()).indexed, wanted.tables[key].indexed
     for name in sorted(there.keys() | aimed.keys()):
-        if there.get(name) == aimed.get(name):
+        old, new = there.get(name), aimed.get(name)
+        if old is not None and new is not None and old.meaning == new.meaning:
             continue
+        splitting.taken.add(name)
+        if old is not None:
+            splitting.index_dropped(DropIndexOp(name, table.name, _reverse=_as_it_was(name, table.name, old)))
         index = next((index for index in table.indexes if index.name == name), None)
-        if name in there:
-            splitting.index_dropped(DropIndexOp(name, table.name, schema=table.schema))
         if index is not None:
             splitting.index_created(CreateIndexOp.from_index(index))
+
+
+def _as_it_was(name: str, table: str, index: Indexed) -> CreateIndexOp:
+    where: dict[str, Any] = {"sqlite_where": text(index.condition)} if index.condition else {}
+    return CreateIndexOp(name, table, [text(index.terms)], unique=index.is_unique, **where)
 
 
 def _name_of(constraint: CheckConstraint) -> str:
@@ -280,7 +300,8 @@ def _name_of(constraint: CheckConstraint) -> str:
     from sqlalchemy.dialects import postgresql
 
     dialect: Any = postgresql.dialect  # SQLAlchemy leaves its maker untyped.
-    return str(dialect().identifier_preparer.format_constraint(constraint) or "").strip('"')
+    named = constraint.name is not None and dialect().identifier_preparer.format_constraint(constraint)
+    return str(named or "").strip('"')
 
 
 def _literals(sql: str) -> set[str]:

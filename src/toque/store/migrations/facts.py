@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ARRAY, Connection, Enum, Inspector, MetaData, inspect, text
+from sqlalchemy import ARRAY, Connection, Enum, Inspector, MetaData, inspect
 from sqlalchemy.types import TypeEngine
 
 from toque.store.migrations.backfill import PROGRESS_TABLE
 from toque.store.migrations.definitions import definitions
 from toque.store.migrations.session import is_sqlite
+from toque.store.migrations.sqlite_declared import Indexed, declared, generated_as, indexed
 from toque.store.schema import VERSION_TABLE
 
 __all__ = [
@@ -25,9 +26,8 @@ __all__ = [
     "TableFacts",
     "enums_of",
     "facts",
-    "generated_as",
-    "is_on_expression",
     "is_ours",
+    "named",
     "native_enum",
 ]
 
@@ -45,13 +45,14 @@ class TableFacts:
     identities: dict[str, bool] = field(default_factory=dict)
     """Columns that PostgreSQL numbers as an identity, and whether always."""
     types: dict[str, str] = field(default_factory=dict)
+    """Each with its collation, where it is not the usual one."""
     nullable: dict[str, bool] = field(default_factory=dict)
     checks: dict[str, str] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     """Of its constraints and indexes."""
     indexes: set[str] = field(default_factory=set)
-    expressions: dict[str, str] = field(default_factory=dict)
-    """Indexes on expressions that only SQLite's own text tells of."""
+    indexed: dict[str, Indexed] = field(default_factory=dict)
+    """On SQLite, its indexes as their own text tells of them."""
     definitions: dict[str, str] = field(default_factory=dict)
     """What Alembic does not compare of its keys and indexes (`definitions`)."""
     keyed: set[str] = field(default_factory=set)
@@ -122,50 +123,26 @@ def _table(inspector: Inspector, name: str, schema: str | None) -> TableFacts:
             found.identities[column["name"]] = column["identity"]["always"]
         if "computed" in column:
             found.computed[column["name"]] = column["computed"]["sqltext"] or generated_as(
-                inspector, name, column["name"]
+                _connection(inspector), name, column["name"]
             )
     for check in inspector.get_check_constraints(name, schema=schema):
         if check["name"]:
             found.checks[check["name"]] = check["sqltext"]
     if inspector.dialect.name == "sqlite":
-        found.expressions = _expressions(inspector, name)
-    found.indexes = set(found.expressions) | {
-        str(index["name"]) for index in inspector.get_indexes(name, schema=schema)
-    }
+        found.indexed = indexed(_connection(inspector), name)
+        for of, collation in declared(_connection(inspector), name).collations.items():
+            found.types[of] += f' COLLATE "{collation}"'
+    found.indexes = set(found.indexed) | {str(index["name"]) for index in inspector.get_indexes(name, schema=schema)}
     found.names = set(_names(inspector, name, schema)) | set(found.checks)
     found.definitions = definitions(inspector, name, schema)
     found.keyed = set(_keyed(inspector, name, schema))
-    found.keyed |= _named(found.types, _conditions(inspector, name, schema, found))
+    found.keyed |= named(found.types, _conditions(inspector, name, schema, found))
     return found
 
 
-def _expressions(inspector: Inspector, name: str) -> dict[str, str]:
-    """SQLAlchemy does not reflect them on SQLite."""
-    query = text("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = :table AND sql IS NOT NULL")
+def _connection(inspector: Inspector) -> Connection:
     assert isinstance(inspector.bind, Connection)
-    found = inspector.bind.execute(query, {"table": name}).all()
-    return {index: sql for index, sql in found if is_on_expression(sql)}
-
-
-def generated_as(inspector: Inspector, table: str, column: str) -> str:
-    """What SQLite's text of a table says that a column is computed as: SQLAlchemy loses it where a type has a comma."""
-    assert isinstance(inspector.bind, Connection)
-    query = text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :table")
-    sql = str(inspector.bind.execute(query, {"table": table}).scalar() or "")
-    begin = re.search(rf"(?is)(?<!\w){re.escape(column)}\b.*?\bAS\s*\(", sql)
-    if begin is None:
-        return ""
-    depth, at = 1, begin.end()
-    while depth and at < len(sql):
-        depth += {"(": 1, ")": -1}.get(sql[at], 0)
-        at += 1
-    return sql[begin.end() : at - 1]
-
-
-def is_on_expression(sql: str) -> bool:
-    """Whether SQLite's text of an index has more than names of columns in it."""
-    columns = re.search(r"\((.*)\)", re.split(r"(?i)\sWHERE\s", sql)[0], re.DOTALL)
-    return columns is not None and "(" in columns[1]
+    return inspector.bind
 
 
 def _names(inspector: Inspector, name: str, schema: str | None) -> Iterator[str]:
@@ -181,13 +158,13 @@ def _names(inspector: Inspector, name: str, schema: str | None) -> Iterator[str]
 def _conditions(inspector: Inspector, name: str, schema: str | None, found: TableFacts) -> Iterator[str]:
     """The texts of checks, of indexes on expressions, and of partial ones."""
     yield from found.checks.values()
-    yield from found.expressions.values()
+    yield from (index.terms for index in found.indexed.values())
     for index in inspector.get_indexes(name, schema=schema):
         yield from index.get("expressions", ())
         yield str(index.get("dialect_options", {}).get(f"{inspector.dialect.name}_where", ""))
 
 
-def _named(columns: Iterable[str], texts: Iterable[str]) -> set[str]:
+def named(columns: Iterable[str], texts: Iterable[str]) -> set[str]:
     """Those of *columns* that *texts* name; a word that is the same by chance counts too."""
     words = {word for text in texts for word in re.findall(r'[^\W"]+|(?<=")[^"]+(?=")', text)}
     return {column for column in columns if column in words}

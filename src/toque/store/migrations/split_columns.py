@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from alembic.operations import ops as alembic
-from sqlalchemy import Column, Computed, Date, DateTime, DefaultClause, Float, Integer, Numeric, String, text
+from sqlalchemy import Column, Computed, Date, DateTime, DefaultClause, Float, Integer, Numeric, String, Text, text
 from sqlalchemy.types import TypeEngine
 
 from toque.store.migrations import operations as ops
@@ -142,8 +142,8 @@ class SplitColumns(Dealing):
         self._set_not_null("settle", found, column)
 
     def _type_changed(self, found: alembic.AlterColumnOp, column: Column[Any]) -> None:
-        old, new = found.existing_type, column.type
         key = (found.schema, found.table_name)
+        old, new = _collated(found.existing_type, self._before.tables[key].types[column.name]), column.type
         if _is_coarser(old, new):
             raise Refused(
                 f"{column.name} of {found.table_name} is {new!r} and was {old!r}: a cast makes other values of some "
@@ -192,10 +192,10 @@ class SplitColumns(Dealing):
 
         dialect: Any = postgresql.dialect  # SQLAlchemy leaves its maker untyped.
         kind = column.type
-        if isinstance(kind, String) and kind.length is not None and native_enum(kind) is None:
-            # A cast to a length cuts what is longer without a word (manual, "Character Types"); putting it into the
-            # column does not.
-            kind = String()
+        if isinstance(kind, String) and native_enum(kind) is None:
+            # A cast to a length cuts what is longer without a word (manual, "Character Types"), and knows no
+            # collation; putting it into the column does not cut, and does.
+            kind = Text() if isinstance(kind, Text) else String()
         return _CAST.format(type=kind.compile(dialect=dialect()))
 
     # Defaults, which Alembic is not asked for: each database writes its own form.
@@ -245,6 +245,16 @@ def _without_checks(column: Column[Any]) -> Column[Any]:
     )
 
 
+def _collated(kind: Any, said: str) -> Any:
+    """*kind* with the collation that its database says: SQLAlchemy does not reflect it on SQLite."""
+    _, _, collation = said.partition(" COLLATE ")
+    if not isinstance(kind, String) or kind.collation or not collation:
+        return kind
+    made = kind.copy()
+    made.collation = collation.strip('"')
+    return made
+
+
 def _without_check(kind: Any) -> Any:
     if not getattr(kind, "create_constraint", False):
         return kind
@@ -259,6 +269,8 @@ def _is_wider(old: Any, new: Any) -> bool:
     if native_enum(new) is not None or native_enum(old) is not None:
         return False
     if isinstance(old, String) and isinstance(new, String):
+        if old.collation != new.collation:
+            return False
         return new.length is None or (old.length is not None and new.length >= old.length)
     if isinstance(old, Numeric) and isinstance(new, Numeric) and not isinstance(new, Float):
         if new.precision is None:

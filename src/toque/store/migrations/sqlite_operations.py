@@ -1,28 +1,39 @@
 """How SQLite does the operations: most alterations rebuild the table, in one transaction, losing nothing of it.
 
 Alembic rebuilds as SQLite's documentation says ("Making Other Kinds Of Table Schema Changes"). What it cannot
-reflect and would lose is kept here as text: triggers, and indexes on expressions or with a condition.
+reflect and would lose is kept here: as text, triggers and indexes that are over more than columns as they are;
+collations, AUTOINCREMENT with the last number that it gave, and checks without a name.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from alembic.ddl.sqlite import SQLiteImpl
 from alembic.operations import Operations
-from sqlalchemy import Connection, Table, inspect, text
+from sqlalchemy import CheckConstraint, Connection, String, Table, text
 
 from toque.store.migrations import backfill
 from toque.store.migrations import operations as ops
-from toque.store.migrations.facts import generated_as, is_on_expression
+from toque.store.migrations.facts import named
 from toque.store.migrations.session import own_transaction
+from toque.store.migrations.sqlite_declared import declared, generated_as, indexed
 
 __all__: list[str] = []
 
 _REBUILT = "_alembic_tmp_"
-_ATTACHED = "SELECT type, sql FROM sqlite_master WHERE tbl_name = :table AND type IN ('index', 'trigger')"
+_TRIGGERS = text("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :table")
+
+
+class _Attached(NamedTuple):
+    """What a table takes along when it is dropped."""
+
+    statements: list[str]
+    """That make its triggers, and the indexes asked for."""
+    last_number: int | None
+    """That AUTOINCREMENT has given; None where it is not numbered so."""
 
 
 class WholeRebuilds(SQLiteImpl):
@@ -32,7 +43,7 @@ class WholeRebuilds(SQLiteImpl):
 
     def __init__(self, *args: Any, **kw: Any) -> None:
         super().__init__(*args, **kw)
-        self._attached: dict[str, list[tuple[str, str]]] = {}
+        self._attached: dict[str, _Attached] = {}
 
     def _exec(self, construct: Any, *args: Any, **kw: Any) -> Any:
         if self.as_sql or self.connection is None:
@@ -43,34 +54,58 @@ class WholeRebuilds(SQLiteImpl):
     def prep_table_for_batch(self, batch_impl: Any, table: Table) -> None:
         if self.connection is None:
             return
-        for column in batch_impl.columns.values():
-            if column.computed is None:
-                continue
-            batch_impl.column_transfers.get(column.name, {}).pop("expr", None)  # It is computed, not copied.
-            if not str(column.computed.sqltext):
-                column.computed.sqltext = text(generated_as(inspect(self.connection), table.name, column.name))
+        collations, is_numbered = declared(self.connection, table.name)
+        batch_impl.new_table.dialect_options["sqlite"]["autoincrement"] = is_numbered
+        for name, column in batch_impl.columns.items():
+            if column.computed is not None:
+                batch_impl.column_transfers.get(column.name, {}).pop("expr", None)  # It is computed, not copied.
+                if not str(column.computed.sqltext):
+                    column.computed.sqltext = text(generated_as(self.connection, table.name, column.name))
+            # A type that is another object is one that the step gives it.
+            if name in collations and column.type is table.columns[name].type and isinstance(column.type, String):
+                column.type = column.type.copy()
+                column.type.collation = collations[name]
+        gone = {column.name for column in table.columns} - batch_impl.columns.keys()
+        for check in table.constraints:
+            if isinstance(check, CheckConstraint) and not check.name and not named(gone, [str(check.sqltext)]):
+                batch_impl.new_table.append_constraint(CheckConstraint(text(str(check.sqltext))))
+        for name, index in indexed(self.connection, table.name).items():
+            if not index.is_plain:
+                batch_impl.indexes.pop(name, None)
 
     def drop_table(self, table: Table, **kw: Any) -> None:
         if self.connection is not None and not self.as_sql:
             with own_transaction(self.connection):
-                self._attached[table.name] = _attached(self.connection, table.name)
+                self._attached[table.name] = _attached(self.connection, table.name, has_plain_indexes=False)
         super().drop_table(table, **kw)
 
     def rename_table(self, old_table_name: str, new_table_name: Any, schema: Any = None) -> None:
         super().rename_table(old_table_name, new_table_name, schema)
-        if old_table_name.startswith(_REBUILT):
-            self._restore(str(new_table_name))
-
-    def _restore(self, table: str) -> None:
-        """Make anew what was dropped with the table, and what no index of Alembic's will be."""
-        for kind, sql in self._attached.pop(table, []):
-            if kind == "trigger" or is_on_expression(sql):
-                self._exec(text(sql.replace(":", r"\:")))
+        attached = self._attached.pop(str(new_table_name), None)
+        if old_table_name.startswith(_REBUILT) and attached is not None and self.connection is not None:
+            with own_transaction(self.connection):
+                _restore(self.connection, str(new_table_name), attached)
 
 
-def _attached(connection: Connection, table: str) -> list[tuple[str, str]]:
-    found = connection.execute(text(_ATTACHED), {"table": table})
-    return [(kind, sql) for kind, sql in found if sql]
+def _attached(connection: Connection, table: str, *, has_plain_indexes: bool) -> _Attached:
+    found = indexed(connection, table).values()
+    statements = [index.sql for index in found if has_plain_indexes or not index.is_plain]
+    statements += connection.execute(_TRIGGERS, {"table": table}).scalars()
+    last_number = None
+    if declared(connection, table).is_numbered:
+        query = text("SELECT max(seq) FROM sqlite_sequence WHERE name = :table")
+        last_number = connection.execute(query, {"table": table}).scalar()
+    return _Attached(statements, last_number)
+
+
+def _restore(connection: Connection, table: str, attached: _Attached) -> None:
+    for sql in attached.statements:
+        connection.exec_driver_sql(sql)
+    if attached.last_number is not None:
+        # It was dropped with the table, and the rows that are left do not tell of those that are gone.
+        connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :table"), {"table": table})
+        kept = text("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :seq)")
+        connection.execute(kept, {"table": table, "seq": attached.last_number})
 
 
 def _quote(impl: Any, name: str) -> str:
@@ -174,7 +209,7 @@ def _rebuild(connection: Connection, table: str, sql: str) -> None:
     """Put *table* on the definition *sql*, which has the same columns."""
     quote = connection.dialect.identifier_preparer.quote
     temporary = f"{_REBUILT}{table}"
-    attached = _attached(connection, table)
+    attached = _attached(connection, table, has_plain_indexes=True)
     head = re.compile(rf"(?i)^\s*CREATE\s+TABLE\s+[\"`\[]?{re.escape(table)}[\"`\]]?")
     connection.exec_driver_sql(head.sub(lambda _: f"CREATE TABLE {quote(temporary)}", sql))
     # Generated columns are computed anew (PRAGMA table_xinfo: hidden is 2 or 3 for them).
@@ -185,8 +220,7 @@ def _rebuild(connection: Connection, table: str, sql: str) -> None:
     )
     connection.exec_driver_sql(f"DROP TABLE {quote(table)}")
     connection.exec_driver_sql(f"ALTER TABLE {quote(temporary)} RENAME TO {quote(table)}")
-    for _, definition in attached:
-        connection.exec_driver_sql(definition)
+    _restore(connection, table, attached)
 
 
 @on_sqlite(ops.RenameIndex)
