@@ -441,6 +441,19 @@ async def test_a_generated_column_with_another_expression_is_refused(database_ur
         await revision(database_url, doubled(3), folder, "threefold")
 
 
+@pytest.mark.parametrize("kinds", [(Integer, BigInteger), (String(10), String(20))])
+async def test_another_type_under_a_generated_column_is_refused(
+    database_url: str, folder: Path, kinds: tuple[Any, Any]
+) -> None:
+    """PostgreSQL refuses it, in its own words and when the rest is done."""
+    old, new = (orders(price=kind, total=(kind, Computed("price", persisted=True))) for kind in kinds)
+    await run_all(database_url, old, folder, "first")
+
+    with pytest.raises(Refused, match=r"price of orders .* total is computed from it: drop total in a revision before"):
+        await revision(database_url, new, folder, "larger")
+    assert len(phases(folder)) == 1
+
+
 async def test_nothing_is_written_where_the_result_would_not_be_the_models(
     database_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,7 +166,8 @@ def _conditions(inspector: Inspector, name: str, schema: str | None, found: Tabl
 
 def named(columns: Iterable[str], texts: Iterable[str]) -> set[str]:
     """Those of *columns* that *texts* name; a word that is the same by chance counts too."""
-    words = {word for text in texts for word in re.findall(r'[^\W"]+|(?<=")[^"]+(?=")', text)}
+    bare = (re.sub(r"'(?:[^']|'')*'", "", text) for text in texts)
+    words = {word for text in bare for word in re.findall(r'[^\W"]+|(?<=")[^"]+(?=")', text)}
     return {column for column in columns if column in words}
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.types import TypeEngine
 
 from toque.store.migrations import operations as ops
 from toque.store.migrations.dealing import UNWRITTEN, Dealing, on
-from toque.store.migrations.facts import Key, native_enum
+from toque.store.migrations.facts import Key, named, native_enum
 from toque.store.migrations.refused import Refused
 
 __all__ = ["SplitColumns"]
@@ -143,6 +143,7 @@ class SplitColumns(Dealing):
 
     def _type_changed(self, found: alembic.AlterColumnOp, column: Column[Any]) -> None:
         key = (found.schema, found.table_name)
+        self._refuse_under_generated(key, column.name)
         old, new = _collated(found.existing_type, self._before.tables[key].types[column.name]), column.type
         if _is_coarser(old, new):
             raise Refused(
@@ -171,6 +172,7 @@ class SplitColumns(Dealing):
     ) -> None:
         """Give a column another type by way of a second column."""
         schema, table = key
+        self._refuse_under_generated(key, column.name)
         kind = _without_check(type_ or column.type)
         self._retyped.add((key, column.name))
         nullable = self._before.tables[key].nullable[column.name]
@@ -186,6 +188,16 @@ class SplitColumns(Dealing):
             self.drafts["backfill"].allowed["ban-drop-constraint"] = _COPIED
         self.put(stage, ops.FinishTypeChange(table, column.name, kind, default, schema))
         self.drafts[stage].irreversible = f"the old values of {table}.{column.name} are gone"
+
+    def _refuse_under_generated(self, key: Key, name: str) -> None:
+        """PostgreSQL changes no type that a generated column is made of (manual, ALTER TABLE, "SET DATA TYPE")."""
+        generated = self._before.tables[key].computed
+        if over := [other for other, sql in generated.items() if other != name and named([name], [sql])]:
+            raise Refused(
+                f"{name} of {key[1]} has another type than before, and {', '.join(over)} is computed from it: drop "
+                f"{', '.join(over)} in a revision before and add it again in one after, or give the new column a name "
+                "of its own."
+            )
 
     def _cast(self, column: Column[Any]) -> str:
         from sqlalchemy.dialects import postgresql

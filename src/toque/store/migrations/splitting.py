@@ -11,6 +11,7 @@ from typing import Any
 
 from alembic.operations import MigrateOperation
 from alembic.operations import ops as alembic
+from sqlalchemy import Computed
 
 from toque.store.migrations.split_columns import SplitColumns
 from toque.store.migrations.split_constraints import SplitConstraints
@@ -34,7 +35,7 @@ class Splitting(SplitColumns, SplitConstraints):
     # Tables.
 
     def _table_modified(self, found: alembic.ModifyTableOps) -> None:
-        for inner in found.ops:
+        for inner in sorted(found.ops, key=self._turn):
             self.take(inner)
 
     def _table_created(self, found: alembic.CreateTableOp) -> None:
@@ -42,6 +43,12 @@ class Splitting(SplitColumns, SplitConstraints):
 
     def _table_dropped(self, found: alembic.DropTableOp) -> None:
         self.put("contract", found, found.reverse())
+
+    def _turn(self, inner: MigrateOperation) -> int:
+        """A generated column goes before what it is made of, and comes after it."""
+        if isinstance(inner, alembic.DropColumnOp):
+            return 0 if inner.column_name in self._there(inner).computed else 1
+        return 2 if isinstance(inner, alembic.AddColumnOp) and isinstance(inner.column.server_default, Computed) else 1
 
     _RULES: dict[type, Callable[[Splitting, Any], None]] = {
         alembic.ModifyTableOps: _table_modified,
