@@ -260,6 +260,18 @@ def who(*key: Any) -> MetaData:
     return shop(Column("who", BigInteger, *key))
 
 
+def pair(*kinds: str) -> MetaData:
+    """Two tables, each with columns for some enums that are kept as text."""
+    metadata = MetaData()
+    for table in ("one", "other"):
+        columns = (
+            Column(kind, Enum("a", "b", name=f"{table}_{kind}", native_enum=False, create_constraint=True))
+            for kind in kinds
+        )
+        Table(table, metadata, Column("id", BigInteger, primary_key=True), *columns)
+    return metadata
+
+
 CHANGES: dict[str, Any] = {
     "a table": lambda: (shop(), indexed(), {}),
     "a column": lambda: (shop(), shop(Column("note", String)), {}),
@@ -316,6 +328,12 @@ CHANGES: dict[str, Any] = {
         shop(Column("kind", Enum("a", "it's", name="kind", native_enum=False, create_constraint=True, length=9))),
         shop(Column("kind", Enum("a", name="kind", native_enum=False, create_constraint=True, length=9))),
         {"replacements": ["kind.it's=a"]},
+    ),
+    "two tables with a new value of text": lambda: (pair(), pair("kind"), {}),
+    "a generated column, and what it is made of, gone": lambda: (
+        shop(Column("n", Integer), *(Column(f"n{i}", Integer, Computed(f"n * {i}")) for i in range(5))),
+        shop(),
+        {},
     ),
     "an enum value gone": lambda: (
         shop(Column("mood", Enum("a", "b", name="mood"))),
@@ -520,6 +538,21 @@ async def test_a_type_in_an_index_is_changed_in_its_place_and_found(database_url
 
     told = await findings(database_url, keyed(BigInteger), folder)
     assert {finding.rule for finding in told} == {"changing-column-type"}
+
+
+async def test_types_in_indexes_rebuild_a_table_once(database_url: str, folder: Path) -> None:
+    """Between the two a column is replaced, which was in their way."""
+
+    def typed(kind: Any) -> MetaData:
+        return shop(Column("a", kind, index=True), Column("b", kind), Column("c", kind, index=True))
+
+    await revision(database_url, typed(Integer), folder, "first")
+    await upgrade(database_url, typed(Integer), folder)
+
+    await revision(database_url, typed(BigInteger), folder, "larger")
+
+    found = await findings(database_url, typed(BigInteger), folder)
+    assert [finding.rule for finding in found] == ["changing-column-type"] * 2
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from alembic.autogenerate import render_python_code
-from alembic.operations.ops import ModifyTableOps, UpgradeOps
+from alembic.operations.ops import CreateTableCommentOp, DropTableCommentOp, ModifyTableOps, UpgradeOps
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Enum, MetaData
 
 from toque.store.migrations.difference import difference, schemas_of
 from toque.store.migrations.facts import Facts, facts, native_enum
-from toque.store.migrations.operations import BeginTypeChange
+from toque.store.migrations.operations import BeginTypeChange, FinishTypeChange, RenameIndex
 from toque.store.migrations.questions import Questions
 from toque.store.migrations.refused import Refused
 from toque.store.migrations.reports import Reports
@@ -219,26 +219,35 @@ def _body(operations: list[Any], context: MigrationContext, imports: set[str]) -
 
 
 def _joined(operations: list[Any]) -> list[Any]:
-    """Those of one table that follow one another become one: SQLite rebuilds it once. What a change of type begins with
-    stands beside the table's columns, and parts nothing."""
+    """Those of one table become one, where nothing between them is in the way: SQLite rebuilds it once."""
     joined: list[Any] = []
     for operation in operations:
-        place = _place_of_last(joined)
-        last = joined[place] if joined else None
-        if (
-            isinstance(operation, ModifyTableOps)
-            and isinstance(last, ModifyTableOps)
-            and (operation.table_name, operation.schema) == (last.table_name, last.schema)
-        ):
-            joined[place] = ModifyTableOps(last.table_name, [*last.ops, *operation.ops], schema=last.schema)
-        else:
+        place = _place_to_join(joined, operation)
+        if place is None:
             joined.append(operation)
+        else:
+            last = joined[place]
+            joined[place] = ModifyTableOps(last.table_name, [*last.ops, *operation.ops], schema=last.schema)
     return joined
 
 
-def _place_of_last(operations: list[Any]) -> int:
-    """Where the last one is that is not the beginning of a change of type; the first place where all are."""
-    return next((at for at in range(len(operations) - 1, 0, -1) if not isinstance(operations[at], BeginTypeChange)), 0)
+# What goes on in other tables, and what stands beside the table's columns.
+_IN_NO_WAY = (ModifyTableOps, BeginTypeChange, FinishTypeChange, RenameIndex, CreateTableCommentOp, DropTableCommentOp)
+
+
+def _place_to_join(operations: list[Any], operation: Any) -> int | None:
+    if not isinstance(operation, ModifyTableOps):
+        return None
+    for place in reversed(range(len(operations))):
+        other = operations[place]
+        if not isinstance(other, _IN_NO_WAY):
+            return None
+        if isinstance(other, ModifyTableOps) and (other.table_name, other.schema) == (
+            operation.table_name,
+            operation.schema,
+        ):
+            return place
+    return None
 
 
 def _render(kind: str, item: Any, context: Any) -> str | Literal[False]:
