@@ -13,9 +13,9 @@ from sqlalchemy import select, text
 
 from toque.call.context import Context
 from toque.contract.errors import Overloaded, Unavailable
-from toque.store import Store, open_store
+from toque.store import Database, Store, open_store
 from toque.store.postgres import PostgresStore
-from toque.store.postgres_connection import connect
+from toque.store.postgres_connection import connect, connect_to_move
 from toque.testing.postgres import PrivatePostgres
 
 
@@ -110,19 +110,45 @@ def test_an_unknown_scheme_is_refused() -> None:
         open_store("mysql://localhost/x")
 
 
-async def test_a_connection_whose_opening_is_called_off_is_closed(store: Store) -> None:
+@pytest.mark.parametrize("opened", [connect, connect_to_move])
+async def test_a_connection_whose_opening_is_called_off_is_closed(store: Store, opened: Any) -> None:
     if not isinstance(store, PostgresStore):
         pytest.skip("SQLite's readers are files")
     for moment in range(100):
-        connecting = asyncio.ensure_future(connect(store.url))
+        connecting = asyncio.ensure_future(opened(store.url))
         await asyncio.sleep(moment / 4000)
         connecting.cancel()
         with suppress(asyncio.CancelledError):
             (await connecting).terminate()
 
+    await nobody_else_is_connected(store)
+
+
+async def nobody_else_is_connected(store: Store) -> None:
     others = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
     )
     async with asyncio.timeout(20):
         while await store.query(lambda db: db.scalar(others)):
             await asyncio.sleep(0.02)
+
+
+async def test_a_stop_that_is_called_off_leaves_no_connection_open(store: Store) -> None:
+    if not isinstance(store, PostgresStore):
+        pytest.skip("SQLite's readers are files")
+    stopped = open_store(store.url, slots=3)
+    everybody_is_here = asyncio.Barrier(3)
+
+    async def meet(db: Database) -> None:
+        await db.scalar(text("SELECT 1"))
+        await everybody_is_here.wait()
+
+    await asyncio.gather(*(stopped.query(meet) for _ in range(3)))
+
+    stopping = asyncio.create_task(stopped.stop())
+    await asyncio.sleep(0)
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+
+    await nobody_else_is_connected(store)

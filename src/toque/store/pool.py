@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 from toque.call.context import UNCALLED, Context
@@ -95,15 +96,21 @@ class Pool(Generic[C]):
 
     async def close(self) -> None:
         """Close every connection; calls must have ended."""
-        while self._mending:
-            await asyncio.wait(self._mending)
-        while self._idle:
-            connection = self._idle.pop()
-            self._slots_used -= 1
-            try:
-                await connection.close(timeout=CLOSE_S)
-            except (OSError, TimeoutError):
-                connection.terminate()
+        try:
+            while self._mending:
+                await asyncio.wait(self._mending)
+            while self._idle:
+                with suppress(Exception):  # Of a driver's: what does not end well is cut all the same.
+                    await self._idle[-1].close(timeout=CLOSE_S)
+                self._cut()
+        finally:
+            # Nobody else would close those that a cancellation has left.
+            while self._idle:
+                self._cut()
+
+    def _cut(self) -> None:
+        self._slots_used -= 1
+        self._idle.pop().terminate()
 
     async def _open(self) -> C:
         """Open a connection in a slot that is ours already, so that nobody who comes later can take it."""

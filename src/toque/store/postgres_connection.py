@@ -157,14 +157,19 @@ async def connect_to_move(url: str) -> Connection:
         statement_cache_size=0,
         server_settings={"application_name": "toque db"},
     )
-    async with connection.transaction(readonly=True):
-        for name, version in (("json", b""), ("jsonb", b"\x01")):
-            # PostgreSQL's jsonb_send: one byte of version, then the text.
-            await connection.set_type_codec(
-                name,
-                schema="pg_catalog",
-                encoder=lambda text, version=version: version + text.encode(),
-                decoder=lambda data, version=version: bytes(data[len(version) :]).decode(),
-                format="binary",
-            )
+    try:
+        async with connection.transaction(readonly=True):
+            for name, version in (("json", b""), ("jsonb", b"\x01")):
+                # PostgreSQL's jsonb_send: one byte of version, then the text.
+                await connection.set_type_codec(
+                    name,
+                    schema="pg_catalog",
+                    encoder=lambda text, version=version: version + text.encode(),
+                    decoder=lambda data, version=version: bytes(data[len(version) :]).decode(),
+                    format="binary",
+                )
+    except BaseException:
+        # As above: a look has little time, and is given up here too.
+        connection.terminate()
+        raise
     return connection
