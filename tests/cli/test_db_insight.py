@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from pathlib import Path
 
+import asyncpg  # type: ignore[import-untyped]
 import pytest
 from shell import Toque, write
 from sqlalchemy import text
 from test_db import APP, MODELS
 
+from toque.store.insight.blocking import waits
 from toque.store.schema import with_connection
+from toque.testing.postgres import PrivatePostgres
 
 BOWLS = (
     MODELS
@@ -76,3 +81,29 @@ def test_the_status_cuts_no_name_on_eighty_columns(
 
     assert max(map(len, told.out.splitlines())) <= 80
     assert [one["name"] for one in json.loads(listed.out) if one["name"] not in told.out] == []
+
+
+def test_the_status_names_who_waits_for_whom(toque: Toque, pottery: Path, postgres: PrivatePostgres) -> None:
+    url = postgres.create_database()
+
+    async def look() -> str:
+        holder, waiting = [await asyncpg.connect(url, server_settings={"application_name": n}) for n in ("han", "wim")]
+        await holder.execute("CREATE TABLE jar (id int)")
+        await holder.execute("BEGIN; LOCK TABLE jar")
+        reading = asyncio.create_task(waiting.fetch("SELECT id FROM jar"))
+        while not (said := await waits(url)):
+            await asyncio.sleep(0.02)
+        told = await asyncio.to_thread(toque, "db", "status")
+        await holder.execute("ROLLBACK")
+        await reading
+        await holder.close()
+        await waiting.close()
+        return said[0] + told.out
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOQUE_DATABASE_URL", url)
+        told = asyncio.run(look())
+    postgres.drop_database(url)
+
+    line = r"process \d+ \(wim, active for \d+ s\) waits for process \d+ \(han, idle in transaction for \d+ s\)"
+    assert len(re.findall(line, told)) == 2

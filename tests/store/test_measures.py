@@ -19,6 +19,7 @@ from toque.contract.access import public
 from toque.store import Database, Store, open_store
 from toque.store.insight import measures
 from toque.store.insight.measures import Measure, database_measuring, measure
+from toque.store.postgres_connection import connect_to_move
 from toque.testing import running
 
 
@@ -60,6 +61,23 @@ async def test_a_lock_wait_and_a_long_transaction_are_seen(store: Store) -> None
     assert value(found, "connections", state="idle in transaction") == 1
     assert value(found, "size_bytes") > 0
     assert value(found, "table_bytes", table="account") > 0
+
+
+@pytest.mark.parametrize("locked", ["LOCK TABLE account", "REINDEX INDEX pk_account"])
+async def test_a_table_that_is_locked_is_left_out_and_the_rest_is_seen(store: Store, locked: str) -> None:
+    """Its size waits for whoever has it, a migration say: for as long the database was called down."""
+    if store.dialect_name == "sqlite":
+        pytest.skip("SQLite has one writer, and its readers wait for nobody")
+    holder = await connect_to_move(store.url)
+    await holder.execute(f"BEGIN; {locked}")
+
+    found = await measure(store.url)
+
+    await holder.close()
+    tables = {one.labels["table"] for one in found if one.name == "table_bytes"}
+    assert "account" not in tables
+    assert "dish" in tables
+    assert value(found, "idle_in_transaction_seconds") > 0
 
 
 async def test_a_log_that_cannot_be_emptied_and_free_room_are_seen(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""`toque db status`: how the app's database is."""
+"""`toque db status`: how the app's database is, and who waits for whom."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ __all__ = ["status"]
 def status(target: Target = ".", /, *, format: Format = "table") -> None:
     """Say how the app's database is: sizes, connections, transactions, lock waits, lag; the same as its metrics.
 
+    For people it also says which session waits for a lock of which other.
+
     - `toque db status shop`
 
     Args:
         format: For people, or for programs.
     """
+    from toque.store.insight.blocking import waits
     from toque.store.insight.measures import measure
 
     _, _, url, _ = database_of(target)
     try:
         found = asyncio.run(measure(url))
+        waiting = asyncio.run(waits(url)) if format == "table" else []
     except Exception as error:
         raise Failure(f"the database does not answer: {type(error).__name__}; check TOQUE_DATABASE_URL") from error
     if format == "json":
@@ -42,6 +46,8 @@ def status(target: Target = ".", /, *, format: Format = "table") -> None:
     for one in found:
         table.add_row(one.name, escape(", ".join(one.labels.values())), _told(one.name, one.value), escape(one.help))
     Console().print(table)
+    for line in waiting:
+        print(line)
 
 
 def _told(name: str, value: float) -> str:

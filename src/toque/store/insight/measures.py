@@ -214,9 +214,14 @@ _TOTALS = """
 SELECT pg_database_size(datname) AS size, xact_commit, xact_rollback, deadlocks, temp_bytes
 FROM pg_stat_database WHERE datname = current_database()
 """
+# A size waits for whoever has the table or one of its indexes for himself, a migration say: those are left out.
 _TABLES = """
 SELECT relname AS name, pg_total_relation_size(relid) AS size, n_live_tup AS live, n_dead_tup AS dead
-FROM pg_stat_user_tables WHERE schemaname = current_schema() ORDER BY 2 DESC LIMIT $1
+FROM pg_stat_user_tables WHERE schemaname = current_schema() AND relid NOT IN (
+    SELECT coalesce(indrelid, relation) FROM pg_locks LEFT JOIN pg_index ON indexrelid = relation
+    WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+) ORDER BY 2 DESC LIMIT $1
 """
 _REPLICAS = """
 SELECT coalesce(nullif(application_name, ''), client_addr::text, pid::text),
