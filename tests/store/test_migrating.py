@@ -14,7 +14,7 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table, UniqueConstraint, text
+from sqlalchemy import CHAR, Column, Integer, MetaData, Numeric, String, Table, UniqueConstraint, text
 
 from toque.store import open_store
 from toque.store.migrations import (
@@ -230,6 +230,34 @@ async def test_one_migrator_works_at_a_time(database_url: str, folder: Path) -> 
 
     assert sorted(len(outcome.ran) for outcome in outcomes) == [0, 0, 1]
     assert one_waits.is_set()
+
+
+@pytest.mark.parametrize("keys", [[CHAR(6)], [Integer, String(4)], [CHAR(8), Numeric]])
+async def test_a_backfill_goes_along_keys_of_every_type(database_url: str, folder: Path, keys: list[Any]) -> None:
+    """A key of CHAR(6) was cut to its first letter, and its batch began again and again."""
+
+    def keyed(*more: Column[Any]) -> MetaData:
+        metadata = MetaData()
+        columns = [Column(f"k{i}", kind, primary_key=True) for i, kind in enumerate(keys)]
+        Table("orders", metadata, *columns, Column("n", Integer), *more)
+        return metadata
+
+    numbered = keyed(Column("rank", Integer, nullable=False))
+    await begun(database_url, folder, keyed(), numbered, values=["orders.rank=n * 2"])
+    rows = (f"({', '.join(repr(str(100 + i // 50**at)) for at in range(len(keys)))}, {i})" for i in range(1500))
+    names = ", ".join(f"k{i}" for i in range(len(keys)))
+    await execute(database_url, f"INSERT INTO orders ({names}, n) VALUES {', '.join(rows)}")
+
+    class Bounded(Reports):
+        looks = 0
+
+        def fills(self, table: str, done: int, total: int) -> None:
+            self.looks += 1
+            assert self.looks < 20
+
+    await upgrade(database_url, numbered, folder, way=Way(reports=Bounded()))
+
+    assert await execute(database_url, "SELECT count(*) FROM orders WHERE rank = n * 2") == [(1500,)]
 
 
 # SIGKILL.

@@ -114,8 +114,9 @@ def _prepared(connection: Connection, step: Backfill) -> _Filling:
     table = qualified(quote, step.table, step.schema)
     quoted = [quote(key) for key in keys]
     # quote() and quote_literal() write a value so that it is read back as the same one (SQLite, "Built-In Scalar
-    # Functions"; PostgreSQL manual, "String Functions").
-    literal = "quote({0})" if is_sqlite(connection) else "quote_literal({0}::text) || '::' || pg_typeof({0})"
+    # Functions"; PostgreSQL manual, "String Functions"). A literal takes the type of what it is compared with (manual,
+    # "Operators": Type Conversion); a cast to the name of a type would cut it: `character` is one of a single letter.
+    literal = "quote({0})" if is_sqlite(connection) else "quote_literal({0}::text)"
     literals = " || ', ' || ".join(literal.format(key) for key in quoted)
     revision = connection.info.get("toque_step", "")
     columns = ",".join(step.values)
