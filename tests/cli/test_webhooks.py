@@ -83,6 +83,7 @@ def test_an_endpoints_life(toque: Toque, shop: Path, hook: Receiver) -> None:
         (("rotate", "ep_1"), "no webhook endpoint 'ep_1'"),
         (("add", "https://x.example", "--type", "OrderPlacd"), "did you mean 'OrderPlaced'?"),
         (("add", "ftp://x.example"), "https://"),
+        (("add", "https://10.0.0.1/in"), "http_client.allow"),
     ],
 )
 def test_what_cannot_be_done_says_why(toque: Toque, shop: Path, words: tuple[str, ...], told: str) -> None:

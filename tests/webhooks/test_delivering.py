@@ -16,6 +16,7 @@ from standardwebhooks import Webhook
 import receiver as answers
 from receiver import Receiver, answer, receiving
 from toque import App, Conflict, Event, Invalid, NotFound, Outbox, Principal, Webhooks, public
+from toque.http_client.failures import AddressRefused
 from toque.log.cursor import BEGINNING
 from toque.messages.webhooks.dispatcher import CLAIM
 from toque.messages.webhooks.endpoints import Endpoint
@@ -444,6 +445,17 @@ async def test_an_endpoint_that_cannot_be_says_why(inputs: dict[str, Any], told:
     async with running(shop()) as harness:
         with pytest.raises(Invalid, match=told):
             await harness.call("shop.subscribe", **inputs)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "10.0.0.1:8443", "[::1]", "[::ffff:10.0.0.1]", "2130706433", "0177.0.0.1", "0x7f.1", "127.1"]
+)
+async def test_an_endpoint_at_a_closed_address_is_refused_when_it_is_added(host: str) -> None:
+    async with running(shop()) as harness:
+        with pytest.raises(AddressRefused, match=r"http_client\.allow"):
+            await harness.call("shop.subscribe", url=f"https://{host}/in")
+
+        assert await harness.call("shop.endpoints") == []
 
 
 async def test_production_sends_over_tls_only(tmp_path: Path) -> None:

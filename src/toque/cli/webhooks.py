@@ -157,6 +157,7 @@ async def _with_keys(endpoints: Endpoints, id: str) -> tuple[Endpoint, tuple[str
 
 def _act(target: str, act: Callable[[Endpoints], Awaitable[T]]) -> T:
     """What *act* makes of the endpoints of the app that *target* names, in one transaction."""
+    from toque.http_client.outgoing import Outgoing
     from toque.messages.webhooks.endpoints import Endpoints, Rules
     from toque.store.database import Database, transaction_of
 
@@ -164,7 +165,7 @@ def _act(target: str, act: Callable[[Endpoints], Awaitable[T]]) -> T:
     sent = frozenset(event.type_name() for module in app.modules for event in module.sent)
     if not sent:
         raise Failure(f"{app.name} sends no events; name them with app.sends(OrderPlaced)")
-    rules = Rules(sent, takes_http=not settings.is_production)
+    rules = Rules(sent, not settings.is_production, Outgoing(settings.http_client).check)
 
     async def within(database: Database) -> T:
         return await act(Endpoints(transaction_of(database), None, rules))

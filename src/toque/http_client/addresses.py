@@ -6,9 +6,10 @@ nothing of addresses within addresses.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from socket import inet_aton
 
-__all__ = ["METADATA", "Address", "Network", "plain", "why_closed"]
+__all__ = ["METADATA", "Address", "Network", "literal", "plain", "why_closed"]
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -65,6 +66,18 @@ _TRANSLATED = IPv6Network("64:ff9b::/96")
 
 _COMPATIBLE = IPv6Network("::/96")
 """An IPv4 address in the form that RFC 4291, 2.5.5.1, gave up; `::` and `::1` are none."""
+
+
+def literal(host: str) -> Address | None:
+    """The address that *host* is, in any form one dials (`127.1`, `0177.0.0.1`, `2130706433`); None for a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        pass
+    try:
+        return IPv4Address(inet_aton(host))
+    except OSError:
+        return None
 
 
 def plain(address: Address) -> Address:

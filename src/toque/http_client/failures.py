@@ -10,10 +10,10 @@ _SILENT = "another service that this needs does not answer"
 
 
 class AddressRefused(Error, code="address_refused"):
-    """The URL leads to where the app does not go; `reason` says why, and is not for the caller."""
+    """The URL leads to where the app does not go; `reason` says why, and is not for the caller. *remedy* is."""
 
-    def __init__(self, host: str, reason: str) -> None:
-        super().__init__(f"{host} is not an address that this app sends requests to")
+    def __init__(self, host: str, reason: str, remedy: str = "") -> None:
+        super().__init__(f"{host} is not an address that this app sends requests to{remedy}")
         self.reason = reason
 
 

@@ -11,6 +11,7 @@ from toque.http_client.budget import Budgets
 
 if TYPE_CHECKING:
     from toque.http_client.resolving import Resolver
+    from toque.http_client.target import Target
     from toque.http_client.wire import Wire
     from toque.settings.tree import HttpClient as ClientSettings
 
@@ -35,6 +36,21 @@ class Outgoing:
             yield Complaint("http_client.ca_file", f"there is no file {self.settings.ca_file}")
         if is_used and not (find_spec("httpcore2") and find_spec("anyio")):
             yield Complaint("http_client", "requests need httpcore2, which is not there", "pip install 'toque[http]'")
+
+    def check(self, target: Target) -> None:
+        """See that *target* is not written as a closed address; a name is asked for its own when it is dialled.
+
+        Raises: AddressRefused.
+        """
+        from toque.http_client.addresses import literal
+        from toque.http_client.allowance import Allowance
+        from toque.http_client.failures import AddressRefused
+
+        address = literal(target.host)
+        if address is not None:
+            why = Allowance(self.settings.allow).why_refused(target.host, target.port, address)
+            if why is not None:
+                raise AddressRefused(target.authority, why, "; http_client.allow opens addresses")
 
     @property
     def wire(self) -> Wire:

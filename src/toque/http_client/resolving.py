@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from typing import Any, Protocol
 
-from toque.http_client.addresses import Address
+from toque.http_client.addresses import Address, literal
 from toque.http_client.allowance import Allowance
 from toque.http_client.failures import AddressRefused, Unreachable
 
@@ -58,10 +58,8 @@ async def checked_addresses(host: str, port: int, resolver: Resolver, allowance:
 
     Raises: AddressRefused where one of them may not: a name that leads to both was made to. Unreachable.
     """
-    try:
-        addresses: Sequence[Address] = [ip_address(host)]
-    except ValueError:
-        addresses = await resolver.resolve(host)
+    written = literal(host)
+    addresses = await resolver.resolve(host) if written is None else [written]
     for address in addresses:
         if (why := allowance.why_refused(host, port, address)) is not None:
             log.warning(

@@ -82,7 +82,7 @@ def draft_of(
             AllRows: _all_rows,
             Delivery: lambda context: context.delivery,
             **requesting,
-            **({} if sending is None else sending.at_hand(sent_names, takes_http=not settings.is_production)),
+            **({} if sending is None else sending.at_hand(sent_names, outgoing, takes_http=not settings.is_production)),
         },
         given=[settings, DevelopmentTokens(settings)],
     )

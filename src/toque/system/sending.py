@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from toque.call.resources import Provider
+from toque.http_client.outgoing import Outgoing
 from toque.messages.jobs.book import Book
 from toque.messages.jobs.jobs import Jobs
 from toque.messages.jobs.progress import Progress
@@ -28,13 +29,14 @@ class Sending:
         self.bell = Bell()
         self.book = Book()
 
-    def at_hand(self, sent: frozenset[str], *, takes_http: bool) -> dict[type, Provider]:
-        """How each is had; webhooks carry the events *sent*, and go to http:// where *takes_http*."""
+    def at_hand(self, sent: frozenset[str], outgoing: Outgoing, *, takes_http: bool) -> dict[type, Provider]:
+        """How each is had; webhooks carry the events *sent* through *outgoing*, to http:// too where *takes_http*."""
         bell, book = self.bell, self.book
+        rules = Rules(sent, takes_http, outgoing.check)
         return {
             Outbox: lambda context: Outbox(context, bell),
             Jobs: lambda context: Jobs(context, book, bell),
             Steps: lambda context: Steps(context, book),
             Progress: lambda context: Progress(context, book),
-            Webhooks: partial(Webhooks, rules=Rules(sent, takes_http=takes_http), bell=bell),
+            Webhooks: partial(Webhooks, rules=rules, bell=bell),
         }

@@ -7,7 +7,7 @@ hears of all.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -66,6 +66,8 @@ class Rules(Struct, frozen=True):
     """The events that the app sends; None where that is not asked."""
     takes_http: bool
     """Whether it may be reached without TLS."""
+    check: Callable[[Target], None]
+    """Refuses what will never be delivered to, as far as that is known without asking for a name."""
 
 
 _COLUMNS = "id, url, types, state, reason, failing_since, tenant, made_at"
@@ -154,6 +156,7 @@ class Endpoints:
             raise _invalid("$.url", str(error), url) from None
         if target.scheme != "https" and not self._rules.takes_http:
             raise _invalid("$.url", "a webhook goes to https:// only", url)
+        self._rules.check(target)
         for name in types if self._rules.types is not None else ():
             if name not in self._rules.types:  # type: ignore[operator]
                 known = sorted(self._rules.types or ())

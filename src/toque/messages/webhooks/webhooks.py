@@ -50,8 +50,8 @@ class Webhooks:
         Args:
             types: the events that it hears of; all that the app sends unless given.
             kind: `hmac` for a secret that both sides have, `ed25519` for a key that only this side has.
-        Raises: Invalid for an address that is none, is not https:// in production, or an event that is not sent;
-            Conflict where there are too many.
+        Raises: Invalid for a URL that is none, is not https:// in production, or an event that is not sent;
+            AddressRefused for an address that is closed; Conflict where there are too many.
         """
         names = [one if isinstance(one, str) else one.type_name() for one in types]
         return NewEndpoint(*await self._endpoints.add(url, names, tenant=self._tenant, kind=kind))
