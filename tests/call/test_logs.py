@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from time import monotonic
 from typing import Any
@@ -212,6 +214,21 @@ ENDS = [
     ("unavailable", 0.0),
     ("internal", 0.0),
 ]
+
+
+def test_what_libraries_say_has_the_same_form() -> None:
+    """A collector that takes JSON lines was given others whenever a library complained."""
+    program = """if True:
+        import logging
+        from toque.call.logs import configure
+        configure("info", "json")
+        logging.getLogger("asyncio").error("a task was lost\\nas it seems")
+        logging.getLogger("asyncio").info("a detail")
+    """
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    line = json.loads(said.stderr)
+    assert (line["logger"], line["level"], line["message"]) == ("asyncio", "error", "a task was lost\nas it seems")
 
 
 def test_a_line_names_the_kind_of_what_was_in_the_way_and_not_its_words() -> None:

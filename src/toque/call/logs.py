@@ -49,6 +49,9 @@ def configure(level: str, form: Format, *, loggers: Sequence[str] = ("toque",), 
         logger.handlers[:] = [handler]
         logger.setLevel(level.upper())
         logger.propagate = False
+    if logging.lastResort is not None:
+        # What nobody else takes, such as asyncio's own complaints and those of libraries, comes in the same form.
+        logging.lastResort.setFormatter(handler.formatter)
 
 
 def reporter(calls: Calls, slow_ms: float) -> tuple[Report, float]:

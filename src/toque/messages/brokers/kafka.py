@@ -21,6 +21,7 @@ from aiokafka.structs import ConsumerRecord
 from toque.contract.errors import TooLarge, Unavailable
 from toque.messages.brokers.address import Address, login
 from toque.messages.brokers.broker import LATE_S, TIMEOUT_S, Incoming, Message, check, opened
+from toque.messages.brokers.drivers import retell
 from toque.messages.brokers.link import Link
 
 __all__ = ["open_broker"]
@@ -38,6 +39,7 @@ FAILURES = (KafkaError, ConsumerStoppedError)
 
 def open_broker(url: str, lease_s: float) -> KafkaBroker:
     """Kafka at *url*, not connected yet. Raises: ValueError where it is no such address."""
+    retell("aiokafka")
     return KafkaBroker(url, lease_s)
 
 

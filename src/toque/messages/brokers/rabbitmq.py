@@ -31,6 +31,7 @@ from aio_pika.exceptions import (
 from toque.contract.errors import Overloaded, TooLarge, Unavailable
 from toque.messages.brokers.address import Address
 from toque.messages.brokers.broker import LATE_S, TIMEOUT_S, Incoming, Message, Refused, check
+from toque.messages.brokers.drivers import retell
 from toque.messages.brokers.link import Link
 from toque.messages.brokers.waves import waves
 
@@ -57,6 +58,8 @@ DEAD = "toque.dead"
 
 def open_broker(url: str, lease_s: float) -> RabbitBroker:
     """RabbitMQ at *url*, not connected yet. Raises: ValueError where it is no such address."""
+    retell("aiormq")
+    retell("aio_pika")
     # Here a message is kept for its consumer as long as the connection lives, so no lease is counted.
     return RabbitBroker(Address.read(url, exchange="toque"))
 
