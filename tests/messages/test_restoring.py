@@ -7,13 +7,18 @@ import multiprocessing
 from pathlib import Path
 
 import msgspec
+import pytest
 from bells import Rung, bells, heard, metadata, rows_of, silent, store_of, until
 
 from receiver import receiving
 from toque import Jobs, Steps, Webhooks, public
+from toque.contract.schedule import Missed
+from toque.messages.jobs import schedules
 from toque.messages.tables import RESTORED
 from toque.settings import Database, HttpClient, Secret, Settings
+from toque.store.database import transaction_of
 from toque.store.moving.backup import backup, restore
+from toque.store.prepared import Prepared
 from toque.testing import Harness, running
 
 
@@ -81,6 +86,40 @@ async def test_webhooks_carry_what_comes_after_a_restore(database_url: str, tmp_
         await until(lambda: len(hook.requests) == 30)
 
         assert msgspec.json.decode(hook.requests[-1].body)["data"]["number"] == 30
+
+
+YESTERDAY = {
+    "postgresql": "INSERT INTO toque.job_schedule VALUES ('bells.chime', 'every 3600 s', "
+    "date_trunc('hour', clock_timestamp()) - interval '1 day')",
+    "sqlite": "INSERT INTO toque_job_schedule VALUES ('bells.chime', 'every 3600 s', "
+    "(CAST(strftime('%s', 'now') AS INTEGER) / 3600 - 24) * 3600)",
+}
+
+
+@pytest.mark.parametrize(("missed", "made_up"), [("last", 1), ("all", 25)])
+async def test_the_moments_that_a_backup_has_not_seen_are_made_up_for_as_the_schedule_says(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missed: Missed, made_up: int
+) -> None:
+    """Whoever kept the time found out at the next moment that it knew of: with a daily schedule, a day later."""
+    monkeypatch.setattr(schedules, "PAUSE_MAX_S", 0.1)
+    app, file, chimes = bells(), tmp_path / "kept.zip", list[int]()
+
+    @app.every("1h", missed=missed)
+    async def chime() -> None:
+        chimes.append(1)
+
+    async with running(bells(), database_url=database_url) as harness:
+        store = store_of(harness)
+        statement = Prepared(YESTERDAY[store.dialect_name], is_write=True, is_system=True)
+        await store.command(lambda database: transaction_of(database).execute(statement, ()))
+    await backup(database_url, file, app="bells", app_version="1")
+
+    async with running(app, database_url=database_url):
+        await until(lambda: len(chimes) >= made_up)
+        await asyncio.to_thread(run_apart, database_url, file)
+        await until(lambda: len(chimes) >= 2 * made_up)
+
+    assert 2 * made_up <= len(chimes) <= 2 * made_up + 2
 
 
 def run_apart(url: str, file: Path) -> None:

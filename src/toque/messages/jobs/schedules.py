@@ -9,8 +9,8 @@ clock to say, and a clock that is set back makes the next moment later, never ag
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from toque.call.turns import Turns
 from toque.contract.schedule import Schedule
@@ -45,8 +45,8 @@ MADE_UP_MAX = 1000
 
 
 class _Statements(NamedTuple):
-    now: Prepared
     read: Prepared
+    """What time it is, and where each schedule is; the time alone where there is none."""
     add: Prepared
     renew: Prepared
     move: Prepared
@@ -58,8 +58,11 @@ def _prepared(sql: str, *, is_write: bool = True) -> Prepared:
 
 _STATEMENTS = {
     "postgresql": _Statements(
-        _prepared("SELECT extract(epoch FROM clock_timestamp())::float8", is_write=False),
-        _prepared("SELECT name, spec, extract(epoch FROM due)::float8 FROM toque.job_schedule", is_write=False),
+        _prepared(
+            "SELECT extract(epoch FROM clock_timestamp())::float8, name, spec, extract(epoch FROM due)::float8 "
+            "FROM (SELECT 1) AS one LEFT JOIN toque.job_schedule ON true",
+            is_write=False,
+        ),
         _prepared(
             "INSERT INTO toque.job_schedule (name, spec, due) VALUES ($1, $2, to_timestamp($3::float8)) "
             "ON CONFLICT DO NOTHING"
@@ -71,8 +74,11 @@ _STATEMENTS = {
         ),
     ),
     "sqlite": _Statements(
-        _prepared("SELECT (julianday('now') - 2440587.5) * 86400.0", is_write=False),
-        _prepared("SELECT name, spec, due FROM toque_job_schedule", is_write=False),
+        _prepared(
+            "SELECT (julianday('now') - 2440587.5) * 86400.0, name, spec, due "
+            "FROM (SELECT 1) AS one LEFT JOIN toque_job_schedule ON true",
+            is_write=False,
+        ),
         _prepared("INSERT INTO toque_job_schedule (name, spec, due) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING"),
         _prepared("UPDATE toque_job_schedule SET spec = ?2, due = ?3 WHERE name = ?1"),
         _prepared("UPDATE toque_job_schedule SET due = ?2 WHERE name = ?1 AND due = ?3"),
@@ -89,7 +95,6 @@ class Schedules:
         self._book = book
         self._statements = _STATEMENTS[store.dialect_name]
         self._schedules: Mapping[str, Schedule] = book.schedules
-        self._due: dict[str, float] = {}
         self._turns = Turns(self._turn, log, "schedules cannot be kept", again_s=AGAIN_S, again_max_s=LEAD_AGAIN_S)
 
     async def start(self) -> None:
@@ -103,31 +108,26 @@ class Schedules:
 
     async def _turn(self) -> float:
         """Enqueue what is due."""
-        was_leader = self._tail.holds(LEADER)
         if not await self._tail.claim(LEADER):
             return LEAD_AGAIN_S
-        now: float = (await self._read(self._statements.now))[0][0]
-        if not was_leader or not self._due:
-            await self._take_over(now)
-        for name, due in self._due.items():
-            if due <= now:
-                self._due[name] = await self._fire(name, due, now)
-        first = min(self._due.values())
-        return min(max(first - now, 0.0), PAUSE_MAX_S)
-
-    async def _take_over(self, now: float) -> None:
-        """Learn where each schedule is; one that is new, or has changed, begins with its next moment."""
-        kept = {name: (spec, due) for name, spec, due in await self._read(self._statements.read)}
+        # Anew at each turn: a backup may have been restored, and what it has not seen is to be made up for.
+        rows = await look(self._store, self._statements.read)
+        now: float = rows[0][0]
+        kept = {name: (spec, due) for _, name, spec, due in rows}
+        first = now + PAUSE_MAX_S
         for name, schedule in self._schedules.items():
             spec, due = kept.get(name, ("", 0.0))
             if spec != schedule.words:
+                # One that is new, or has changed, begins with its next moment.
                 due = schedule.after(now)
                 statement = self._statements.renew if name in kept else self._statements.add
-                await self._write(statement, name, schedule.words, due)
-            self._due[name] = due
+                await execute(self._store, statement, name, schedule.words, due)
+            first = min(first, await self._fire(name, due, now) if due <= now else due)
+        return max(first - now, 0.0)
 
     async def _fire(self, name: str, due: float, now: float) -> float:
-        """Enqueue *name* for the moments up to *now* that count; the next one after them."""
+        """Enqueue *name* for the moments up to *now* that count; the next one after them, or *due* where that is not
+        where it is any more."""
         schedule = self._schedules[name]
         moments, following = [due], schedule.after(due)
         while following <= now and len(moments) < MADE_UP_MAX:
@@ -162,15 +162,7 @@ class Schedules:
             return moved
 
         if not await self._store.command(run):
-            log.warning("the moment of %s was used by another process", name)
-            self._due.clear()
-            await self._take_over(now)
-            return self._due[name]
+            log.info("%s was moved on, or back by a restored backup, while its moment was used; looking again", name)
+            return due
         self._tail.ring()
         return following
-
-    async def _read(self, statement: Prepared) -> Sequence[Any]:
-        return await look(self._store, statement)
-
-    async def _write(self, statement: Prepared, *arguments: Any) -> None:
-        await execute(self._store, statement, *arguments)
