@@ -157,7 +157,7 @@ class Relay:
         self._published += len(batch)
         # A caught-up cursor differs with every snapshot; only what was read is worth a write.
         if not (await self._move(fence, after) if entries else await self._is_held(fence)):
-            log.warning("%s was taken over by another process", self._name)
+            log.warning("%s was taken over by another process, or the database was restored", self._name)
             self._tenure = None
             await self._tail.release(self._name)
             return False

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from toque.contract.errors import Unavailable
 from toque.messages.brokers import Message, Refused, open_broker
+from toque.testing.servers import Server
 from toque.testing.servers.nats import NatsServer
 
 
@@ -63,3 +65,23 @@ async def test_what_is_not_permitted_is_said(guarded: GuardedNats, caplog: pytes
         await owner.close()
 
     assert "permissions violation for publish to" in caplog.text.lower()
+
+
+async def test_a_user_who_may_not_write_is_told_so_and_keeps_the_connection(
+    redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each try was said to have lost the connection, which was made anew."""
+    async with Redis.from_url(redis.url) as owner:
+        await owner.execute_command("ACL", "SETUSER", "guest", "on", ">right", "~*", "+@all", "-xadd")
+    guest = open_broker(redis.url.replace("//", "//guest:right@"))
+    await guest.connect()
+    try:
+        with caplog.at_level(logging.INFO):
+            for _ in range(3):
+                with pytest.raises(Unavailable, match="no permissions to run the 'xadd' command"):
+                    await guest.publish([Message("1", "menu", body=b"{}")])
+        await guest.ping()
+    finally:
+        await guest.close()
+
+    assert "is lost" not in caplog.text

@@ -51,6 +51,7 @@ class Link(Generic[C]):
         connect: opens one; it is given a function to call when that one is lost.
         disconnect: ends one, also one that is broken.
         failures: the exceptions of the driver that mean the connection is of no use any more.
+        refusals: those among them that are a server's answer: another connection would get the same.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Link(Generic[C]):
         connect: Callable[[Lost], Awaitable[C]],
         disconnect: Callable[[C], Awaitable[None]],
         failures: tuple[type[Exception], ...],
+        refusals: tuple[type[Exception], ...] = (),
     ) -> None:
         self.name = name
         self._connect = connect
         self._disconnect = disconnect
         self._failures: tuple[type[Exception], ...] = (OSError, TimeoutError, Unavailable, *failures)
+        self._refusals = refusals
         self._current: C | None = None
         self._settled = asyncio.Event()
         self._gone: asyncio.Future[None] | None = None
@@ -123,7 +126,8 @@ class Link(Generic[C]):
             raise
         except self._failures as error:
             # A server that is slow must not be left for being slow: the next connection would be no faster.
-            if not isinstance(error, Late) or monotonic() - self._answered_at >= LATE_S:
+            is_slow = isinstance(error, Late) and monotonic() - self._answered_at < LATE_S
+            if not is_slow and not isinstance(error, self._refusals):
                 self.lose(connection, _told(error))
             raise Unavailable(f"{self.name} failed {doing}: {_told(error)}", retry_after_s=1) from error
         finally:

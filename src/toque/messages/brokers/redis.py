@@ -20,7 +20,7 @@ from msgspec import DecodeError, json
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError, RedisError, ResponseError
 
 from toque.contract.errors import Overloaded, TooLarge, Unavailable
 from toque.messages.brokers.address import Address
@@ -77,7 +77,7 @@ class RedisBroker:
 
     def new_link(self, examine: Callable[[Redis], Any] | None = None) -> Link[Redis]:
         """A connection of its own: one that waits for messages lets nobody else through."""
-        return Link(self.name, partial(self._connect, examine), _disconnect, (RedisError,))
+        return Link(self.name, partial(self._connect, examine), _disconnect, (RedisError,), (NoPermissionError,))
 
     async def _connect(self, examine: Callable[[Redis], Any] | None, lost: Callable[[], None]) -> Redis:
         pool = BlockingConnectionPool.from_url(
