@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 from job_looks import is_empty, rows, until
 
 from toque import App, Jobs, public
+from toque.settings import Database, Messages, Secret, Settings
 from toque.store import Store
 from toque.testing import Harness, running
 
@@ -73,3 +77,23 @@ async def test_others_look_for_the_dead_meanwhile(database_url: str) -> None:
 
         assert not tail.holds("jobs rescue")
         gate.set()
+
+
+async def test_a_process_ends_though_what_became_of_its_jobs_cannot_be_written(tmp_path: Path) -> None:
+    """A worker whose database was away when it was told to stop went on for good, or ended with a traceback."""
+    app, done, gate = counter()
+    file = tmp_path / "counter.db"
+    settings = Settings(database=Database(url=Secret(f"sqlite:///{file}")), messages=Messages(drain_s=0.1))
+    async with asyncio.timeout(60):
+        with closing(sqlite3.connect(file, isolation_level=None)) as writer:
+            async with running(app, settings=settings) as harness:
+                await harness.call("counter.ask", text="first", waits=True)
+                await until(lambda: done)
+                writer.execute("BEGIN IMMEDIATE")
+                gate.set()
+                await until(lambda: len(done) == 2)
+            writer.execute("ROLLBACK")
+
+    # Another process begins it again.
+    async with running(app, settings=settings):
+        await until(lambda: len(done) == 4)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from toque.call.counts import Count
+from toque.contract.errors import Unavailable
 from toque.log.reader import Reader, reader_of
 from toque.log.tail import Tail
 from toque.messages.outbox import Bell
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from toque.messages.consumers import Consumers
 
 __all__ = ["Messages", "Service"]
+
+log = logging.getLogger("toque.messages")
 
 
 class Service(Protocol):
@@ -82,7 +86,11 @@ class Messages:
         try:
             if self.is_working:
                 stopped = await asyncio.gather(*(each.stop() for each in self.services), return_exceptions=True)
-                if errors := [error for error in stopped if isinstance(error, Exception)]:
+                errors = [error for error in stopped if isinstance(error, Exception)]
+                for away in (error for error in errors if isinstance(error, Unavailable)):
+                    # Others take what this one had for a dead process's, and begin it again.
+                    log.warning("not everything could be given back: %s", away)
+                if errors := [error for error in errors if not isinstance(error, Unavailable)]:
                     raise ExceptionGroup("messages could not be stopped", errors)
         finally:
             await self.tail.stop()

@@ -7,6 +7,8 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 
+from toque.call.tasks import cancel
+from toque.call.trouble import Trouble
 from toque.contract.errors import Overloaded, Unavailable
 from toque.messages.jobs.job import Outcome
 from toque.messages.jobs.table import JobTable
@@ -35,6 +37,7 @@ class Settling:
         self._outcomes: deque[tuple[Kind, Outcome]] = deque()
         self._is_full = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
+        self._trouble = Trouble(log, "what became of jobs cannot be written yet")
 
     def add(self, kind: Kind, outcome: Outcome) -> None:
         """Have *outcome* written soon."""
@@ -50,10 +53,13 @@ class Settling:
         return self._writing is None
 
     async def flush(self) -> None:
-        """Come back when everything is written."""
-        while (writing := self._writing) is not None:
-            self._is_full.set()
-            await asyncio.wait((writing,))
+        """Come back when everything is written. Who waits no longer for that ends it."""
+        try:
+            while (writing := self._writing) is not None:
+                self._is_full.set()
+                await asyncio.wait((writing,))
+        finally:
+            await cancel(self._writing)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -81,7 +87,7 @@ class Settling:
             try:
                 await self._table.settle(**kinds)
             except (Overloaded, Unavailable) as error:
-                log.warning("what became of %d jobs cannot be written yet: %s", len(rows), error)
+                self._trouble.met(error)
             except Exception:
                 # The database is broken, or one of the rows cannot be written: then it is let go, and its job, which
                 # nobody is known to run, is given back (`Worker._compare`).
@@ -92,6 +98,7 @@ class Settling:
                     await self._write([row])
                 return
             else:
+                self._trouble.over()
                 return
             await asyncio.sleep(pause)
             pause = min(pause * 2, AGAIN_MAX_S)

@@ -8,6 +8,7 @@ from asyncio import Task
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from random import uniform
 from time import monotonic
@@ -150,9 +151,12 @@ class Worker:
                 running.stop(Draining())
             if late:
                 await asyncio.wait(late, timeout=self._drain_s)
-        await self._settling.flush()
-        if self.number and (left := await self._table.held(self.number)):
-            await self._table.settle(again=[Outcome(id=job.id, fence=job.fence, refund=1) for job in left])
+        # What cannot be written in time is begun again by others, as after a crash.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_s):
+                await self._settling.flush()
+                if self.number and (left := await self._table.held(self.number)):
+                    await self._table.settle(again=[Outcome(id=job.id, fence=job.fence, refund=1) for job in left])
         await self._tail.release(claim_of(self.number))
         self._tail.ring()
 
