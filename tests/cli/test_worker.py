@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 from shell import Toque, write
@@ -68,3 +69,28 @@ def test_a_call_from_the_shell_begins_nothing_that_waits(toque: Toque, tmp_path:
 
     assert toque("call", "order").code == 0
     assert toque("call", "look").out.strip() == "false"
+
+
+STUCK = """
+import time
+from toque import App
+
+app = App("stuck")
+
+
+@app.every("1s")
+async def wait() -> None:
+    print("it begins", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_worker_ends_though_a_job_holds_up_its_event_loop(tmp_path: Path) -> None:
+    """Only SIGKILL ended it; a served process is ended by its server."""
+    write(tmp_path, {"stuck.py": STUCK})
+
+    with started("worker", "stuck.py", cwd=tmp_path, TOQUE_MESSAGES_DRAIN_S="0.1") as running:
+        running.line("it begins")
+        running.process.send_signal(signal.SIGTERM)
+
+        assert running.process.wait(60) == 1

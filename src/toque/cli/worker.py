@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
+from threading import Timer
+from typing import Any
 
 import uvloop
 from msgspec import structs
@@ -16,6 +20,12 @@ from toque.cli.target import load_app
 from toque.serving import Serving
 
 __all__ = ["worker"]
+
+log = logging.getLogger("toque.jobs")
+
+PARTS, REST_S = 4, 5.0
+"""A process that stops has so many parts to wait for, each for `messages.drain_s` at most (`Worker.stop`); and what the
+rest of it may take. With its default Kubernetes waits longer still."""
 
 
 def worker(target: Target = ".", /, *, metrics_port: int | None = None) -> None:
@@ -51,13 +61,22 @@ def worker(target: Target = ".", /, *, metrics_port: int | None = None) -> None:
 async def _work(serving: Serving, metrics_port: int | None) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    late = Timer(PARTS * serving.settings.messages.drain_s + REST_S, _end_late)
+    late.daemon = True
 
     def begin_stopping() -> None:
-        serving.begin_stopping()
-        stopping.set()
+        if not stopping.is_set():
+            serving.begin_stopping()
+            stopping.set()
 
+    def told(*_: Any) -> None:
+        if late.ident is None:
+            late.start()
+        loop.call_soon_threadsafe(begin_stopping)
+
+    # Not the loop's own handlers, of which it hears when it turns: a job that blocks may hold it up for ever.
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, begin_stopping)
+        signal.signal(number, told)
     await serving.start()
     shown = None
     try:
@@ -69,6 +88,12 @@ async def _work(serving: Serving, metrics_port: int | None) -> None:
         if shown is not None:
             shown.close()
         await serving.stop()
+
+
+def _end_late() -> None:
+    """End as a served process is ended by its server: what runs here is begun again elsewhere, as after a crash."""
+    log.error("the process is ended: a job or a handler holds up its event loop, or takes no notice of its end")
+    os._exit(1)
 
 
 async def _show(serving: Serving, port: int) -> asyncio.Server:
