@@ -18,6 +18,7 @@ from datetime import date
 from typing import Any, ClassVar, TypeVar
 
 import attrs
+import loose_switches
 import msgspec
 import pydantic
 import pytest
@@ -115,6 +116,15 @@ class Parcel(Base):
 
 def set_level(n: int) -> None:
     switches.LEVEL = n
+
+
+def set_others(n: int) -> None:
+    import switches as imported
+
+    local = switches
+    imported.BY_IMPORT = n
+    local.BY_LOCAL = n
+    switches.__dict__["BY_DICT"] = n
 
 
 def helper() -> int:
@@ -375,6 +385,20 @@ def by_written_module() -> Any:
     return switches.LEVEL
 
 
+for written in (
+    lambda: switches.BY_GLOBALS,
+    lambda: switches.BY_VARS,
+    lambda: switches.BY_SETATTR,
+    lambda: switches.BY_ATTRIBUTE,
+    lambda: switches.BY_FETCHING,
+    lambda: switches.BY_IMPORT,
+    lambda: switches.BY_LOCAL,
+    lambda: switches.BY_DICT,
+    lambda: loose_switches.LEVEL,
+):
+    impure(written)
+
+
 @impure
 def by_module_that_answers() -> Any:
     return switches.MOMENT
@@ -624,7 +648,11 @@ def of_views() -> Any:
     return DishData, FrozenDishData, DishAttrs, FrozenDishAttrs, Ordered
 
 
-@pytest.mark.parametrize("function", IMPURE, ids=lambda function: function.__name__)
+def _id(function: Callable[..., Any]) -> str:
+    return function.__name__ if function.__name__ != "<lambda>" else function.__code__.co_names[-1]
+
+
+@pytest.mark.parametrize("function", IMPURE, ids=_id)
 def test_it_is_not_taken_for_pure(function: Callable[..., Any]) -> None:
     assert why_impure([function]) != ""
 

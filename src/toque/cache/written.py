@@ -11,19 +11,14 @@ import dis
 import sys
 from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 from msgspec import Struct
 
+from toque.cache.targets import ANY, OWN, SOME_CLASS, SOMEBODY, Target, attributes_in
 from toque.contract.code import codes_of, is_library
 
 __all__ = ["Written", "is_attribute_written", "written_by", "written_in"]
-
-Target: TypeAlias = "tuple[str, ...]"
-"""A global name and attributes of it, as `("flags", "Limits")`; empty for the class that a method is called on."""
-
-ANY = "*"
-"""As an attribute: one whose name is not known before it runs."""
 
 
 class Written(Struct, frozen=True):
@@ -59,23 +54,24 @@ def written_in(names: dict[str, Any]) -> Written:
 def is_attribute_written(owner: Any, attribute: str) -> bool:
     """Whether code of the app writes *attribute* of *owner*: the names of a module, or a class, which may have it from
     another."""
-    owners = owner.__mro__ if isinstance(owner, type) else (owner,)
+    owners: list[int | Target] = [SOMEBODY, *map(id, owner.__mro__ if isinstance(owner, type) else (owner,))]
+    if isinstance(owner, type):
+        owners.append(SOME_CLASS)
     writing = _writing()
-    return any((id(each), name) in writing for each in owners for name in (attribute, ANY)) or (
-        isinstance(owner, type) and (None, attribute) in writing
-    )
+    return any((each, name) in writing for each in owners for name in (attribute, ANY))
 
 
-_known: tuple[int, frozenset[tuple[int | None, str]], list[Any]] = -1, frozenset(), []
+_known: tuple[int, frozenset[tuple[int | Target, str]], list[Any]] = -1, frozenset(), []
 """How many modules there were, what their code writes, and of whom, so that no identity is given to another."""
 
 
-def _writing() -> frozenset[tuple[int | None, str]]:
-    """Each attribute that code of the app writes, with the identity of whose it is; None where any class may be it."""
+def _writing() -> frozenset[tuple[int | Target, str]]:
+    """Each attribute that code of the app writes, with the identity of whose it is; or with the target, where that may
+    be any."""
     global _known
     if _known[0] == len(sys.modules):
         return _known[1]
-    found: set[tuple[int | None, str]] = set()
+    found: set[tuple[int | Target, str]] = set()
     owners = []
     for name, module in list(sys.modules.items()):
         names = getattr(module, "__dict__", None)
@@ -84,12 +80,14 @@ def _writing() -> frozenset[tuple[int | None, str]]:
         for target, attribute in written_in(names).attributes:
             owner = _owner(target, names)
             owners.append(owner)
-            found.add((None if not target else id(owner), attribute))
+            found.add((target if target in (SOME_CLASS, SOMEBODY) else id(owner), attribute))
     _known = len(sys.modules), frozenset(found), owners
     return _known[1]
 
 
 def _owner(target: Target, names: Mapping[str, Any]) -> Any:
+    if target == OWN:
+        return names
     found = names.get(target[0]) if target else None
     for attribute in target[1:]:
         found = getattr(found, "__dict__", {}).get(attribute)
@@ -102,7 +100,7 @@ def written_by(code: CodeType) -> Written:
     steps = list(dis.get_instructions(code))
     names = {step.argval for step in steps if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")}
     enclosed = {step.argval for step in steps if step.opname == "STORE_DEREF" and step.argval in code.co_freevars}
-    return Written(frozenset(names), frozenset(enclosed), frozenset(_attributes(steps)))
+    return Written(frozenset(names), frozenset(enclosed), frozenset(attributes_in(steps)))
 
 
 def _functions(names: dict[str, Any]) -> Iterator[FunctionType]:
@@ -124,43 +122,3 @@ def _functions(names: dict[str, Any]) -> Iterator[FunctionType]:
 
 
 _CODE = (FunctionType, property, classmethod, staticmethod)
-
-
-def _attributes(steps: list[dis.Instruction]) -> Iterator[tuple[Target, str]]:
-    """`target.attribute = value` and `setattr(target, "attribute", value)`."""
-    for at, step in enumerate(steps):
-        if step.opname in ("STORE_ATTR", "DELETE_ATTR"):
-            target = _target_before(steps, at)
-            if target is not None:
-                yield target, step.argval
-        elif step.opname == "LOAD_GLOBAL" and step.argval in ("setattr", "delattr"):
-            end = at + 2
-            while steps[end].opname == "LOAD_ATTR":
-                end += 1
-            target = _target_before(steps, end)
-            is_told = steps[end].opname == "LOAD_CONST" and isinstance(steps[end].argval, str)
-            if target is not None and (target or is_told):
-                yield target, steps[end].argval if is_told else ANY
-
-
-def _target_before(steps: list[dis.Instruction], at: int) -> Target | None:
-    """What was loaded right before the step *at*; None where that is an object, of which nothing is known."""
-    if steps[at - 1].opname == "SWAP":  # `target.attribute += value` loads the target first, and keeps a copy.
-        copies = (n for n in range(at - 1, 0, -1) if _is_copied(steps, n, steps[at].argval))
-        at = next(copies, at)
-    attributes: list[str] = []
-    at -= 1
-    while steps[at].opname == "LOAD_ATTR" and at > 0:
-        attributes.insert(0, steps[at].argval)
-        at -= 1
-    base = steps[at]
-    if base.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-        return (base.argval, *attributes)
-    loaded = base.argval[-1] if isinstance(base.argval, tuple) else base.argval
-    is_class = attributes == ["__class__"] or (not attributes and loaded == "cls")
-    is_type = base.opname == "CALL" and any(step.argval == "type" for step in steps[max(at - 4, 0) : at])
-    return () if is_class or is_type else None
-
-
-def _is_copied(steps: list[dis.Instruction], at: int, attribute: str) -> bool:
-    return steps[at].opname == "COPY" and steps[at + 1].opname == "LOAD_ATTR" and steps[at + 1].argval == attribute
