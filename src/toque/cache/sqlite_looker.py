@@ -12,6 +12,7 @@ from toque.cache.sqlite_changes import STATE, is_gap, seen_by, state_of, telling
 from toque.contract.errors import Unavailable
 from toque.store.sqlite import path_of
 from toque.store.sqlite_connection import open_reader
+from toque.store.sqlite_file import OpenFile
 
 __all__ = ["SqliteLooker"]
 
@@ -30,6 +31,7 @@ class SqliteLooker:
         path = path_of(url)
         assert path is not None, "a store knows its file"
         self._path = path
+        self._file = OpenFile(path)
         self._images = images
         self._connection: sqlite3.Connection | None = None
         self._version: Any = None
@@ -40,6 +42,7 @@ class SqliteLooker:
             self._connection = open_reader(self._path)
         except sqlite3.Error as error:
             raise Unavailable(f"the log of changes cannot be reached: {error}") from error
+        self._file.open()
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -79,6 +82,7 @@ class SqliteLooker:
         return Seen(epoch, now, tuple(self._images.change(*row) for row in rows))
 
     def _ask(self, pragma: str) -> Any:
+        self._file.check()
         try:
             return self._connected().execute(pragma).fetchone()[0]
         except sqlite3.Error as error:
