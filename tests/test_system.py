@@ -19,6 +19,7 @@ from toque.call.delivery import Delivery
 from toque.codecs.file import File
 from toque.contract.access import authenticated, predicate, public, role
 from toque.contract.complaints import Complaint, SetupError
+from toque.contract.errors import NotFound
 from toque.contract.module import Module
 from toque.contract.operation import Header, InBody, InQuery
 from toque.settings import Settings, load
@@ -328,6 +329,27 @@ def test_a_default_that_a_call_could_change_for_all_others_is_refused(tp: Any, d
     app.query("/search", allow=public)(search)
 
     assert "parameter 'wanted' has a default that can be changed" in only_complaint_of(app)
+
+
+@pytest.mark.parametrize(("name", "value"), [("reads", Box), ("errors", NotFound)])
+def test_what_is_to_be_a_list_and_is_none_is_refused(name: str, value: Any) -> None:
+    """`reads=Dish` was a bare TypeError."""
+    app = kitchen()
+
+    async def look(db: Database) -> int: ...
+
+    app.query("/boxes", allow=public, **{name: value})(look)
+
+    assert f"put it in brackets: {name}=[{value.__name__}]" in only_complaint_of(app)
+
+
+def test_what_is_read_is_a_model() -> None:
+    app = kitchen()
+
+    @app.query("/boxes", allow=public, reads=[Box])
+    async def look(db: Database) -> int: ...
+
+    assert "which is no model" in only_complaint_of(app)
 
 
 @pytest.mark.parametrize(

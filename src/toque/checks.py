@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from math import inf
+from typing import Any
 
 from toque.call.delivery import Delivery
 from toque.call.resources import Pantry
@@ -95,7 +96,9 @@ def of_operation(operation: Operation) -> Iterator[Complaint]:
         )
     for wrong in _of_freshness(operation):
         yield complaint(*wrong)
-    for error in operation.errors:
+    if not isinstance(operation.errors, tuple):
+        yield complaint(*_not_listed("errors", operation.errors))
+    for error in operation.errors if isinstance(operation.errors, tuple) else ():
         if not (isinstance(error, type) and issubclass(error, Error)):
             yield complaint(f"errors= holds {error!r}", "list subclasses of toque.Error")
 
@@ -193,11 +196,21 @@ def _of_freshness(operation: Operation) -> Iterator[Problem]:
             yield f"cached=False leaves no answer about which {name}= says anything", "leave one of them out"
     if not operation.is_cached and (freshness is not None or reads is not None):
         yield "cached=False has it always run, and it says how its kept answers are", "leave one of them out"
-    if reads is not None and not reads:
+    if reads is None:
+        return
+    if not isinstance(reads, tuple):
+        yield _not_listed("reads", reads)
+        return
+    if not reads:
         yield "reads= names no model, so nothing would ever make its answer old", "name what it reads, or cached=False"
-    for model in reads or ():
+    for model in reads:
         if not hasattr(model, "__mapper__"):
             yield f"reads= holds {model!r}, which is no model", "name mapped classes: reads=[Order]"
+
+
+def _not_listed(name: str, value: Any) -> Problem:
+    told = value.__name__ if isinstance(value, type) else repr(value)
+    return f"{name}= is {told}, which is no list", f"put it in brackets: {name}=[{told}]"
 
 
 def _of_access(operation: Operation, signature: Signature) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -125,9 +125,9 @@ class Module:
         """
         return self._declare(
             Kind.QUERY, path, "GET", allow, name,
-            page=page, media_type=media_type, errors=tuple(errors), deadline_s=deadline_s,
+            page=page, media_type=media_type, errors=_listed(errors), deadline_s=deadline_s,
             isolation=isolation, priority=priority, is_deprecated=is_deprecated,
-            freshness=freshness, is_cached=cached, reads=None if reads is None else tuple(reads),
+            freshness=freshness, is_cached=cached, reads=_listed(reads),
             stale_while_revalidate_s=stale_while_revalidate_s, stale_if_error_s=stale_if_error_s,
         )  # fmt: skip
 
@@ -164,7 +164,7 @@ class Module:
         """
         return self._declare(
             Kind.COMMAND, path, method, allow, name,
-            status=status, location=location, media_type=media_type, errors=tuple(errors),
+            status=status, location=location, media_type=media_type, errors=_listed(errors),
             deadline_s=deadline_s, body_bytes_max=body_bytes_max, isolation=isolation, priority=priority,
             is_idempotent=is_idempotent, has_outside_effects=has_outside_effects, is_deprecated=is_deprecated,
         )  # fmt: skip
@@ -411,6 +411,11 @@ def declared_job(function: Callable[..., Any]) -> str | None:
 
 def _retries(given: Retries | int | None) -> Retries:
     return Retries(attempts_max=given) if isinstance(given, int) else Retries() if given is None else given
+
+
+def _listed(given: Any) -> Any:
+    """*given* as it is kept; what is no list is told of at start (`checks.py`)."""
+    return tuple(given) if isinstance(given, Iterable) and not isinstance(given, (str, type)) else given
 
 
 def _folder_of(module_globals: Mapping[str, Any]) -> Path:
