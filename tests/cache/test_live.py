@@ -14,9 +14,11 @@ from typing import Any
 
 import asyncpg
 import pytest
-from kitchen_of_callers import make_app
+from kitchen_of_callers import Dish, make_app
+from sqlalchemy import func, select
 
 from live_shop import ANA, BANNED, BO, JarView, LetterView, app, runs, settle
+from toque import App, Database, public
 from toque.cache.live import Live
 from toque.contract.errors import Forbidden, Overloaded, Unavailable, Unimplemented
 from toque.settings import Cache, Settings
@@ -76,6 +78,39 @@ async def test_who_follows_what_cannot_be_followed_any_more_is_told_so_at_once(d
             with pytest.raises(Unimplemented, match="random"):
                 async with asyncio.timeout(20):
                     await anext(states)
+
+
+async def test_who_follows_what_is_not_told_of_now_comes_back_when_it_is(postgres: PrivatePostgres) -> None:
+    """It ended with 501, which says that it never could."""
+    url = postgres.create_database()
+    async with running(app, database_url=url) as shop:
+        async with shop.live(SHELF, shelf=1) as states:
+            assert await anext(states) == []
+
+            await write_by_hand(shop, "ALTER TABLE jar DISABLE TRIGGER ALL")
+            with pytest.raises(Unavailable, match="changes of jar are not told") as ended:
+                async with asyncio.timeout(20):
+                    await anext(states)
+            assert ended.value.retry_after_s
+        with pytest.raises(Unavailable, match="not live now"):
+            async with shop.live(SHELF, shelf=1):
+                pass
+
+        for event in ("insert", "update", "delete", "truncate"):
+            await write_by_hand(shop, f"ALTER TABLE jar ENABLE ALWAYS TRIGGER toque_change_{event}")
+        async with asyncio.timeout(20):
+            await _until_live(shop)
+    postgres.drop_database(url)
+
+
+async def _until_live(shop: Harness) -> None:
+    while True:
+        try:
+            async with shop.live(SHELF, shelf=1) as states:
+                assert await anext(states) == []
+                return
+        except Unavailable:
+            await asyncio.sleep(0.05)
 
 
 async def test_a_row_that_moves_out_is_seen_to_leave(shop: Harness) -> None:
@@ -388,6 +423,38 @@ async def test_what_cannot_be_followed_says_why(shop: Harness, operation: str, w
     with pytest.raises(Unimplemented, match=why):
         async with shop.live(operation, **inputs):
             pass
+
+
+async def test_who_has_said_what_is_read_is_not_told_to_say_it() -> None:
+    pantry = App("pantry")
+
+    @pantry.query("/raw", allow=public, reads=[Dish], media_type="image/png")
+    async def raw(db: Database) -> bytes:
+        return b""
+
+    async with running(pantry) as harness:
+        with pytest.raises(Unimplemented, match=r"bytes as they are$"):
+            async with harness.live("pantry.raw"):
+                pass
+
+
+async def test_one_answer_that_cannot_be_kept_ends_no_other(database_url: str) -> None:
+    pantry = App("pantry", metadata=Dish.metadata)
+
+    @pantry.query("/power", allow=public)
+    async def power(n: int, db: Database) -> int:
+        return 2 ** (n + await db.scalar(select(func.count()).select_from(Dish)))
+
+    async with running(pantry, database_url=database_url) as harness:
+        for status in ("toque; fwd=miss", "toque; fwd=bypass"):
+            answer = await harness.get("/power?n=70")
+            assert (answer.json(), answer.headers["cache-status"]) == (2**70, status)
+        with pytest.raises(Unimplemented, match="not live for these inputs"):
+            async with harness.live("pantry.power", n=70):
+                pass
+        async with harness.live("pantry.power", n=3) as states:
+            assert await anext(states) == 8
+        assert (await harness.get("/power?n=3")).headers["cache-status"] == "toque; hit"
 
 
 async def test_a_commit_whose_process_was_killed_before_it_could_tell_is_seen(postgres: PrivatePostgres) -> None:

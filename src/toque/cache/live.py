@@ -65,6 +65,10 @@ BACK_S = 1.0
 """How soon a client whose subscription ended for no fault of its own may come back."""
 
 
+LATER_S = 5.0
+"""And where nothing can be followed now: as often as the cache looks whether it can (`cache.RETRY_S`)."""
+
+
 def why_not_live(plan: Plan, cache: Cache | None) -> str:
     """Why the answer of *plan* cannot be followed, and what to do; empty where it can."""
     if plan.operation.kind is not Kind.QUERY:
@@ -73,8 +77,12 @@ def why_not_live(plan: Plan, cache: Cache | None) -> str:
     if cache is None or query is None:
         stage = next((stage for stage in plan.stages if stage.name == "cache"), None)
         why = "it asks for no Database" if stage is None else stage.why.removeprefix("not cached: ")
-        return f"only a cached query is live, and {why}; `reads=[...]` names what it depends on"
-    return query.why_not and f"only a cached query is live, and {query.why_not}; `reads=[...]` names what it depends on"
+    elif not query.why_not or query.is_blind:
+        return ""
+    else:
+        why = query.why_not
+    remedy = "" if plan.operation.reads is not None else "; `reads=[...]` names what it depends on"
+    return f"only a cached query is live, and {why}{remedy}"
 
 
 class Live:
@@ -142,7 +150,7 @@ class Live:
         finally:
             self._coming -= 1
         if not isinstance(answer, KeptAnswer):
-            raise self._refusal(plan)
+            raise self._refusal(plan, context.cache_key) or _unsure()
         if self._is_stopping:
             raise _stopping()
         stands = None if plan.standing is None else plan.standing(context, pending.values)
@@ -176,22 +184,26 @@ class Live:
     def _admit(self, plan: Plan) -> None:
         if self._is_stopping:
             raise _stopping()
-        if self._why_not(plan):
-            raise self._refusal(plan)
+        if (refusal := self._refusal(plan)) is not None:
+            raise refusal
         if len(self._followers) + self._coming >= self.limits.subscriptions_max:
             raise Overloaded(f"{len(self._followers)} subscriptions are open already", retry_after_s=BACK_S)
         if self._cache.entries.held_bytes >= self.limits.bytes_max:
             raise Overloaded("the answers that are followed take all of live.bytes_max", retry_after_s=BACK_S)
 
-    def _why_not(self, plan: Plan) -> str:
-        off = f"nothing is kept in memory now: {self._cache.why_off}" if not self._cache.is_on else ""
-        return why_not_live(plan, self._cache) or off
-
-    def _refusal(self, plan: Plan) -> Error:
-        why = self._why_not(plan)
-        if not why:
-            return Unavailable("nobody can say what changes now", retry_after_s=BACK_S)
-        return Unimplemented(f"{plan.operation.name} is not live: {why}")
+    def _refusal(self, plan: Plan, key: Key | None = None) -> Error | None:
+        """Why the answer of *plan*, under *key* where it has one, cannot be followed; None where nothing is known to
+        speak against that."""
+        if why := why_not_live(plan, self._cache):
+            return Unimplemented(f"{plan.operation.name} is not live: {why}")
+        query = self._cache.queries[plan.operation.name]
+        if key is not None and key in query.unfit:
+            return Unimplemented(f"{plan.operation.name} is not live for these inputs: {query.unfit[key]}")
+        if not self._cache.is_on or query.is_blind:
+            # Somebody has taken triggers down, say: it is live again when they are back, for which the cache looks.
+            why = query.why_not if self._cache.is_on else self._cache.why_off
+            return Unavailable(f"{plan.operation.name} is not live now: {why}", retry_after_s=LATER_S)
+        return None
 
     def _topic(self, plan: Plan, arguments: Arguments, key: Key) -> Topic:
         topic = self._topics.get(key)
@@ -235,12 +247,16 @@ class Live:
         context.takes_kept, context.freshness, context.priority = True, STRICT, Priority.SHEDDABLE
         try:
             answer = await topic.plan.call(context, copy.deepcopy(topic.arguments))
-            if not isinstance(answer, KeptAnswer):
-                # While it is found out whose changes are told, nothing is said for good.
-                is_final = self._cache.captured and why_not_live(topic.plan, self._cache)
-                raise self._refusal(topic.plan) if is_final else Unavailable("nobody can say what changes now")
         except Exception as error:
             self._failed(topic, error)
+            return
+        if not isinstance(answer, KeptAnswer):
+            # While it is found out whose changes are told, nobody is sent away.
+            refusal = self._refusal(topic.plan, topic.key) if self._cache.captured else None
+            if refusal is None:
+                self._failed(topic, _unsure())
+            else:
+                self._end(topic, refusal)
             return
         if topic.is_closed:
             return
@@ -369,6 +385,10 @@ class _Remembered:
         arguments: Arguments = await self._given.read()
         self.values = copy.deepcopy(arguments)
         return arguments
+
+
+def _unsure() -> Unavailable:
+    return Unavailable("nobody can say what changes now", retry_after_s=BACK_S)
 
 
 def _stopping() -> Unavailable:

@@ -30,6 +30,8 @@ class Noting:
         """What was asked about the caller."""
         self.why_not = ""
         """Why nobody can tell when this answer changes; empty where one can."""
+        self.is_blind = False
+        """Whether that is so only because the changes of some table are not told."""
         self.has_failed = False
         """Whether a statement failed: the next run may have more luck, though no row changes."""
         self._readings = readings
@@ -49,6 +51,7 @@ class Noting:
             elif binds and _moves(binds):
                 self._refuse("one of its values is made anew at each run")
             elif not reading.tables <= self._captured:
+                self.is_blind = self.is_blind or not self.why_not
                 self._refuse(why_blind(reading.tables, self._captured))
             else:
                 self._tell(reading.read_set(binds, parameters, self._caller))

@@ -39,6 +39,9 @@ log = logging.getLogger("toque.cache")
 AGAIN_MAX = 16
 """How often a call asks again because a run has asked something new about its caller: as many facts as rules have."""
 
+UNFIT_MAX = 64
+"""How many calls may have an answer that cannot be kept, an integer beyond 64 bits say, before none of the query is."""
+
 LAST_SHARE = 0.2
 """How much the last run counts in how long one takes (`CachedQuery.run_s`): after ten others one is forgotten."""
 
@@ -102,6 +105,10 @@ class CachedQuery:
         self.knowledge = Knowledge(operation, is_about_caller=is_about_caller)
         self.why_not = ""
         """Why it is not answered from memory after all, found out when it ran."""
+        self.is_blind = False
+        """Whether that is so only until the changes of what it reads are told (again)."""
+        self.unfit: dict[Key, str] = {}
+        """Calls whose answers could not be kept, and why: their callers wait for nobody."""
         self.freshness = freshness
         self.tables: dict[str, set[tuple[str, ...]]] = {}
         """What it was seen to read: of each table, by which columns."""
@@ -121,7 +128,8 @@ class CachedQuery:
 
     def forget(self) -> None:
         """Find out anew whether it can be answered from memory: the schema is another one."""
-        self.why_not = ""
+        self.why_not, self.is_blind = "", False
+        self.unfit.clear()
 
     @property
     def learned(self) -> Learned:
@@ -175,6 +183,8 @@ class CachedQuery:
                     break
                 if context.takes_kept:
                     context.cache_key = key
+                if key in self.unfit:
+                    break
                 try:
                     answer = runner.at_once(key, need)
                 except Unavailable:
@@ -270,12 +280,16 @@ class CachedQuery:
         is_same = captured is self._cache.captured
         if why := self._why_untracked(noting, captured):
             if is_same:  # Else it was found out meanwhile whose changes are told.
+                self.is_blind = self.is_blind or (not self.why_not and (self._reads is not None or noting.is_blind))
                 self._give_up(why)
             return Landing(_Plain(value), is_lasting=False, is_shared=False)
         try:
             kept = self._canonical.kept(value if self._shape is None else self._shape(value))
         except Unfit as error:
-            self._give_up(str(error))
+            self.unfit[key] = str(error)
+            # Without inputs, none of them could make the difference.
+            if len(self.unfit) > UNFIT_MAX or not key[1]:
+                self._give_up(str(error))
             return Landing(_Plain(value), is_lasting=False, is_shared=False)
         if noting.has_failed:
             return Landing(_Plain(value), is_lasting=False, is_shared=False)
