@@ -14,6 +14,7 @@ from toque import Database, Header, public
 from toque.contract.freshness import BYPASS, STRICT, Freshness
 from toque.settings import Http, Settings
 from toque.testing import Harness, running
+from toque.testing.postgres import PrivatePostgres
 from toque.transports.kept_forms import freshness_of
 
 
@@ -109,6 +110,24 @@ async def test_own_commits_are_seen_in_every_process(kitchens: tuple[Harness, Ha
         done = await first.post("/price", json={"id": 1, "price": price})
         headers = {"toque-mark": done.headers["toque-mark"]} if "toque-mark" in done.headers else {}
         assert (await second.get("/dishes/1", headers=headers)).json()["price"] == price
+
+
+async def test_browsers_keep_a_mark_for_as_long_as_an_answer_may_miss_it(postgres: PrivatePostgres) -> None:
+    """It was 5 s, and then another process's memory gave those with `freshness=60` an answer from before their commit."""
+    app = make_app()
+
+    @app.query("/old", allow=public, freshness=60)
+    async def old(db: Database) -> int:
+        return len(await db.all(int, select(Dish.id)))
+
+    url = postgres.create_database()
+    async with running(app, database_url=url) as kitchen:
+        done = await kitchen.post("/dishes", json={"id": 1, "name": "soup", "price": 5})
+        assert "; Max-Age=64;" in done.headers["set-cookie"]
+    async with running(make_app(), database_url=url) as kitchen:
+        done = await kitchen.post("/dishes", json={"id": 2, "name": "pie", "price": 5})
+        assert "; Max-Age=5;" in done.headers["set-cookie"]
+    postgres.drop_database(url)
 
 
 async def test_answers_say_by_which_headers_they_differ(database_url: str) -> None:

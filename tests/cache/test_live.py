@@ -426,11 +426,15 @@ async def test_what_cannot_be_followed_says_why(shop: Harness, operation: str, w
 
 
 async def test_who_has_said_what_is_read_is_not_told_to_say_it() -> None:
-    pantry = App("pantry")
+    pantry = App("pantry", metadata=Dish.metadata)
 
     @pantry.query("/raw", allow=public, reads=[Dish], media_type="image/png")
     async def raw(db: Database) -> bytes:
         return b""
+
+    @pantry.query("/dishes", allow=public)
+    async def list_dishes(db: Database) -> list[int]:
+        return await db.all(int, select(Dish.id))
 
     async with running(pantry) as harness:
         with pytest.raises(Unimplemented, match=r"bytes as they are$"):

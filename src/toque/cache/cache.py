@@ -208,12 +208,17 @@ class Cache:
     def _committed(self, context: Context, number: int) -> None:
         """A command is committed, and nobody has heard of it yet."""
         if context.mark is not None and number:
-            context.mark.commit(self.runner.epoch, number)
+            context.mark.commit(self.runner.epoch, number, self._longest_bound_s())
         self.runner.committed()
         if self.purging is not None:
             self.purging.wake()
         if self._tail is not None:
             self._tail.ring()
+
+    def _longest_bound_s(self) -> float:
+        """For how long some process's memory may miss a commit of another one."""
+        own = (query.freshness.bound_s for query in self.queries.values())
+        return max([self.bound_s, *(bound_s for bound_s in own if bound_s is not None)])
 
     def _trim(self) -> None:
         """There are changes that somebody will have to forget."""

@@ -38,7 +38,7 @@ class Token(Struct, frozen=True):
 class Mark:
     """The last commit that a caller knows of, as a position in the store's log; all his calls may share one."""
 
-    __slots__ = ("is_new", "position", "token")
+    __slots__ = ("is_new", "needed_s", "position", "token")
 
     def __init__(self, position: int = 0, token: Token | None = None) -> None:
         self.position = position
@@ -46,15 +46,17 @@ class Mark:
         """The transaction in which he last committed something, where the cache asks for that."""
         self.is_new = False
         """Whether there is anything in it that he did not bring along."""
+        self.needed_s = 0.0
+        """For how long somebody who does not see it may miss that."""
 
     def reach(self, position: int) -> None:
         """He knows of the commit at *position* too."""
         self.is_new = self.is_new or position > self.position
         self.position = max(self.position, position)
 
-    def commit(self, epoch: str, number: int) -> None:
-        """He knows of the commit of transaction *number* in that log too."""
-        self.token, self.is_new = Token(epoch, number), True
+    def commit(self, epoch: str, number: int, needed_s: float) -> None:
+        """He knows of the commit of transaction *number* in that log too, which may be missed for so long."""
+        self.token, self.is_new, self.needed_s = Token(epoch, number), True, needed_s
 
 
 class Context(Struct, eq=False):

@@ -7,6 +7,7 @@ A command's answer carries it as a header, for programs, and as a cookie, which 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 
 from toque.call.context import Mark, Token
 
@@ -15,8 +16,9 @@ __all__ = ["mark_headers", "mark_of"]
 HEADER = "toque-mark"
 COOKIE = "toque_mark"
 
-# What is older than a second is on every replica that is used (`store/replicas.py`); five forgive a slow line.
-KEPT_S = 5
+# What is older than a second is on every replica that is used (`store/replicas.py`), and what is older than the longest
+# `freshness=` in every process's memory. Until then the cookie is needed; four more seconds forgive a slow line.
+NEEDED_S, SLOW_S = 1, 4
 
 # A position has 64 bits: twenty digits.
 DIGITS_MAX = 20
@@ -62,5 +64,6 @@ def mark_headers(mark: Mark, scheme: str) -> list[tuple[str, str]]:
     """What hands *mark* to the caller (RFC 6265bis)."""
     secure = "; Secure" if scheme == "https" else ""
     text = _written(mark)
-    cookie = f"{COOKIE}={text}; Path=/; Max-Age={KEPT_S}; HttpOnly; SameSite=Lax{secure}"
+    kept_s = ceil(max(mark.needed_s, NEEDED_S)) + SLOW_S
+    cookie = f"{COOKIE}={text}; Path=/; Max-Age={kept_s}; HttpOnly; SameSite=Lax{secure}"
     return [(HEADER, text), ("set-cookie", cookie)]
