@@ -146,6 +146,11 @@ JOINS = {
         select(A.c.id).join(A2, A.c.boss_id == A2.c.id).where(A.c.name == "ann", A2.c.name == "bob"),
         {"author(name=ann)", "author(name=bob)"},
     ),
+    # What the database holds for equal is looked at for keys only.
+    "by a column without a key": (
+        select(B.c.id).join(A, B.c.note == A.c.name).where(B.c.note == "ann", B.c.shelf == 1),
+        {"author", "book(shelf=1)"},
+    ),
 }
 
 INNER = book.alias()

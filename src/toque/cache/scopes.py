@@ -158,13 +158,15 @@ class _Scope:
         return constants
 
     def _is_comparable(self, atom: Same) -> bool:
-        """Whether a value of the one column is written alike for the other."""
+        """Whether a value of the one column is written alike for the other, and both hold the same for equal."""
         left, right = self._kind(atom.left), self._kind(atom.right)
         return left == right != ""
 
     def _kind(self, ref: Ref) -> str:
         known = next(member.known for member in self.members if member.element == ref.element)
-        return known.columns.get(ref.column, ("", ""))[1]
+        name, kind = known.columns.get(ref.column, ("", ""))
+        # Of other columns nobody has looked what the database holds for equal: a collation of their own may be looser.
+        return kind if name in known.keys else ""
 
 
 def _both_ways(same: Iterable[Same]) -> Iterator[tuple[Ref, Ref]]:
