@@ -7,7 +7,7 @@ objects nothing is known, nor of what is handed on as an argument.
 from __future__ import annotations
 
 import dis
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 __all__ = ["ANY", "OWN", "SOMEBODY", "SOME_CLASS", "Target", "attributes_in"]
@@ -28,7 +28,10 @@ ANY = "*"
 _ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")
 _FETCHING = frozenset({"__import__", "import_module", "modules"})
 _READING = frozenset({"copy", "get", "items", "keys", "values"})
+_STORING = ("STORE_ATTR", "DELETE_ATTR")
 _WRITERS = frozenset({"delattr", "exec", "globals", "setattr", "vars"})
+_DOORS = _WRITERS | {"__dict__"}
+_LOOKED_AT = frozenset({*_STORING, *_ATTRIBUTE, "LOAD_GLOBAL"})
 
 
 class _Step(NamedTuple):
@@ -38,8 +41,11 @@ class _Step(NamedTuple):
     """How many values more it leaves than it found, where it does not jump."""
 
 
-def attributes_in(instructions: Iterable[dis.Instruction]) -> Iterator[tuple[Target, str]]:
+def attributes_in(instructions: Sequence[dis.Instruction]) -> Iterator[tuple[Target, str]]:
     """Whose attributes are written, and which."""
+    # All code of an app is looked at when it starts, and few functions write any.
+    if not any(each.opname in _STORING or each.argval in _DOORS for each in instructions if each.opname in _LOOKED_AT):
+        return
     steps = [step for each in instructions for step in _steps(each)]
     for at in range(len(steps)):
         target, names = _written_at(steps, at)
@@ -63,7 +69,7 @@ def _steps(each: dis.Instruction) -> Iterator[_Step]:
 def _written_at(steps: Sequence[_Step], at: int) -> tuple[Target | None, Sequence[str]]:
     """Whose attributes the step *at* writes, or what is written with what it loads."""
     step = steps[at]
-    if step.opname in ("STORE_ATTR", "DELETE_ATTR"):
+    if step.opname in _STORING:
         return _target_before(steps, at), (step.argval,)
     if step.opname in _ATTRIBUTE and step.argval == "__dict__":
         return _target_before(steps, at), _names_within(steps, at + 1)
