@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from kitchen_of_callers import Dish, make_app
 from sqlalchemy import func, select
 
-from live_shop import ANA, BANNED, BO, JarView, LetterView, app, runs, settle
+from live_shop import ANA, BANNED, BO, Jar, JarView, LetterView, app, runs, settle
 from toque import App, Database, public
 from toque.cache.live import Live
 from toque.contract.errors import Forbidden, Overloaded, Unavailable, Unimplemented
@@ -28,6 +29,8 @@ from toque.testing import Harness, running
 from toque.testing.postgres import PrivatePostgres
 
 SHELF = "shop.shelf"
+
+TABLES = [table.name for table in Jar.metadata.sorted_tables]
 
 KEYS = 2_000
 """Ten thousand take the test ten times as long as it needs to fail."""
@@ -80,25 +83,29 @@ async def test_who_follows_what_cannot_be_followed_any_more_is_told_so_at_once(d
                     await anext(states)
 
 
-async def test_who_follows_what_is_not_told_of_now_comes_back_when_it_is(postgres: PrivatePostgres) -> None:
+@pytest.mark.parametrize(("off", "why"), [(["jar"], "changes of jar are not told"), (TABLES, "not live now")])
+async def test_who_follows_what_is_not_told_of_now_comes_back_when_it_is(
+    postgres: PrivatePostgres, off: list[str], why: str
+) -> None:
     """It ended with 501, which says that it never could."""
     url = postgres.create_database()
     async with running(app, database_url=url) as shop:
         async with shop.live(SHELF, shelf=1) as states:
             assert await anext(states) == []
 
-            await write_by_hand(shop, "ALTER TABLE jar DISABLE TRIGGER ALL")
-            with pytest.raises(Unavailable, match="changes of jar are not told") as ended:
-                async with asyncio.timeout(20):
+            await write_by_hand(shop, ";".join(f"ALTER TABLE {table} DISABLE TRIGGER ALL" for table in off))
+            with pytest.raises(Unavailable, match=why) as ended:
+                async with asyncio.timeout(60):
                     await anext(states)
             assert ended.value.retry_after_s
         with pytest.raises(Unavailable, match="not live now"):
             async with shop.live(SHELF, shelf=1):
                 pass
 
-        for event in ("insert", "update", "delete", "truncate"):
-            await write_by_hand(shop, f"ALTER TABLE jar ENABLE ALWAYS TRIGGER toque_change_{event}")
-        async with asyncio.timeout(20):
+        events = ("insert", "update", "delete", "truncate")
+        for table, event in product(off, events):
+            await write_by_hand(shop, f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER toque_change_{event}")
+        async with asyncio.timeout(60):
             await _until_live(shop)
     postgres.drop_database(url)
 

@@ -111,6 +111,11 @@ class Cache:
         self._trying: asyncio.Task[None] | None = None
         self._has_begun = False
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it was found out whose changes are told, or that nobody's are."""
+        return bool(self.captured) or (not self.is_on and bool(self.blind))
+
     def is_sampled(self) -> bool:
         """Whether this hit is one that is found out anew."""
         return self._verify_share > 0 and random() < self._verify_share  # noqa: S311 - a sample

@@ -252,7 +252,7 @@ class Live:
             return
         if not isinstance(answer, KeptAnswer):
             # While it is found out whose changes are told, nobody is sent away.
-            refusal = self._refusal(topic.plan, topic.key) if self._cache.captured else None
+            refusal = self._refusal(topic.plan, topic.key) if self._cache.is_settled else None
             if refusal is None:
                 self._failed(topic, _unsure())
             else:
