@@ -162,8 +162,20 @@ def test_of_the_requests_those_that_still_come_are_kept() -> None:
     for number in range(5 * REQUESTS_MAX):
         repeats.add((f"/{number}", "", ()), led)
         if number % 1_000 == 0:
-            assert repeats.find(hot) is led
-    assert repeats.find(("/0", "", ())) is None
-    assert (
-        sum(repeats.find((f"/{number}", "", ())) is not None for number in range(5 * REQUESTS_MAX)) <= 2 * REQUESTS_MAX
-    )
+            assert repeats.find("/hot", "", []) is led
+    assert repeats.find("/0", "", []) is None
+    found = sum(repeats.find(f"/{number}", "", []) is not None for number in range(5 * REQUESTS_MAX))
+    assert found <= 2 * REQUESTS_MAX
+
+
+def test_requests_of_one_path_are_told_apart_by_their_queries_and_headers() -> None:
+    repeats = Repeats(lambda _: None)
+    wordings = [("", []), ("page=2", []), ("", [("accept", "text/csv")]), ("", [("accept", "text/csv"), ("x", "1")])]
+    leads = [Led("key", number) for number in range(len(wordings))]
+    for (query, headers), led in zip(wordings, leads, strict=True):
+        repeats.add(("/dishes", query, tuple(headers)), led)
+
+    for order in (wordings, wordings[::-1], wordings * 2):
+        found = [repeats.find("/dishes", query, list(headers)) for query, headers in order]
+        assert found == [leads[wordings.index(each)] for each in order]
+    assert repeats.find("/dishes", "", [("accept", "text/html")]) is None

@@ -231,6 +231,45 @@ def test_a_wrong_input_says_where(toque: Toque, shop: Path) -> None:
     assert json.loads(said.err)["faults"][0]["path"] == "$.size"
 
 
+def test_a_word_means_what_it_does_in_a_query_string(toque: Toque, tmp_path: Path) -> None:
+    """Text that was taken laxly: a number for a time, `nan`, and the last of several."""
+    write(
+        tmp_path,
+        {
+            "clock.py": """
+            from datetime import datetime
+
+            from toque import App, Struct, public
+
+            app = App("clock")
+
+            class Alarm(Struct):
+                at: datetime
+                tone_hz: float = 440.0
+
+            @app.query(allow=public)
+            async def ring(at: datetime, tone_hz: float = 440.0) -> str:
+                return f"{at:%H:%M} {tone_hz}"
+
+            @app.command(allow=public)
+            async def set_alarm(new: Alarm) -> str:
+                return f"{new.at:%H:%M} {new.tone_hz}"
+            """
+        },
+    )
+
+    for operation in ("ring", "set_alarm"):
+        said = toque("call", operation, "at=2026-12-01T07:30:00", "tone_hz=88.5", "--app", "clock.py")
+        assert (said.code, json.loads(said.out)) == (0, "07:30 88.5")
+        for word, path in (("at=5", "$.at"), ("tone_hz=nan", "$.tone_hz")):
+            words = [word] if path == "$.at" else [word, "at=2026-12-01T07:30:00"]
+            wrong = toque("call", operation, *words, "--app", "clock.py")
+            assert (wrong.code, json.loads(wrong.err)["faults"][0]["path"]) == (1, path)
+        assert (
+            toque("call", operation, "at=2026-12-01T07:30:00", "at=2026-12-01T08:00:00", "--app", "clock.py").code == 2
+        )
+
+
 def test_an_unknown_input_names_the_known(toque: Toque, shop: Path) -> None:
     said = toque("call", "double", "siz=1", "--app", "shop")
 

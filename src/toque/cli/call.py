@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from toque.contract import schema
 from toque.contract.errors import Error
 from toque.contract.principal import Principal
 from toque.contract.signature import Place
+from toque.contract.text import text_reader
 from toque.serving import Serving
 
 __all__ = ["call"]
@@ -62,24 +63,24 @@ def call(
     # What waits is for processes that stay: a job that is begun here is cut off with the call, or ends it.
     serving = loaded.serve(structs.replace(settings, messages=structs.replace(settings.messages, work=False)))
     plan = find_plan(serving.system.plans, operation)
-    values = _gathered(plan, dict(_pair(word) for word in inputs))
+    words = _pairs(inputs)
     principal = Principal(subject=sub, roles=frozenset(role), scopes=frozenset(scope), tenant=tenant)
     serving.prepare()
     try:
-        asyncio.run(_call(serving, plan, values, principal, idempotency_key))
+        asyncio.run(_call(serving, plan, words, principal, idempotency_key))
     except Error as error:
         print(_pretty(msgspec.json.encode(problem_document(error.problem()))), file=sys.stderr)
         return 1
     return 0
 
 
-async def _call(serving: Serving, plan: Plan, values: dict[str, Any], principal: Principal, key: str) -> None:
+async def _call(serving: Serving, plan: Plan, words: dict[str, Any], principal: Principal, key: str) -> None:
     context = Context.within(plan.operation.name, plan.deadline_s, principal)
     context.idempotency_key = plan.key(key) if key else None
     context.sink = _printer_of_items(plan)
     await serving.start()
     try:
-        value = await plan.call(context, given(plan, lambda: plan.arguments(values, strict=False)))
+        value = await plan.call(context, given(plan, lambda: plan.arguments(_gathered(plan, words), strict=False)))
         if plan.signature.output is not None and not plan.signature.is_stream:
             _print(plan, _shaped(plan, value))
     finally:
@@ -124,14 +125,39 @@ def _pretty(encoded: bytes) -> str:
     return msgspec.json.format(encoded).decode()
 
 
-def _gathered(plan: Plan, values: dict[str, Any]) -> dict[str, Any]:
-    """*values*, with those that are fields of a body or of a query's object put into it, as over HTTP."""
+def _gathered(plan: Plan, words: dict[str, Any]) -> dict[str, Any]:
+    """*words* as values, and those that are fields of a body or of a query's object put into it, as over HTTP."""
     inputs = {found.name: found for found in plan.signature.inputs}
-    for found in plan.signature.places(Place.BODY, Place.QUERY):
-        names = {field.name for field in schema.fields_of(found.type)} & values.keys() - inputs.keys()
-        if names and found.name not in values:
-            values[found.name] = {name: values.pop(name) for name in names}
+    objects = {found.name: schema.fields_of(found.type) for found in plan.signature.places(Place.BODY, Place.QUERY)}
+    types = {field.name: field.text_type for fields in objects.values() for field in fields}
+    types |= {name: found.type for name, found in inputs.items()}
+    values = {name: _value(types.get(name), f"$.{name}", word) for name, word in words.items()}
+    for object_name, fields in objects.items():
+        names = {field.name for field in fields} & values.keys() - inputs.keys()
+        if names and object_name not in values:
+            values[object_name] = {name: values.pop(name) for name in names}
     return values
+
+
+def _value(tp: Any, path: str, word: Any) -> Any:
+    """What a *word* stands for where it is not JSON: the same as in a query string. Raises: Invalid."""
+    if not isinstance(word, str) or tp is None:
+        return word
+    try:
+        read = text_reader(tp, place="input", path=path)
+    except TypeError:
+        return word  # No text can stand for it, and the plan says what it takes.
+    return read(word)
+
+
+def _pairs(words: Iterable[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for word in words:
+        name, value = _pair(word)
+        if name in found:
+            raise Failure(f"{name} is given twice; several values are a JSON array, as {name}='[1, 2]'", code=2)
+        found[name] = value
+    return found
 
 
 def _pair(word: str) -> tuple[str, Any]:

@@ -6,7 +6,9 @@ Source: RFC 9110, 8.8.3 (ETag) and 13.1.2 (If-None-Match); RFC 9111, 5.2 (Cache-
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from toque.cache.kept import KeptAnswer
 from toque.cache.tags import tag
@@ -24,7 +26,7 @@ DIGITS_MAX = 9
 """Of `max-age`: thirty years."""
 
 
-class Form(NamedTuple):
+class Form(Struct, frozen=True):
     """An answer in one format and one content coding; nobody changes its headers."""
 
     name: Hashable

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
+
+from asyncpg import DeadlockDetectedError, LockNotAvailableError
 
 from toque.store.moving.archive import Archive, Manifest, Part
 from toque.store.moving.postgres import FOREIGN_KEYS, OWN, PostgresSite, force, open_site, unforced
@@ -18,13 +21,20 @@ from toque.store.schema import VERSION_TABLE
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
+    from toque.store.postgres_connection import Connection
+
 __all__ = ["LayOut", "read"]
 
 LayOut = Callable[[str], Awaitable[object]]
 """Makes Toque's own tables in the database at an address."""
 
-# How long other programs may keep a table: what is waited for here also waits for us, and the app with it.
-LOCK_TIMEOUT_MS = 5000
+LOCK_TRY_MS = 800
+"""How long a table is waited for at a time: less than PostgreSQL's `deadlock_timeout`, after which it ends one of two
+who wait for each other: the app's transaction, which is tried again (`store/attempts.py`)."""
+
+LOCK_WITHIN_S = 15.0
+"""How long other programs may keep the tables, all in all: what is waited for here also waits for us, and the app with
+it."""
 
 
 async def read(
@@ -53,7 +63,6 @@ async def read(
             await lay_out(url)
         await _check_columns(site, parts)
         async with site.connection.transaction():
-            await site.connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
             await _load(site, archive, parts, progress)
             for part in parts:
                 if statement := restored.get(part.table.removeprefix(OWN)) if part.table.startswith(OWN) else None:
@@ -115,6 +124,9 @@ async def _check_columns(site: PostgresSite, parts: list[Part]) -> None:
 async def _load(site: PostgresSite, archive: Archive, parts: list[Part], progress: Callable[[str], None]) -> None:
     connection = site.connection
     names = [site.sql_name(part.table) for part in parts]
+    # What followed the rows that go says nothing of those that come.
+    emptied = sorted({*names, *await site.own_tables()})
+    await _lock(connection, emptied)
     keys = [tuple(row) for row in await connection.fetch(FOREIGN_KEYS, names)]
     for table, name, _ in keys:
         await connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {site.quote(name)}")
@@ -122,8 +134,7 @@ async def _load(site: PostgresSite, archive: Archive, parts: list[Part], progres
     for name in names:
         await connection.execute(f"ALTER TABLE {name} DISABLE TRIGGER USER")
     forced = await unforced(connection, names)
-    # What followed the rows that go says nothing of those that come.
-    if emptied := sorted({*names, *await site.own_tables()}):
+    if emptied:
         await connection.execute(f"TRUNCATE {', '.join(emptied)}")
     for part in parts:
         progress(part.table)
@@ -136,6 +147,25 @@ async def _load(site: PostgresSite, archive: Archive, parts: list[Part], progres
         await connection.execute(
             "SELECT setval(to_regclass($1), $2, $3)", sequence.name, sequence.last, sequence.is_called
         )
+
+
+async def _lock(connection: Connection, names: list[str]) -> None:
+    """Have all tables before anything is done: an app that takes them in another order deadlocks with us."""
+    until = monotonic() + LOCK_WITHIN_S
+    for name in names:
+        while not await _is_locked(connection, name):
+            if monotonic() > until:
+                raise MovingError(f"table {name} is in use for longer than {LOCK_WITHIN_S:g} s; see `toque db status`")
+
+
+async def _is_locked(connection: Connection, name: str) -> bool:
+    try:
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TRY_MS}")
+            await connection.execute(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")
+    except (LockNotAvailableError, DeadlockDetectedError):
+        return False
+    return True
 
 
 async def _table(site: PostgresSite, archive: Archive, part: Part) -> None:
