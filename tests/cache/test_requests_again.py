@@ -12,7 +12,7 @@ from test_cached_queries import ANN, _figures, _settle
 
 from toque.settings import Cache, Http, Log, Settings
 from toque.testing import Answer, Harness, running
-from toque.transports.repeats import REQUESTS_MAX, Led, Repeats
+from toque.transports.repeats import REQUESTS_MAX, WORDINGS_MAX, Led, Repeats
 
 
 @pytest.fixture
@@ -155,17 +155,18 @@ async def test_hits_that_are_verified_are_run_again(database_url: str) -> None:
         assert (_figures(kitchen, "list_dishes").verified, _figures(kitchen, "list_dishes").repeated) == (3, 0)
 
 
-def test_of_the_requests_those_that_still_come_are_kept() -> None:
-    repeats, hot = Repeats(lambda _: None), ("/hot", "", ())
-    led = Led("key", "form")
-    repeats.add(hot, led)
-    for number in range(5 * REQUESTS_MAX):
-        repeats.add((f"/{number}", "", ()), led)
+@pytest.mark.parametrize("has_own_headers", [False, True])
+def test_of_the_requests_those_that_still_come_are_kept(has_own_headers: bool) -> None:
+    repeats, led = Repeats(lambda _: None), Led("key", "form")
+    most = WORDINGS_MAX if has_own_headers else REQUESTS_MAX
+    requests = [(f"/{n}", "", [("accept", str(n) if has_own_headers else "x")]) for n in range(5 * most)]
+    repeats.add("/hot", "", [], led)
+    for number, request in enumerate(requests):
+        repeats.add(*request, led)
         if number % 1_000 == 0:
             assert repeats.find("/hot", "", []) is led
-    assert repeats.find("/0", "", []) is None
-    found = sum(repeats.find(f"/{number}", "", []) is not None for number in range(5 * REQUESTS_MAX))
-    assert found <= 2 * REQUESTS_MAX
+    assert repeats.find(*requests[0]) is None
+    assert most / 2 < sum(repeats.find(*request) is not None for request in requests) <= 2 * most
 
 
 def test_requests_of_one_path_are_told_apart_by_their_queries_and_headers() -> None:
@@ -173,9 +174,10 @@ def test_requests_of_one_path_are_told_apart_by_their_queries_and_headers() -> N
     wordings = [("", []), ("page=2", []), ("", [("accept", "text/csv")]), ("", [("accept", "text/csv"), ("x", "1")])]
     leads = [Led("key", number) for number in range(len(wordings))]
     for (query, headers), led in zip(wordings, leads, strict=True):
-        repeats.add(("/dishes", query, tuple(headers)), led)
+        repeats.add("/dishes", query, headers, led)
 
     for order in (wordings, wordings[::-1], wordings * 2):
         found = [repeats.find("/dishes", query, list(headers)) for query, headers in order]
         assert found == [leads[wordings.index(each)] for each in order]
     assert repeats.find("/dishes", "", [("accept", "text/html")]) is None
+    assert repeats.find("/other", "", []) is None

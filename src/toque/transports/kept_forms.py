@@ -5,6 +5,7 @@ Source: RFC 9110, 8.8.3 (ETag) and 13.1.2 (If-None-Match); RFC 9111, 5.2 (Cache-
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable
 from typing import Any
 
@@ -93,11 +94,17 @@ def _form(kept: KeptAnswer, offer: Offer, body: bytes, coding: str | None, has_c
         vary.append("authorization")
     brief = [
         ("etag", etag),
-        ("cache-control", kept.control),
-        ("vary", ", ".join(vary)),
+        _shared("cache-control", kept.control),
+        _shared("vary", ", ".join(vary)),
         *kept.labels,
     ]
     own = [header for header in offer.headers if header[0] not in ("cache-control", "vary")]
     coded = [] if coding is None else [("content-encoding", coding)]
     name = offer.media_type if coding is None else (offer.media_type, coding)
     return Form(name, [*own, *brief, *coded, HIT], body, etag, [*brief, HIT])
+
+
+@functools.lru_cache(256)
+def _shared(name: str, value: str) -> tuple[str, str]:
+    """A header that most answers have: one object, so that it is in a processor's cache."""
+    return name, value

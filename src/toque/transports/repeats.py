@@ -8,7 +8,8 @@ who sends it, or demands something, is read each time.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from msgspec import Struct
 
@@ -21,16 +22,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Repeated", "Repeats"]
 
-REQUESTS_MAX = 4_096
-"""How many are known at least, and half of those that are at most. A hot page has one address, and as many wordings as
-there are versions of browsers; with CHARS_MAX it bounds them to some 30 MB, and they take a few as a rule."""
+REQUESTS_MAX = 16_384
+"""How many are known at least, and half of those that are at most: each takes some 300 bytes beside its path."""
+
+WORDINGS_MAX = 4_096
+"""The same for all headers of a request as they are worded: as many as there are versions of browsers and programs.
+CHARS_MAX bounds them to some 30 MB, and they take a few as a rule."""
 
 CHARS_MAX = 2_048
 """A longer one has cookies or the like in it, and so comes from one client alone."""
 
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
 Headers = list[tuple[str, str]]
-Request = tuple[str, str, tuple[tuple[str, str], ...]]
-"""Path, query string, and all headers in their order."""
 
 
 class Led(Struct, frozen=True):
@@ -41,9 +46,33 @@ class Led(Struct, frozen=True):
     """Which form of the answer it takes."""
 
 
+class _Generations(Generic[K, V]):
+    """A dict of what is asked for again: the older half is forgotten when the younger is complete."""
+
+    __slots__ = ("_most", "_old", "_young")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._old: dict[K, V] = {}
+        self._young: dict[K, V] = {}
+
+    def find(self, key: K) -> V | None:
+        found = self._young.get(key)
+        if found is None and (found := self._old.get(key)) is not None:
+            self.add(key, found)
+        return found
+
+    def add(self, key: K, value: V) -> None:
+        if len(self._young) >= self._most:
+            self._old, self._young = self._young, {}
+        self._young[key] = value
+
+
 class Repeats:
-    """What is known of the requests of all operations in one worker: those of two generations, of which the older is
-    forgotten when the younger is complete.
+    """What is known of the requests of all operations in one worker.
+
+    Headers are kept once for all requests that have the same, under a number: a request is its path, its query and
+    that. So they are compared with the same memory each time; ten thousand copies would not be in a processor's cache.
 
     Args:
         on_path: told of the paths that are asked for again.
@@ -51,29 +80,30 @@ class Repeats:
 
     def __init__(self, on_path: Callable[[str], None]) -> None:
         self._on_path = on_path
-        self._young: dict[Request, Led] = {}
-        self._old: dict[Request, Led] = {}
-        self._last: dict[str, tuple[str, Headers, Led]] = {}
-        """The last request of each path. Many in a row are worded alike, and to compare one takes half of what it takes
-        to look it up."""
+        self._requests = _Generations[tuple[str, str, int], Led](REQUESTS_MAX)
+        self._wordings = _Generations[tuple[tuple[str, str], ...], int](WORDINGS_MAX)
+        self._numbers = count()
+        self._last: tuple[Headers | None, int] = None, -1
+        """Most requests are worded as the one before them."""
 
     def find(self, path: str, query: str, headers: Headers) -> Led | None:
-        last = self._last.get(path)
-        if last is not None and last[1] == headers and last[0] == query:
-            return last[2]
-        request = (path, query, tuple(headers))
-        led = self._young.get(request)
-        if led is None and (led := self._old.get(request)) is not None:
-            self.add(request, led)
-        if led is not None:
-            self._last[path] = (query, headers, led)
-        return led
+        last, number = self._last
+        if last != headers:
+            found = self._wordings.find(tuple(headers))
+            if found is None:
+                return None
+            self._last, number = (headers, found), found
+        return self._requests.find((path, query, number))
 
-    def add(self, request: Request, led: Led) -> None:
-        if len(self._young) >= REQUESTS_MAX:
-            self._old, self._young, self._last = self._young, {}, {}
-        self._young[request] = led
-        self._on_path(request[0])
+    def add(self, path: str, query: str, headers: Headers, led: Led) -> None:
+        wording = tuple(headers)
+        number = self._wordings.find(wording)
+        if number is None:
+            number = next(self._numbers)
+            self._wordings.add(wording, number)
+        self._last = headers, number
+        self._requests.add((path, query, number), led)
+        self._on_path(path)
 
 
 class Repeated:
@@ -110,6 +140,6 @@ class Repeated:
             or (context.mark is not None and context.mark.token is not None)
         ):
             return
-        request = (scope.path, scope.query_string, tuple(asked.items()))
-        if len(request[0]) + len(request[1]) + sum(len(name) + len(value) for name, value in request[2]) <= CHARS_MAX:
-            self._repeats.add(request, Led(context.cache_key, form))
+        path, query, headers = scope.path, scope.query_string, asked.items()
+        if len(path) + len(query) + sum(len(name) + len(value) for name, value in headers) <= CHARS_MAX:
+            self._repeats.add(path, query, headers, Led(context.cache_key, form))

@@ -46,8 +46,8 @@ class Route(Struct):
 Found = tuple[Route, tuple[str, ...]]
 """What answers at a path, and the values of its parameters."""
 
-REMEMBERED_MAX = 4_096
-"""Paths with parameters that are known by heart: as many as requests that are (`repeats.py`)."""
+REMEMBERED_MAX = 16_384
+"""Paths with parameters that are known by heart: as many as requests that are (`repeats.py`); some 4 MB."""
 
 
 class Router:
