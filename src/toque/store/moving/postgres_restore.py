@@ -7,7 +7,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from asyncpg import DeadlockDetectedError, LockNotAvailableError
+from asyncpg import DeadlockDetectedError, LockNotAvailableError  # type: ignore[import-untyped]
 
 from toque.store.moving.archive import Archive, Manifest, Part
 from toque.store.moving.postgres import FOREIGN_KEYS, OWN, PostgresSite, force, open_site, unforced
