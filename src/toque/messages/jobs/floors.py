@@ -23,8 +23,8 @@ __all__ = ["WHOLE", "First", "Floors"]
 SHALLOW_S = 0.002
 """A look of this length walks over some thousands that are gone: no more than are claimed between two vacuums."""
 
-SHARE = 20
-"""A whole look that took a second is taken again after twenty: a twentieth of the time, which nobody beside it
+SHARE = 40
+"""A whole look that took a second is taken again after forty, or PAUSE_MAX_S: a fortieth of the time, which nobody
 notices."""
 
 PAUSE_MAX_S = 30.0
