@@ -274,7 +274,7 @@ async def test_a_table_without_keys_is_told(library: Store) -> None:
 
 @pytest.mark.parametrize("name", ["50% of it", "$body$", "it's", "changed", "toque_old"])
 async def test_names_that_the_triggers_use_themselves_are_told_apart(library: Store, name: str) -> None:
-    words = ("found", "changed", "toque_new", "slot", "50%")
+    words = ("found", "told", "changed", "kept", "rows", "gone", "toque_old", "toque_new", "slot", "50%")
     odd = Table(name, MetaData(), *(Column(word, Integer, primary_key=True) for word in words))
     await _run(library.url, odd.create)
     assert await install(library.url, [odd]) == [name]

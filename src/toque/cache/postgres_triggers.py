@@ -73,11 +73,11 @@ DECLARE
     found pg_catalog.jsonb[];
 BEGIN
     INSERT INTO toque.change (name, columns, images)
-    SELECT {name}, '{columns}', pg_catalog.jsonb_build_array({pair}) FROM {gone}, {pairs}
+    SELECT {name}, '{columns}', pg_catalog.jsonb_build_array({pair}) FROM {pairs}
     WHERE NOT EXISTS (SELECT FROM {first} OFFSET 1);
     GET DIAGNOSTICS told = ROW_COUNT;
     IF told OPERATOR(pg_catalog.=) 0 THEN
-        found := ARRAY(SELECT pg_catalog.jsonb_build_array({image}) FROM {gone}, {rows} LIMIT {all});
+        found := ARRAY(SELECT pg_catalog.jsonb_build_array({image}) FROM {rows} LIMIT {all});
         IF pg_catalog.cardinality(found) OPERATOR(pg_catalog.=) {all} THEN
             INSERT INTO toque.change (name) VALUES ({name});
         ELSIF found OPERATOR(pg_catalog.<>) '{{}}' THEN
@@ -275,9 +275,6 @@ def _functions(table: Table) -> dict[str, _Function]:
         "name": _literal(table.fullname),
         "columns": column_list(keys).replace("'", "''"),
         "image": ", ".join(_image("changed", keys)),
-        # A column that somebody has dropped or renamed since is null, and makes no write fail: a name that the rows
-        # after it do not have is found here.
-        "gone": f"(SELECT {', '.join(f'NULL AS {name}' for name in names)}) AS gone",
         "all": IMAGES_MAX + 1,
         "bound": _BOUND,
     }
@@ -301,7 +298,11 @@ def _function(table: Table, template: str, words: dict[str, Any]) -> _Function:
 
 
 def _rows(names: Sequence[str], query: str, alias: str) -> str:
-    return f"LATERAL (SELECT {', '.join(names)} FROM ({query}) AS rows) AS {alias}"  # noqa: S608 - names that are quoted
+    # A column that somebody has dropped or renamed since makes no write fail: a name that the rows do not have is found
+    # around them, and is null. Nothing is kept any more of such a table (`postgres_changes.py`).
+    gone = ", ".join(f"NULL AS {name}" for name in names)
+    kept = f"LATERAL (SELECT {', '.join(names)} FROM ({query}) AS rows) AS kept"  # noqa: S608 - names that are quoted
+    return f"(SELECT kept.* FROM (SELECT {gone}) AS gone, {kept}) AS {alias}"  # noqa: S608 - as above
 
 
 def _image(alias: str, keys: Mapping[str, Key]) -> list[str]:
