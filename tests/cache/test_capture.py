@@ -445,21 +445,18 @@ async def test_what_makes_rows_unique_by_hand_is_noticed(library: Store, on: str
     assert "by_hand" in (await faults(library.url, TABLES))["book"][0]
 
 
+async def _visits(library: Store, *more: str) -> Table:
+    """A table in parts, a day each."""
+    parts = [f"CREATE TABLE visit_{day} PARTITION OF visit FOR VALUES IN ({day})" for day in (1, 2)]
+    whole = "CREATE TABLE visit (id integer, day integer, PRIMARY KEY (id, day)) PARTITION BY LIST (day)"
+    await _run(library.url, _statements([whole, *parts, *more]))
+    id, day = (Column(name, Integer, primary_key=True) for name in ("id", "day"))
+    return Table("visit", MetaData(), id, day)
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_partitions_are_told_however_they_are_written(library: Store) -> None:
-    await _run(
-        library.url,
-        _statements(
-            [
-                "CREATE TABLE visit (id integer, day integer, PRIMARY KEY (id, day)) PARTITION BY LIST (day)",
-                "CREATE TABLE visit_1 PARTITION OF visit FOR VALUES IN (1)",
-                "CREATE TABLE visit_2 PARTITION OF visit FOR VALUES IN (2)",
-            ]
-        ),
-    )
-    visit = Table(
-        "visit", MetaData(), Column("id", Integer, primary_key=True), Column("day", Integer, primary_key=True)
-    )
+    visit = await _visits(library)
     await install(library.url, [visit])
     changes = changes_of(library, [visit])
     seen = await changes.look(None)
@@ -483,21 +480,11 @@ async def test_partitions_are_told_however_they_are_written(library: Store) -> N
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_a_row_that_is_to_move_and_vanishes_is_told(library: Store) -> None:
     """The partition that it would move to has a trigger that says no: the statement has old rows, and no new ones."""
-    await _run(
-        library.url,
-        _statements(
-            [
-                "CREATE TABLE visit (id integer, day integer, PRIMARY KEY (id, day)) PARTITION BY LIST (day)",
-                "CREATE TABLE visit_1 PARTITION OF visit FOR VALUES IN (1)",
-                "CREATE TABLE visit_2 PARTITION OF visit FOR VALUES IN (2)",
-                "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
-                "CREATE TRIGGER no BEFORE INSERT ON visit_2 FOR EACH ROW EXECUTE FUNCTION no()",
-                "INSERT INTO visit SELECT n, 1 FROM generate_series(1, 9) AS n",
-            ]
-        ),
-    )
-    visit = Table(
-        "visit", MetaData(), Column("id", Integer, primary_key=True), Column("day", Integer, primary_key=True)
+    visit = await _visits(
+        library,
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+        "CREATE TRIGGER no BEFORE INSERT ON visit_2 FOR EACH ROW EXECUTE FUNCTION no()",
+        "INSERT INTO visit SELECT n, 1 FROM generate_series(1, 9) AS n",
     )
     await install(library.url, [visit])
     changes = changes_of(library, [visit])

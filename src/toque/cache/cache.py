@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence, Set
+from functools import cached_property
 from math import inf
 from pathlib import Path
 from random import random
@@ -213,15 +214,16 @@ class Cache:
     def _committed(self, context: Context, number: int) -> None:
         """A command is committed, and nobody has heard of it yet."""
         if context.mark is not None and number:
-            context.mark.commit(self.runner.epoch, number, self._longest_bound_s())
+            context.mark.commit(self.runner.epoch, number, self._longest_bound_s)
         self.runner.committed()
         if self.purging is not None:
             self.purging.wake()
         if self._tail is not None:
             self._tail.ring()
 
+    @cached_property
     def _longest_bound_s(self) -> float:
-        """For how long some process's memory may miss a commit of another one."""
+        """For how long some process's memory may miss a commit of another one. All queries are known by the first."""
         own = (query.freshness.bound_s for query in self.queries.values())
         return max([self.bound_s, *(bound_s for bound_s in own if bound_s is not None)])
 

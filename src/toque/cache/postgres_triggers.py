@@ -31,20 +31,8 @@ BOUND_SHARE = 1 / 256
 """How many of the statements see whether the log is bounded, which forgets four times as many changes as come."""
 
 
-class _Event(NamedTuple):
-    """What a statement did, and what its trigger sees of that."""
-
-    referencing: str = ""
-    seen: tuple[str, ...] = ()
-
-
-_OLD, _NEW = "OLD TABLE AS toque_old", "NEW TABLE AS toque_new"
-_EVENTS = {
-    "insert": _Event(f"REFERENCING {_NEW}", ("toque_new",)),
-    "update": _Event(f"REFERENCING {_OLD} {_NEW}", ("toque_old", "toque_new")),
-    "delete": _Event(f"REFERENCING {_OLD}", ("toque_old",)),
-    "truncate": _Event(),
-}
+_EVENTS = {"insert": ("new",), "update": ("old", "new"), "delete": ("old",), "truncate": ()}
+"""Which rows the trigger of an event sees: those from before the statement, and those after it."""
 
 _DDL = "toque_change_ddl"
 
@@ -235,11 +223,16 @@ def _put_up(connection: Connection, name: str, functions: Mapping[str, _Function
         trigger = f"toque_change_{event}"
         connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {trigger} ON {name}")
         connection.exec_driver_sql(
-            f"CREATE TRIGGER {trigger} AFTER {event.upper()} ON {name} {_EVENTS[event].referencing} "
+            f"CREATE TRIGGER {trigger} AFTER {event.upper()} ON {name} {_referencing(event)} "
             f"FOR EACH STATEMENT EXECUTE FUNCTION toque.{function.name}()"
         )
         # Also where `session_replication_role` is `replica`, as tools that load data set it.
         connection.exec_driver_sql(f"ALTER TABLE {name} ENABLE ALWAYS TRIGGER {trigger}")
+
+
+def _referencing(event: str) -> str:
+    tables = [f"{age} TABLE AS toque_{age}" for age in _EVENTS[event]]
+    return f"REFERENCING {' '.join(tables)}" if tables else ""
 
 
 def _drop_unused(connection: Connection) -> None:
@@ -279,7 +272,8 @@ def _functions(table: Table) -> dict[str, _Function]:
         "bound": _BOUND,
     }
     found = {}
-    for event, (_, seen) in _EVENTS.items():
+    for event, ages in _EVENTS.items():
+        seen = [f"toque_{age}" for age in ages]
         queries = {rows: f"SELECT * FROM {rows}" for rows in seen}  # noqa: S608 - constants
         words["first"] = next(iter(seen), "")
         words["pair"] = ", ".join(value for rows in seen for value in _image(rows, keys)) or _EMPTY

@@ -20,6 +20,7 @@ from toque.cache.tags import tag
 from toque.call.context import Context
 from toque.call.observation import CallerLeft
 from toque.call.plan import Plan
+from toque.call.tasks import awaited
 from toque.codecs.codec import CODECS
 from toque.contract.errors import Error, Internal, Problem
 from toque.transports.conditions import precondition
@@ -60,7 +61,7 @@ class Events:
     async def answer(self, scope: Any, proto: Any, context: Context, arguments: Any) -> None:
         """Answer one request until its client leaves, or may not go on. Raises: what the first call answers with."""
         # One watcher from begin to end: granian wakes one of several only.
-        leaving = context.left and asyncio.ensure_future(_left(context.left))
+        leaving = context.left and asyncio.create_task(awaited(context.left))
         if leaving is not None:
             context.left = lambda: asyncio.shield(leaving)
         subscription: Subscription | None = None
@@ -135,10 +136,6 @@ class Events:
             found = _Frame(etag, b"id: %b\ndata: %b\n\n" % (etag.encode(), body))
             state.add_form(EVENTS, found, len(found.data))
         return found
-
-
-async def _left(left: Callable[[], Any]) -> None:
-    await left()
 
 
 def _is_known(scope: Any, etag: str, knows: str | None) -> bool:

@@ -24,6 +24,7 @@ from time import monotonic
 from typing import Any
 
 from toque.call.observation import CallerLeft
+from toque.call.tasks import awaited
 from toque.transports.replies import Headers
 from toque.transports.stalling import is_gone
 
@@ -59,7 +60,7 @@ class Leaving:
 
     async def wait(self) -> None:
         """Return when it has gone. For one who waits: granian wakes one of several only."""
-        told = asyncio.ensure_future(_left(self._proto))
+        told = asyncio.create_task(awaited(self._proto.client_disconnect))
         told.add_done_callback(lambda _: self.found())
         try:
             await asyncio.shield(self._found)
@@ -141,7 +142,7 @@ class _Pipe:
         proto.response_file(status, headers, f"/dev/fd/{self._source}")
         # A client that leaves before the server has opened its end is known by its leaving alone: nobody will ever
         # read, and nobody close an end. Later it is the other way round. Between the two is OPENING_S.
-        self._leaving = asyncio.ensure_future(_left(proto))
+        self._leaving = asyncio.create_task(awaited(proto.client_disconnect))
         self._leaving.add_done_callback(lambda _: self._close_source())
         _open.add(self)
         self._look()
@@ -224,10 +225,6 @@ _open: set[_Pipe] = set()
 
 _is_ending = False
 """Whether none may begin any more."""
-
-
-async def _left(proto: Any) -> None:
-    await proto.client_disconnect()
 
 
 def _unread_bytes(source: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from toque.call.context import Context
 from toque.call.plan import Plan
+from toque.call.tasks import awaited
 from toque.call.trace import Trace
 from toque.codecs.negotiation import parse_media_type
 from toque.contract.errors import BadRequest, Error, UnsupportedMediaType
@@ -121,12 +122,8 @@ class _Caller:
     async def _left(self) -> None:
         """Wait until the caller has gone. One watcher serves all calls: granian wakes only one of several."""
         if self._watcher is None:
-            self._watcher = asyncio.create_task(_wait_for(self._proto))
+            self._watcher = asyncio.create_task(awaited(self._proto.client_disconnect))
         await asyncio.shield(self._watcher)
-
-
-async def _wait_for(proto: Any) -> None:
-    await proto.client_disconnect()
 
 
 def _check_media_type(content_type: str | None) -> None:

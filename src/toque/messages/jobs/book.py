@@ -133,8 +133,9 @@ def _compiled(plan: Plan) -> Compiled:
 
 def _by_position(named: Any) -> Callable[..., Any]:
     names = named.__struct_fields__
+    made: Callable[..., Any] = named
     if named.__match_args__ == names:
-        return named  # type: ignore[no-any-return]
+        return made
     return lambda *values: named(**dict(zip(names, values, strict=False)))
 
 
