@@ -30,13 +30,16 @@ def _replace(file: Path) -> None:
     os.replace(other, file)
 
 
-async def test_no_answer_is_given_of_a_file_that_was_replaced(kitchen: Harness, tmp_path: Path) -> None:
+async def test_no_answer_is_given_of_a_file_that_was_replaced(
+    kitchen: Harness, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     _replace(tmp_path / "kitchen.db")
 
     with pytest.raises(Unavailable, match="started again"):
         await kitchen.call("kitchen.list_dishes")
     with pytest.raises(Unavailable, match="started again"):
         await kitchen.call("kitchen.get_dish", id=1)
+    assert sum("was replaced" in record.getMessage() for record in caplog.records) == 1
 
 
 async def test_nothing_is_committed_to_a_file_that_was_removed(kitchen: Harness, tmp_path: Path) -> None:

@@ -203,8 +203,10 @@ class Cache:
         images = Images(self._tables, store.dialect_name)
         if store.dialect_name == "sqlite":
             from toque.cache.sqlite_looker import SqliteLooker
+            from toque.store.sqlite import SqliteStore
 
-            return SqliteLooker(store.url, images), None
+            assert isinstance(store, SqliteStore)
+            return SqliteLooker(store, images), None
         from toque.cache.postgres_changes import PostgresChanges
 
         assert tail is not None, "PostgreSQL is followed by a tail"

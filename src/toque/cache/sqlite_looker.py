@@ -10,9 +10,8 @@ from toque.cache.protocol import Seen
 from toque.cache.snapshot import Snapshot
 from toque.cache.sqlite_changes import STATE, is_gap, seen_by, state_of, telling
 from toque.contract.errors import Unavailable
-from toque.store.sqlite import path_of
+from toque.store.sqlite import SqliteStore
 from toque.store.sqlite_connection import open_reader
-from toque.store.sqlite_file import OpenFile
 
 __all__ = ["SqliteLooker"]
 
@@ -27,11 +26,9 @@ class SqliteLooker:
     is_immediate = True
     place = ""
 
-    def __init__(self, url: str, images: Images) -> None:
-        path = path_of(url)
-        assert path is not None, "a store knows its file"
-        self._path = path
-        self._file = OpenFile(path)
+    def __init__(self, store: SqliteStore, images: Images) -> None:
+        self._path = store.path
+        self._file = store.file
         self._images = images
         self._connection: sqlite3.Connection | None = None
         self._version: Any = None
@@ -42,7 +39,6 @@ class SqliteLooker:
             self._connection = open_reader(self._path)
         except sqlite3.Error as error:
             raise Unavailable(f"the log of changes cannot be reached: {error}") from error
-        self._file.open()
 
     def close(self) -> None:
         connection, self._connection = self._connection, None

@@ -87,7 +87,7 @@ class SqliteStore:
         # code everywhere, SQLite's shared memory cache has locks of its own.
         self._folder = tempfile.TemporaryDirectory(prefix="toque-") if path is None else None
         self.path = Path(self._folder.name) / "memory.db" if self._folder else path or Path()
-        self._file = OpenFile(self.path)
+        self.file = OpenFile(self.path)
         self._presence = Presence(self.path, release) if release is not None else None
         self._plans = Plans(sqlite(), guard)
         self._readers = Readers(self.path, slots, waiting_max)
@@ -129,7 +129,7 @@ class SqliteStore:
             await self.writer.start()
         except sqlite3.Error as error:
             raise translate(error) from error
-        self._file.open()
+        self.file.open()
         if self._presence is not None:
             self._presence.begin()
 
@@ -153,7 +153,7 @@ class SqliteStore:
         return open_writer(self.path, is_durable=self._is_durable, wall=self._wall)
 
     async def ping(self) -> None:
-        self._file.check()
+        self.file.check()
         reader = await self._readers.take()
         try:
             reader.connection.execute("SELECT 1").fetchone()
@@ -165,12 +165,12 @@ class SqliteStore:
     # One writer at a time, and snapshots for all who read: every isolation is serializable here.
 
     def _reading(self, context: Context, isolation: Isolation | None, needs_snapshot: bool) -> SqliteReading:
-        self._file.check()
+        self.file.check()
         return SqliteReading(self._readers, self._plans, context, needs_snapshot)
 
     def _writing(self, context: Context, isolation: Isolation | None, *, is_alone: bool = False) -> SqliteWriting:
         # Those whose commits one takes along have been looked at, and wait for it.
         if not is_alone:
-            self._file.check()
+            self.file.check()
         together = None if is_alone else self._together
         return SqliteWriting(self.writer, self._plans, context, self._wall, together)
